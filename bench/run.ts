@@ -1,0 +1,38 @@
+// Runs the benchmarks that are named (default: all) and prints what they measured.
+import { disk } from './disk.ts';
+import { gc } from './gc.ts';
+import { freshScratch } from './lib/inputs.ts';
+import { openTools, parseOptions, USAGE } from './lib/options.ts';
+import type { Options } from './lib/options.ts';
+import { emptyReport, printReport, writeReport } from './lib/report.ts';
+import type { Report } from './lib/report.ts';
+import { smallFilesBench } from './small-files.ts';
+
+const BENCHES: Record<string, (options: Options, report: Report) => Promise<void>> = {
+  disk,
+  'small-files': smallFilesBench,
+  gc,
+};
+
+if (process.argv.includes('--help')) {
+  console.log(`${USAGE}\nbenchmarks: ${Object.keys(BENCHES).join(', ')}`);
+  process.exit(0);
+}
+const options = parseOptions(process.argv.slice(2));
+const names = options.names.length > 0 ? options.names : Object.keys(BENCHES);
+const unknown = names.find((name) => !Object.hasOwn(BENCHES, name));
+if (unknown !== undefined)
+  throw new Error(`no benchmark ${unknown}: ${Object.keys(BENCHES).join(', ')}`);
+
+const tools = openTools(options.tools, freshScratch('versions'));
+const versions = Object.fromEntries(tools.map((tool) => [tool.name, tool.version()]));
+const report = emptyReport();
+try {
+  for (const name of names) {
+    console.error(name);
+    await BENCHES[name]!(options, report);
+  }
+} finally {
+  printReport(report, versions);
+  if (options.jsonFile !== undefined) writeReport(report, versions, options.jsonFile);
+}

@@ -1,0 +1,134 @@
+/**
+ * System calls that Node does not offer. They are called in the C library that the process has
+ * loaded anyway. Linux only.
+ */
+import koffi from 'koffi';
+
+const library = koffi.load(null);
+const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)');
+const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
+const mknod = library.func('int mknod(void *path, uint32_t mode, uint64_t device)');
+const llistxattr = library.func('int64_t llistxattr(void *path, void *list, size_t size)');
+const lgetxattr = library.func(
+  'int64_t lgetxattr(void *path, void *name, void *value, size_t size)',
+);
+const lsetxattr = library.func(
+  'int lsetxattr(void *path, void *name, void *value, size_t size, int flags)',
+);
+
+const SEEK_END = 2;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const UTIME_OMIT = 0x3ffffffen;
+const ATTRIBUTE_LIST_BYTES_MAX = 64 * 1024;
+const ATTRIBUTE_VALUE_BYTES_MAX = 64 * 1024;
+
+/** A failed system call, in the form of Node's own. */
+export class SystemError extends Error {
+  readonly code: string;
+  readonly syscall: string;
+
+  constructor(syscall: string) {
+    const errno = koffi.errno();
+    const code = errnoName(errno);
+    super(`${code}: ${syscall}`);
+    this.code = code;
+    this.syscall = syscall;
+  }
+}
+
+/** Size of a file or block device in bytes, by seeking to its end. */
+export function sizeOf(fd: number): number {
+  return check(Number(lseek(fd, 0, SEEK_END)), 'lseek');
+}
+
+/** A run of data in a sparse file, in bytes. */
+export interface DataRun {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The next run of data from `offset` on; undefined when only a hole follows. */
+export function nextData(fd: number, offset: number, sizeBytes: number): DataRun | undefined {
+  const start = Number(lseek(fd, offset, SEEK_DATA));
+  if (start < 0) {
+    if (errnoName(koffi.errno()) === 'ENXIO') return undefined;
+    // The file system does not tell: all may be data.
+    return offset < sizeBytes ? { offset, length: sizeBytes - offset } : undefined;
+  }
+  const end = Number(lseek(fd, start, SEEK_HOLE));
+  return { offset: start, length: (end < 0 ? sizeBytes : Math.min(end, sizeBytes)) - start };
+}
+
+/** Makes a range of a file a hole, where the file system can; false where it cannot. */
+export function punchHole(fd: number, offset: number, length: number): boolean {
+  return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0;
+}
+
+/** Sets the time of modification to the nanosecond; a symbolic link is not followed. */
+export function setModifiedNs(path: Buffer, modifiedNs: bigint): void {
+  const times = Buffer.alloc(32);
+  times.writeBigInt64LE(UTIME_OMIT, 8);
+  const seconds = modifiedNs / 1_000_000_000n - (modifiedNs % 1_000_000_000n < 0n ? 1n : 0n);
+  times.writeBigInt64LE(seconds, 16);
+  times.writeBigInt64LE(modifiedNs - seconds * 1_000_000_000n, 24);
+  check(utimensat(AT_FDCWD, terminated(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat');
+}
+
+/** Makes a fifo, socket or device node; `mode` holds the type and the permissions. */
+export function makeNode(path: Buffer, mode: number, deviceNumber: bigint): void {
+  check(mknod(terminated(path), mode, deviceNumber), 'mknod');
+}
+
+const listBuffer = Buffer.alloc(ATTRIBUTE_LIST_BYTES_MAX);
+const valueBuffer = Buffer.alloc(ATTRIBUTE_VALUE_BYTES_MAX);
+
+/** Names of the extended attributes; none where the file system has none. */
+export function listAttributes(path: Buffer): Buffer[] {
+  const length = Number(llistxattr(terminated(path), listBuffer, listBuffer.length));
+  if (length < 0) {
+    const error = new SystemError('llistxattr');
+    if (error.code === 'EOPNOTSUPP') return [];
+    throw error;
+  }
+  const names: Buffer[] = [];
+  for (let start = 0; start < length;) {
+    const end = listBuffer.indexOf(0, start);
+    names.push(Buffer.from(listBuffer.subarray(start, end)));
+    start = end + 1;
+  }
+  return names.sort(Buffer.compare);
+}
+
+/** Undefined when the attribute has vanished or may not be read. */
+export function getAttribute(path: Buffer, name: Buffer): Buffer | undefined {
+  const length = Number(
+    lgetxattr(terminated(path), terminated(name), valueBuffer, valueBuffer.length),
+  );
+  return length < 0 ? undefined : Buffer.from(valueBuffer.subarray(0, length));
+}
+
+export function setAttribute(path: Buffer, name: Buffer, value: Buffer): void {
+  check(lsetxattr(terminated(path), terminated(name), value, value.length, 0), 'lsetxattr');
+}
+
+const ZERO_BYTE = Buffer.alloc(1);
+
+function terminated(text: Buffer): Buffer {
+  return Buffer.concat([text, ZERO_BYTE]);
+}
+
+function check(result: number, syscall: string): number {
+  if (result < 0) throw new SystemError(syscall);
+  return result;
+}
+
+function errnoName(errno: number): string {
+  const found = Object.entries(koffi.os.errno).find(([, value]) => value === errno);
+  return found?.[0] ?? `errno ${errno}`;
+}

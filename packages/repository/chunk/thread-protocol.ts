@@ -1,0 +1,110 @@
+/** What the main thread and the chunk threads say to each other. */
+import { KEY_BOX_SIZE_BYTES } from '../pack/pack-codec.ts';
+import { CHUNK_ID_SIZE_BYTES } from './chunk-id.ts';
+import type { OpenFailure, OpenItem } from './engine.ts';
+import type { Span } from './slab.ts';
+
+export interface ThreadStart {
+  readonly publicKey: Uint8Array;
+  readonly hashKey: Uint8Array;
+  readonly privateKey: Uint8Array | undefined;
+}
+
+export type ThreadRequest =
+  | {
+      readonly type: 'identify';
+      readonly memory: SharedArrayBuffer;
+      readonly spans: readonly Span[];
+    }
+  | {
+      readonly type: 'cut';
+      readonly memory: SharedArrayBuffer;
+      readonly span: Span;
+      readonly last: boolean;
+    }
+  | {
+      readonly type: 'seal';
+      readonly memory: SharedArrayBuffer;
+      readonly spans: readonly Span[];
+      readonly ids: Uint8Array;
+    }
+  | {
+      readonly type: 'open';
+      readonly source: SharedArrayBuffer;
+      readonly target: SharedArrayBuffer;
+      readonly items: OpenItemsMessage;
+    }
+  | { readonly type: 'finish' }
+  | { readonly type: 'recycle'; readonly memory: ArrayBuffer };
+
+/** A finished pack on its way between threads: its memory is moved, not copied. */
+export interface MovedPack {
+  readonly pack: Uint8Array;
+  readonly sizeBytes: number;
+  readonly memory: ArrayBuffer;
+}
+
+/** Items to open, as few flat arrays: a message copies every buffer that it refers to, whole. */
+export interface OpenItemsMessage {
+  readonly numbers: Uint32Array;
+  readonly ids: Uint8Array;
+  readonly keyBoxes: Uint8Array;
+}
+
+const NUMBERS_PER_ITEM = 7;
+const FLAG_NODE = 1;
+const FLAG_COMPRESSED = 2;
+
+export function packOpenItems(items: readonly OpenItem[]): OpenItemsMessage {
+  const numbers = new Uint32Array(items.length * NUMBERS_PER_ITEM);
+  const ids = new Uint8Array(items.length * CHUNK_ID_SIZE_BYTES);
+  const boxes = new Map<string, number>();
+  items.forEach((item, index) => {
+    ids.set(item.id, index * CHUNK_ID_SIZE_BYTES);
+    const box = item.keyBox.toString('latin1');
+    const boxIndex = boxes.get(box) ?? boxes.size;
+    boxes.set(box, boxIndex);
+    const flags = (item.kind === 'node' ? FLAG_NODE : 0) | (item.compressed ? FLAG_COMPRESSED : 0);
+    const { record, ordinal, plainLength, targetOffset } = item;
+    numbers.set(
+      [record.offset, record.length, ordinal, flags, plainLength, boxIndex, targetOffset],
+      index * NUMBERS_PER_ITEM,
+    );
+  });
+  return { numbers, ids, keyBoxes: Buffer.from([...boxes.keys()].join(''), 'latin1') };
+}
+
+export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
+  const { numbers } = message;
+  const ids = asBuffer(message.ids);
+  const keyBoxes = asBuffer(message.keyBoxes);
+  const items: OpenItem[] = [];
+  for (let place = 0; place < numbers.length; place += NUMBERS_PER_ITEM) {
+    const idOffset = (place / NUMBERS_PER_ITEM) * CHUNK_ID_SIZE_BYTES;
+    const flags = numbers[place + 3]!;
+    const boxOffset = numbers[place + 5]! * KEY_BOX_SIZE_BYTES;
+    items.push({
+      id: ids.subarray(idOffset, idOffset + CHUNK_ID_SIZE_BYTES),
+      record: { offset: numbers[place]!, length: numbers[place + 1]! },
+      ordinal: numbers[place + 2]!,
+      kind: flags & FLAG_NODE ? 'node' : 'data',
+      compressed: (flags & FLAG_COMPRESSED) !== 0,
+      plainLength: numbers[place + 4]!,
+      keyBox: keyBoxes.subarray(boxOffset, boxOffset + KEY_BOX_SIZE_BYTES),
+      targetOffset: numbers[place + 6]!,
+    });
+  }
+  return items;
+}
+
+export type ThreadResult =
+  | { readonly type: 'ids'; readonly ids: Uint8Array }
+  | { readonly type: 'lengths'; readonly lengths: readonly number[] }
+  | { readonly type: 'packs'; readonly packs: readonly MovedPack[] }
+  | { readonly type: 'failures'; readonly failures: readonly OpenFailure[] }
+  | { readonly type: 'error'; readonly error: unknown };
+
+/** Buffers arrive in another thread as plain byte arrays. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

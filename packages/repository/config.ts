@@ -1,0 +1,86 @@
+/** The `config` object: what a repository is. It is written once, by `init`. FORMAT.md, section 3. */
+import { CofferError, deriveKey, isCofferError, type Random } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import * as v from 'valibot';
+import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+
+const CONFIG_NAME = 'config';
+
+const Config = v.object({
+  /** Random identity of this repository. */
+  repositoryId: hexOf(16),
+  /** X25519 public key: what is sealed to it can be read with the private key only. */
+  publicKey: hexOf(32),
+  /** Tells that a hash key is the right one, without telling the hash key. */
+  hashKeyCheck: hexOf(32),
+  diskChunkSizeBytes: count,
+  nodeFanOut: count,
+  fileChunkSizeBytes: v.object({ min: count, mean: count, max: count }),
+  createdAt: count,
+});
+
+export type RepositoryConfig = v.InferOutput<typeof Config>;
+
+/** The sizes of format version 1. */
+export const GEOMETRY = {
+  diskChunkSizeBytes: 256 * 1024,
+  /** 512 children a node: three levels hold 2^27 chunks, which is 32 TiB of disk. */
+  nodeFanOut: 512,
+  fileChunkSizeBytes: { min: 64 * 1024, mean: 256 * 1024, max: 1024 * 1024 },
+} as const;
+
+/** No chunk is larger than this, before or after sealing. */
+export const CHUNK_SIZE_BYTES_MAX = 1024 * 1024 + 1024;
+
+export interface NewConfig {
+  readonly publicKey: Buffer;
+  readonly hashKey: Buffer;
+  readonly createdAt: number;
+  readonly random: Random;
+}
+
+export function newConfig({ publicKey, hashKey, createdAt, random }: NewConfig): RepositoryConfig {
+  return {
+    repositoryId: random.bytes(16).toString('hex'),
+    publicKey: publicKey.toString('hex'),
+    hashKeyCheck: hashKeyCheck(hashKey),
+    ...GEOMETRY,
+    createdAt,
+  };
+}
+
+export function hashKeyCheck(hashKey: Buffer): string {
+  return deriveKey('coffer 1 hash key check', hashKey).toString('hex');
+}
+
+/** Writes the config; fails with `repository-exists` when there is one. */
+export async function writeConfig(store: ObjectStore, config: RepositoryConfig): Promise<void> {
+  try {
+    await store.put(CONFIG_NAME, encodeRecord('config', config));
+  } catch (error) {
+    if (!isCofferError(error, 'object-exists')) throw error;
+    throw new CofferError('repository-exists', { location: store.location }, error);
+  }
+}
+
+/** Reads the config; fails with `repository-not-found` or `repository-version`. */
+export async function readConfig(store: ObjectStore): Promise<RepositoryConfig> {
+  try {
+    const config = decodeRecord('config', Config, await store.get(CONFIG_NAME), CONFIG_NAME);
+    assertGeometry(config);
+    return config;
+  } catch (error) {
+    if (!isCofferError(error, 'object-not-found')) throw error;
+    throw new CofferError('repository-not-found', { location: store.location }, error);
+  }
+}
+
+function assertGeometry(config: RepositoryConfig): void {
+  const same =
+    config.diskChunkSizeBytes === GEOMETRY.diskChunkSizeBytes &&
+    config.nodeFanOut === GEOMETRY.nodeFanOut &&
+    config.fileChunkSizeBytes.min === GEOMETRY.fileChunkSizeBytes.min &&
+    config.fileChunkSizeBytes.mean === GEOMETRY.fileChunkSizeBytes.mean &&
+    config.fileChunkSizeBytes.max === GEOMETRY.fileChunkSizeBytes.max;
+  if (!same) throw new CofferError('repository-version', { reason: 'other chunk sizes' });
+}

@@ -1,0 +1,299 @@
+/**
+ * The local index: which chunk lies where. It is a cache of the `index/` objects in LMDB, read
+ * through a memory map, so that its memory does not grow with the repository; it can be thrown away
+ * at any time.
+ *
+ * Invariants: it holds what index objects say and nothing else, and a chunk is found only in packs
+ * that are named by an index object that still exists. A chunk that lies in two packs is found as
+ * long as one of them is there.
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { CofferError, mapBounded, required } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
+import { KEY_BOX_SIZE_BYTES, type PackDescription, type PackEntry } from '../pack/pack-codec.ts';
+import { decodeIndexObject, type IndexObject } from './index-codec.ts';
+
+/** Index objects fetched at once. */
+const FETCHES_AT_ONCE = 8;
+/** Packs whose names and keys are kept at hand. */
+const PACKS_CACHED_MAX = 4096;
+const LOCATION_SIZE_BYTES = 26;
+
+export interface Location {
+  readonly packNumber: number;
+  /** Place of the entry in the footer of its pack. */
+  readonly entryIndex: number;
+  readonly kind: ChunkKind;
+  readonly compressed: boolean;
+  readonly keyIndex: number;
+  readonly ordinal: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly plainLength: number;
+}
+
+/** A pack as the index knows it. Numbers are local and dense; they are never used twice. */
+export interface IndexedPack {
+  readonly packNumber: number;
+  readonly pack: Buffer;
+  readonly sizeBytes: number;
+  readonly entryCount: number;
+  readonly keyBoxes: readonly Buffer[];
+  /** The index object that names it. */
+  readonly object: string;
+}
+
+interface StoredPack {
+  readonly pack: string;
+  readonly sizeBytes: number;
+  readonly entryCount: number;
+  readonly keyBoxes: string;
+  readonly object: string;
+}
+
+export class ChunkIndex {
+  readonly #root: RootDatabase;
+  /** Chunk id to its location. */
+  readonly #chunks: Database<Buffer, Buffer>;
+  /** Chunk id to further locations of the same chunk, one after the other. */
+  readonly #copies: Database<Buffer, Buffer>;
+  readonly #packs: Database<StoredPack, number>;
+  /** Loaded index objects, with the numbers of their packs. */
+  readonly #objects: Database<number[], string>;
+  readonly #packCache = new Map<number, IndexedPack | undefined>();
+  #nextPackNumber: number;
+
+  private constructor(root: RootDatabase) {
+    this.#root = root;
+    this.#chunks = root.openDB({ name: 'chunks', keyEncoding: 'binary', encoding: 'binary' });
+    this.#copies = root.openDB({ name: 'copies', keyEncoding: 'binary', encoding: 'binary' });
+    this.#packs = root.openDB({ name: 'packs', keyEncoding: 'uint32', encoding: 'json' });
+    this.#objects = root.openDB({ name: 'objects', encoding: 'json' });
+    const [last] = this.#packs.getKeys({ reverse: true, limit: 1 });
+    this.#nextPackNumber = (last ?? -1) + 1;
+  }
+
+  /** Opens the index in `folder`, or makes an empty one; a damaged one is made anew. */
+  static open(folder: string): ChunkIndex {
+    mkdirSync(folder, { recursive: true });
+    try {
+      return new ChunkIndex(openDatabase(folder));
+    } catch {
+      // It is a cache: what cannot be read is built again from the store.
+      rmSync(folder, { recursive: true, force: true });
+      mkdirSync(folder, { recursive: true });
+      return new ChunkIndex(openDatabase(folder));
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#root.close();
+  }
+
+  /** Where a chunk lies, in a pack that `accepts` allows; undefined when it is not stored. */
+  find(id: ChunkId, accepts: (packNumber: number) => boolean = () => true): Location | undefined {
+    const bytes = this.#chunks.getBinaryFast(id);
+    if (bytes === undefined) return undefined;
+    const first = readLocation(bytes as Buffer, 0);
+    if (this.pack(first.packNumber) && accepts(first.packNumber)) return first;
+    return this.#findCopy(id, accepts);
+  }
+
+  pack(packNumber: number): IndexedPack | undefined {
+    const cached = this.#packCache.get(packNumber);
+    if (cached !== undefined || this.#packCache.has(packNumber)) return cached;
+    const stored = this.#packs.get(packNumber);
+    const pack = stored && toIndexedPack(packNumber, stored);
+    if (this.#packCache.size >= PACKS_CACHED_MAX) this.#packCache.clear();
+    this.#packCache.set(packNumber, pack);
+    return pack;
+  }
+
+  requiredPack(packNumber: number): IndexedPack {
+    return required(this.pack(packNumber), 'a located chunk lies in a known pack');
+  }
+
+  /** All packs. */
+  *packs(): Iterable<IndexedPack> {
+    for (const { key, value } of this.#packs.getRange()) yield toIndexedPack(key, value);
+  }
+
+  /** Number of packs ever added: the bound of `packNumber`. */
+  get packNumberEnd(): number {
+    return this.#nextPackNumber;
+  }
+
+  get chunkCount(): number {
+    return (this.#chunks.getStats() as { entryCount: number }).entryCount;
+  }
+
+  hasObject(name: string): boolean {
+    return this.#objects.doesExist(name);
+  }
+
+  /** Adds what one index object says. */
+  add(name: string, packs: readonly PackDescription[]): void {
+    this.#root.transactionSync(() => {
+      // Another process may have been faster, with the same cache.
+      if (this.#objects.doesExist(name)) return;
+      const [last] = this.#packs.getKeys({ reverse: true, limit: 1 });
+      let packNumber = Math.max(this.#nextPackNumber, (last ?? -1) + 1);
+      const numbers: number[] = [];
+      for (const pack of packs) {
+        this.#packs.putSync(packNumber, toStoredPack(name, pack));
+        this.#packCache.delete(packNumber);
+        this.#addEntries(packNumber, pack.entries);
+        numbers.push(packNumber++);
+      }
+      this.#objects.putSync(name, numbers);
+      this.#nextPackNumber = packNumber;
+    });
+  }
+
+  /**
+   * Makes the index equal to the `index/` objects of the store. Damaged objects are left out and
+   * returned, so that the caller decides what that means.
+   */
+  async synchronize(store: ObjectStore, signal?: AbortSignal): Promise<CofferError[]> {
+    // Another process with the same cache may have changed it meanwhile.
+    this.#packCache.clear();
+    const present = new Set<string>();
+    for await (const { name } of store.list('index/', { signal })) present.add(name);
+    for (const name of [...this.#objects.getKeys()]) if (!present.has(name)) this.#remove(name);
+    const missing = [...present].filter((name) => !this.hasObject(name));
+    const damaged: CofferError[] = [];
+    await mapBounded(missing, FETCHES_AT_ONCE, async (name) => {
+      try {
+        this.add(name, decodeIndexObject(await fetchIndexObject(store, name, signal)));
+      } catch (error) {
+        if (!(error instanceof CofferError)) throw error;
+        // A garbage collection may replace index objects while we read them.
+        if (error.code === 'object-not-found') return;
+        if (error.code !== 'object-damaged') throw error;
+        damaged.push(error);
+      }
+    });
+    return damaged;
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    this.#root.transactionSync(() => {
+      for (const database of [this.#chunks, this.#copies, this.#packs, this.#objects]) {
+        database.clearSync();
+      }
+    });
+    this.#packCache.clear();
+    this.#nextPackNumber = 0;
+  }
+
+  #addEntries(packNumber: number, entries: readonly PackEntry[]): void {
+    entries.forEach((entry, entryIndex) => {
+      const location = writeLocation({ ...entry, packNumber, entryIndex });
+      const known = this.#chunks.getBinary(entry.id);
+      if (known === undefined || !this.pack(readLocation(known, 0).packNumber)) {
+        this.#chunks.putSync(entry.id, location);
+      } else {
+        const copies = this.#copies.getBinary(entry.id) ?? Buffer.alloc(0);
+        this.#copies.putSync(entry.id, Buffer.concat([copies, location]));
+      }
+    });
+  }
+
+  #findCopy(id: ChunkId, accepts: (packNumber: number) => boolean): Location | undefined {
+    const copies = this.#copies.getBinary(id) ?? Buffer.alloc(0);
+    for (let offset = 0; offset < copies.length; offset += LOCATION_SIZE_BYTES) {
+      const location = readLocation(copies, offset);
+      if (this.pack(location.packNumber) && accepts(location.packNumber)) return location;
+    }
+    return undefined;
+  }
+
+  #remove(name: string): void {
+    this.#root.transactionSync(() => {
+      for (const packNumber of this.#objects.get(name) ?? []) {
+        this.#packs.removeSync(packNumber);
+        this.#packCache.delete(packNumber);
+      }
+      this.#objects.removeSync(name);
+    });
+  }
+}
+
+function openDatabase(folder: string): RootDatabase {
+  const options = {
+    path: folder,
+    maxDbs: 8,
+    // A cache need not survive a power cut: it is synchronized with the store when it is opened.
+    noSync: true,
+    overlappingSync: false,
+    // Ids are random: what lies beside the page that was asked for is of no use.
+    noReadAhead: true,
+  };
+  return open(options);
+}
+
+async function fetchIndexObject(
+  store: ObjectStore,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<IndexObject> {
+  return { name, bytes: await store.get(name, undefined, { signal }) };
+}
+
+function toStoredPack(object: string, pack: PackDescription): StoredPack {
+  return {
+    pack: pack.pack.toString('hex'),
+    sizeBytes: pack.sizeBytes,
+    entryCount: pack.entries.length,
+    keyBoxes: Buffer.concat(pack.keyBoxes).toString('base64'),
+    object,
+  };
+}
+
+function toIndexedPack(packNumber: number, stored: StoredPack): IndexedPack {
+  const boxes = Buffer.from(stored.keyBoxes, 'base64');
+  const keyBoxes: Buffer[] = [];
+  for (let offset = 0; offset < boxes.length; offset += KEY_BOX_SIZE_BYTES) {
+    keyBoxes.push(boxes.subarray(offset, offset + KEY_BOX_SIZE_BYTES));
+  }
+  const { sizeBytes, entryCount, object } = stored;
+  return {
+    packNumber,
+    pack: Buffer.from(stored.pack, 'hex'),
+    sizeBytes,
+    entryCount,
+    keyBoxes,
+    object,
+  };
+}
+
+function writeLocation(location: Location): Buffer {
+  const bytes = Buffer.allocUnsafe(LOCATION_SIZE_BYTES);
+  bytes.writeUInt32LE(location.packNumber, 0);
+  bytes.writeUInt16LE(location.keyIndex, 4);
+  bytes.writeUInt32LE(location.entryIndex, 6);
+  bytes.writeUInt32LE(location.ordinal, 10);
+  bytes.writeUInt32LE(location.offset, 14);
+  bytes.writeUInt32LE(location.length, 18);
+  const flags = (location.kind === 'node' ? 1 : 0) + (location.compressed ? 2 : 0);
+  bytes.writeUInt32LE(location.plainLength * 4 + flags, 22);
+  return bytes;
+}
+
+function readLocation(bytes: Buffer, start: number): Location {
+  const plainAndFlags = bytes.readUInt32LE(start + 22);
+  return {
+    packNumber: bytes.readUInt32LE(start),
+    keyIndex: bytes.readUInt16LE(start + 4),
+    entryIndex: bytes.readUInt32LE(start + 6),
+    ordinal: bytes.readUInt32LE(start + 10),
+    offset: bytes.readUInt32LE(start + 14),
+    length: bytes.readUInt32LE(start + 18),
+    kind: plainAndFlags & 1 ? 'node' : 'data',
+    compressed: (plainAndFlags & 2) !== 0,
+    plainLength: plainAndFlags >>> 2,
+  };
+}

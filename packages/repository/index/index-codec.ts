@@ -1,0 +1,38 @@
+/** Index objects: the footers of many packs in one object. FORMAT.md, section 10. */
+import { BinaryReader, BinaryWriter, CofferError, digest, DIGEST_SIZE_BYTES } from '@coffer/base';
+import { type PackDescription, readFooter, writeFooter } from '../pack/pack-codec.ts';
+
+const MAGIC = Buffer.from('CFRINDX1', 'latin1');
+
+export interface IndexObject {
+  readonly name: string;
+  readonly bytes: Buffer;
+}
+
+/** The object that describes these packs; its name is the BLAKE3 of its bytes. */
+export function encodeIndexObject(packs: readonly PackDescription[]): IndexObject {
+  const writer = new BinaryWriter(1024 * 1024).raw(MAGIC).u32(packs.length);
+  for (const pack of packs) {
+    writer.raw(pack.pack).u32(pack.sizeBytes);
+    writeFooter(writer, pack);
+  }
+  const bytes = Buffer.from(writer.finish());
+  return { name: `index/${digest(bytes).toString('hex')}`, bytes };
+}
+
+/** Fails with `object-damaged` when the bytes are not those that the name promises. */
+export function decodeIndexObject({ name, bytes }: IndexObject): PackDescription[] {
+  if (name !== `index/${digest(bytes).toString('hex')}`) {
+    throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
+  }
+  const reader = new BinaryReader(bytes, name);
+  if (!reader.raw(MAGIC.length).equals(MAGIC)) throw reader.damaged('not an index');
+  const packs: PackDescription[] = [];
+  for (let left = reader.u32(); left > 0; left--) {
+    const pack = reader.raw(DIGEST_SIZE_BYTES);
+    const sizeBytes = reader.u32();
+    packs.push({ pack, sizeBytes, ...readFooter(reader, sizeBytes) });
+  }
+  reader.end();
+  return packs;
+}

@@ -1,0 +1,158 @@
+/**
+ * Keys of a repository and the slots that keep them.
+ *
+ * A slot wraps the private key and the hash key under a passphrase or the recovery key. Slots are
+ * objects of their own (`keys/<id>`), so that they are added and removed without rewriting anything.
+ * Invariant: what a slot opens to is accepted only when it matches the config, so a slot that a
+ * stranger put into the store opens nothing. FORMAT.md, section 5.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync, scrypt } from 'node:crypto';
+import { CofferError, type Random } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import * as v from 'valibot';
+import { hashKeyCheck, type RepositoryConfig } from './config.ts';
+import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import { isRecoveryKey, recoverySecret } from './recovery-key.ts';
+import { publicKeyOf } from './sealed-box.ts';
+
+export const PASSPHRASE_LENGTH_MIN = 16;
+
+/** What a writer needs: it can add points and cannot read them. */
+export interface WriterKeys {
+  readonly publicKey: Buffer;
+  readonly hashKey: Buffer;
+}
+
+/** What a reader needs besides. */
+export interface RepositoryKeys extends WriterKeys {
+  readonly privateKey: Buffer;
+}
+
+// 64 MiB and about 0.15 s: a guess costs an attacker as much.
+const SCRYPT = { N: 65_536, r: 8, p: 1, maxmem: 128 * 1024 * 1024 } as const;
+
+const KeySlot = v.object({
+  slot: hexOf(8),
+  kind: v.picklist(['passphrase', 'recovery']),
+  label: v.pipe(v.string(), v.maxLength(200)),
+  createdAt: count,
+  salt: hexOf(32),
+  wrapped: hexOf(80),
+});
+
+export type KeySlot = v.InferOutput<typeof KeySlot>;
+
+export interface NewSlot {
+  readonly keys: RepositoryKeys;
+  readonly kind: KeySlot['kind'];
+  /** The passphrase or the recovery key. */
+  readonly secret: string;
+  readonly label: string;
+  readonly createdAt: number;
+  readonly random: Random;
+}
+
+/** Fails with `passphrase-weak` when a passphrase is too short. */
+export function checkPassphrase(passphrase: string): void {
+  const length = [...passphrase].length;
+  if (length < PASSPHRASE_LENGTH_MIN) throw new CofferError('passphrase-weak', { length });
+}
+
+export async function newKeySlot(options: NewSlot): Promise<KeySlot> {
+  const { keys, kind, secret, label, createdAt, random } = options;
+  if (kind === 'passphrase') checkPassphrase(secret);
+  const salt = random.bytes(32);
+  const wrapped = wrap(await slotKey(kind, secret, salt), keys);
+  return {
+    slot: random.bytes(8).toString('hex'),
+    kind,
+    label,
+    createdAt,
+    salt: salt.toString('hex'),
+    wrapped: wrapped.toString('hex'),
+  };
+}
+
+export async function writeKeySlot(store: ObjectStore, slot: KeySlot): Promise<void> {
+  await store.put(slotName(slot.slot), encodeRecord('key', slot));
+}
+
+export async function readKeySlots(store: ObjectStore): Promise<KeySlot[]> {
+  const slots: KeySlot[] = [];
+  for await (const { name } of store.list('keys/')) {
+    slots.push(decodeRecord('key', KeySlot, await store.get(name), name));
+  }
+  return slots.sort((a, b) => a.createdAt - b.createdAt);
+}
+
+export async function removeKeySlot(store: ObjectStore, slot: string): Promise<void> {
+  const slots = await readKeySlots(store);
+  const found = slots.filter((each) => each.slot.startsWith(slot));
+  if (slot.length < 4 || found.length !== 1) throw new CofferError('key-slot-not-found', { slot });
+  if (slots.length === 1) throw new CofferError('key-slot-last', { slot });
+  await store.delete(slotName(found[0]!.slot));
+}
+
+/** The keys that `secret` (a passphrase or the recovery key) opens, or `passphrase-wrong`. */
+export async function unlockKeys(
+  config: RepositoryConfig,
+  slots: readonly KeySlot[],
+  secret: string,
+): Promise<RepositoryKeys> {
+  const kind = isRecoveryKey(secret) ? 'recovery' : 'passphrase';
+  for (const slot of slots) {
+    if (slot.kind !== kind) continue;
+    const keys = unwrap(await slotKey(kind, secret, Buffer.from(slot.salt, 'hex')), slot);
+    if (keys && matches(config, keys)) return keys;
+  }
+  throw new CofferError('passphrase-wrong', { slotsTried: slots.length });
+}
+
+function slotName(slot: string): string {
+  return `keys/${slot}`;
+}
+
+function matches(config: RepositoryConfig, keys: RepositoryKeys): boolean {
+  return (
+    keys.publicKey.toString('hex') === config.publicKey &&
+    hashKeyCheck(keys.hashKey) === config.hashKeyCheck
+  );
+}
+
+async function slotKey(kind: KeySlot['kind'], secret: string, salt: Buffer): Promise<Buffer> {
+  if (kind === 'recovery') {
+    // 160 random bits need no slow derivation.
+    return Buffer.from(
+      hkdfSync('sha256', recoverySecret(secret), salt, 'coffer 1 recovery key', 32),
+    );
+  }
+  return await new Promise((resolve, reject) => {
+    scrypt(secret.normalize('NFC'), salt, 32, SCRYPT, (error, key) =>
+      error ? reject(error) : resolve(key),
+    );
+  });
+}
+
+// The slot key is used once, with its own salt, so the nonce can be constant.
+const NONCE = Buffer.alloc(12);
+
+function wrap(key: Buffer, keys: RepositoryKeys): Buffer {
+  const cipher = createCipheriv('aes-256-gcm', key, NONCE);
+  const content = Buffer.concat([keys.privateKey, keys.hashKey]);
+  return Buffer.concat([cipher.update(content), cipher.final(), cipher.getAuthTag()]);
+}
+
+function unwrap(key: Buffer, slot: KeySlot): RepositoryKeys | undefined {
+  const wrapped = Buffer.from(slot.wrapped, 'hex');
+  const decipher = createDecipheriv('aes-256-gcm', key, NONCE, { authTagLength: 16 });
+  decipher.setAuthTag(wrapped.subarray(64));
+  const content = decipher.update(wrapped.subarray(0, 64));
+  try {
+    decipher.final();
+  } catch {
+    // A wrong passphrase is an expected outcome: another slot may open.
+    return undefined;
+  }
+  const privateKey = content.subarray(0, 32);
+  return { privateKey, publicKey: publicKeyOf(privateKey), hashKey: content.subarray(32) };
+}

@@ -1,0 +1,148 @@
+/**
+ * Builds one pack after the other in memory: chunks are appended until the pack is large enough,
+ * then it is finished and named by the BLAKE3 of its bytes. It has no effects.
+ */
+import { assert, digest, type Random } from '@coffer/base';
+import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
+import { sealChunk } from '../chunk/seal.ts';
+import { sealBox } from '../sealed-box.ts';
+import {
+  encodePackEnd,
+  KEY_BOX_PURPOSE,
+  PACK_KEY_SIZE_BYTES,
+  PACK_MAGIC,
+  type PackDescription,
+  type PackEntry,
+} from './pack-codec.ts';
+
+/** A pack is finished when its chunks take as much: large enough that stores handle few objects. */
+export const PACK_SIZE_BYTES = 32 * 1024 * 1024;
+/** And never holds more chunks than this, so that a pack of small files stays quick to read. */
+export const PACK_ENTRIES_MAX = 65_536;
+const KEY_BOXES_MAX = 65_535;
+
+export interface FinishedPack extends PackDescription {
+  /** The file. It is a view of a buffer that can be given back to the builder afterwards. */
+  readonly bytes: Buffer;
+}
+
+/** A chunk as it lies in a pack, to be moved as it is. */
+export interface MovedChunk {
+  readonly entry: PackEntry;
+  readonly keyBox: Buffer;
+  readonly record: Buffer;
+}
+
+export class PackBuilder {
+  readonly #publicKey: Buffer;
+  readonly #random: Random;
+  readonly #spare: ArrayBuffer[] = [];
+  readonly #sizeBytes: number;
+  #bytes: Buffer | undefined;
+  #length = 0;
+  #ownKey: { readonly key: Buffer; readonly keyIndex: number } | undefined;
+  #keyBoxes: Buffer[] = [];
+  #keyIndexes = new Map<string, number>();
+  #entries: PackEntry[] = [];
+
+  constructor(options: { publicKey: Buffer; random: Random; sizeBytes?: number | undefined }) {
+    this.#publicKey = options.publicKey;
+    this.#random = options.random;
+    this.#sizeBytes = options.sizeBytes ?? PACK_SIZE_BYTES;
+  }
+
+  get isFull(): boolean {
+    return (
+      this.#length >= this.#sizeBytes ||
+      this.#entries.length >= PACK_ENTRIES_MAX ||
+      this.#keyBoxes.length >= KEY_BOXES_MAX
+    );
+  }
+
+  get isEmpty(): boolean {
+    return this.#entries.length === 0;
+  }
+
+  /** Seals a chunk and appends it. `head` is the clear part of a node. */
+  add(id: ChunkId, kind: ChunkKind, plain: Buffer, head?: Buffer): void {
+    const { key, keyIndex } = (this.#ownKey ??= this.#newKey());
+    const ordinal = this.#entries.length;
+    const { seal, parts } = sealChunk(key, { id, kind, ordinal, plain });
+    const offset = this.#length || PACK_MAGIC.length;
+    if (head) this.#append(head);
+    this.#append(parts[0]);
+    this.#append(parts[1]);
+    // Ids are views of larger buffers; entries outlive those.
+    const ownId = Buffer.from(id);
+    this.#entries.push({ ...seal, id: ownId, keyIndex, offset, length: this.#length - offset });
+  }
+
+  /** Appends a chunk of another pack as it is, with the box of its key. */
+  move({ entry, keyBox, record }: MovedChunk): void {
+    const keyIndex = this.#keyIndexOf(keyBox);
+    const offset = this.#length || PACK_MAGIC.length;
+    this.#append(record);
+    this.#entries.push({ ...entry, id: Buffer.from(entry.id), keyIndex, offset });
+  }
+
+  /** Ends the pack; the next `add` begins a new one. */
+  finish(): FinishedPack {
+    assert(!this.isEmpty, 'an empty pack is not finished');
+    const footer = { keyBoxes: this.#keyBoxes, entries: this.#entries };
+    this.#append(encodePackEnd(footer));
+    const bytes = this.#bytes!.subarray(0, this.#length);
+    const pack = { ...footer, pack: digest(bytes), sizeBytes: bytes.length, bytes };
+    this.#bytes = undefined;
+    this.#length = 0;
+    this.#ownKey = undefined;
+    this.#keyBoxes = [];
+    this.#keyIndexes = new Map();
+    this.#entries = [];
+    return pack;
+  }
+
+  /** Takes back the memory of a pack that was stored: fresh memory costs a page fault each 4 KiB. */
+  recycle(memory: ArrayBuffer): void {
+    this.#spare.push(memory);
+  }
+
+  #newKey(): { key: Buffer; keyIndex: number } {
+    const key = this.#random.bytes(PACK_KEY_SIZE_BYTES);
+    return { key, keyIndex: this.#keyIndexOf(sealBox(this.#publicKey, key, KEY_BOX_PURPOSE)) };
+  }
+
+  #keyIndexOf(keyBox: Buffer): number {
+    const known = this.#keyIndexes.get(keyBox.toString('latin1'));
+    if (known !== undefined) return known;
+    const keyIndex = this.#keyBoxes.length;
+    this.#keyBoxes.push(Buffer.from(keyBox));
+    this.#keyIndexes.set(keyBox.toString('latin1'), keyIndex);
+    return keyIndex;
+  }
+
+  #append(part: Buffer): void {
+    if (this.#length === 0) {
+      this.#bytes ??= this.#takeMemory();
+      this.#length = PACK_MAGIC.copy(this.#bytes);
+    }
+    this.#reserve(part.length);
+    this.#bytes!.set(part, this.#length);
+    this.#length += part.length;
+  }
+
+  #takeMemory(): Buffer {
+    const spare = this.#spare.pop();
+    if (spare) return Buffer.from(spare);
+    // Room for what may follow the last byte below the limit: one chunk, and the footer.
+    return Buffer.from(new ArrayBuffer(Math.min(this.#sizeBytes, 64 * 1024) + 64 * 1024));
+  }
+
+  #reserve(size: number): void {
+    const needed = this.#length + size;
+    const bytes = this.#bytes!;
+    if (needed <= bytes.length) return;
+    const grown = Buffer.from(new ArrayBuffer(Math.max(needed, bytes.length * 2)));
+    bytes.copy(grown, 0, 0, this.#length);
+    this.#bytes = grown;
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * The layout of a pack: magic, sealed chunks one after the other, footer, trailer. The footer says
+ * in clear where each chunk lies and nothing else; the index gathers footers. FORMAT.md, section 9.
+ */
+import { BinaryReader, BinaryWriter, CofferError, digest } from '@coffer/base';
+import { CHUNK_ID_SIZE_BYTES } from '../chunk/chunk-id.ts';
+import type { Seal } from '../chunk/seal.ts';
+import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
+import { BOX_OVERHEAD_BYTES } from '../sealed-box.ts';
+
+export const PACK_MAGIC = Buffer.from('CFRPACK1', 'latin1');
+export const PACK_KEY_SIZE_BYTES = 32;
+export const KEY_BOX_SIZE_BYTES = PACK_KEY_SIZE_BYTES + BOX_OVERHEAD_BYTES;
+/** Binds a box to its purpose. */
+export const KEY_BOX_PURPOSE = Buffer.from('coffer 1 pack key', 'latin1');
+
+const TRAILER_SIZE_BYTES = 4 + PACK_MAGIC.length;
+const ENTRY_SIZE_BYTES = CHUNK_ID_SIZE_BYTES + 1 + 2 + 4 + 4 + 4 + 4;
+const FLAG_NODE = 1;
+const FLAG_COMPRESSED = 2;
+
+/** Sealed node bodies come with their children in clear: a node's record may be this large. */
+export const RECORD_LENGTH_MAX = 8 * 1024 * 1024;
+
+/** Where one chunk lies in a pack, and how it was sealed. */
+export interface PackEntry extends Seal {
+  /** Which of the pack's key boxes holds the key. */
+  readonly keyIndex: number;
+  /** Offset of the record in the pack, in bytes. */
+  readonly offset: number;
+  /** Length of the record: for a node its clear head and its sealed body. */
+  readonly length: number;
+}
+
+export interface PackFooter {
+  /** Keys of the chunks, each sealed to the repository's public key. */
+  readonly keyBoxes: readonly Buffer[];
+  readonly entries: readonly PackEntry[];
+}
+
+/** What the index keeps of a pack. */
+export interface PackDescription extends PackFooter {
+  /** BLAKE3 of the whole file. */
+  readonly pack: Buffer;
+  readonly sizeBytes: number;
+}
+
+export function packObjectName(pack: Buffer): string {
+  const hex = pack.toString('hex');
+  return `packs/${hex.slice(0, 2)}/${hex}`;
+}
+
+export function writeFooter(writer: BinaryWriter, footer: PackFooter): void {
+  writer.u16(footer.keyBoxes.length);
+  for (const box of footer.keyBoxes) writer.raw(box);
+  writer.u32(footer.entries.length);
+  for (const entry of footer.entries) {
+    const flags =
+      (entry.kind === 'node' ? FLAG_NODE : 0) | (entry.compressed ? FLAG_COMPRESSED : 0);
+    writer.raw(entry.id).u8(flags).u16(entry.keyIndex).u32(entry.ordinal);
+    writer.u32(entry.offset).u32(entry.length).u32(entry.plainLength);
+  }
+}
+
+export function readFooter(reader: BinaryReader, sizeBytesMax: number): PackFooter {
+  const keyBoxes: Buffer[] = [];
+  for (let left = reader.u16(); left > 0; left--) keyBoxes.push(reader.raw(KEY_BOX_SIZE_BYTES));
+  const entryCount = reader.u32();
+  if (entryCount * ENTRY_SIZE_BYTES > reader.remaining) throw reader.damaged('too many entries');
+  const entries: PackEntry[] = [];
+  for (let index = 0; index < entryCount; index++) {
+    entries.push(readEntry(reader, keyBoxes.length, sizeBytesMax));
+  }
+  return { keyBoxes, entries };
+}
+
+function readEntry(reader: BinaryReader, keyCount: number, sizeBytesMax: number): PackEntry {
+  const id = reader.raw(CHUNK_ID_SIZE_BYTES);
+  const flags = reader.u8();
+  const keyIndex = reader.u16();
+  const ordinal = reader.u32();
+  const offset = reader.u32();
+  const length = reader.u32();
+  const plainLength = reader.u32();
+  const kind = flags & FLAG_NODE ? 'node' : 'data';
+  const lengthMax = kind === 'node' ? RECORD_LENGTH_MAX : CHUNK_SIZE_BYTES_MAX;
+  if (flags > 3 || keyIndex >= keyCount) throw reader.damaged('an entry is impossible');
+  if (offset + length > sizeBytesMax || Math.max(length, plainLength) > lengthMax) {
+    throw reader.damaged('an entry lies outside of its pack');
+  }
+  const compressed = (flags & FLAG_COMPRESSED) !== 0;
+  return { id, kind, compressed, keyIndex, ordinal, offset, length, plainLength };
+}
+
+/** Footer and trailer, as they end a pack. */
+export function encodePackEnd(footer: PackFooter): Buffer {
+  const writer = new BinaryWriter(footer.entries.length * ENTRY_SIZE_BYTES + 1024);
+  writeFooter(writer, footer);
+  const footerLength = writer.length;
+  return writer.u32(footerLength).raw(PACK_MAGIC).finish();
+}
+
+/** Reads the footer of a whole pack; fails with `object-damaged`. */
+export function decodePack(bytes: Buffer, name: string): PackFooter {
+  const damaged = (reason: string): CofferError =>
+    new CofferError('object-damaged', { object: name, reason });
+  const trailer = bytes.length - TRAILER_SIZE_BYTES;
+  if (trailer < PACK_MAGIC.length || !bytes.subarray(0, 8).equals(PACK_MAGIC)) {
+    throw damaged('not a pack');
+  }
+  if (!bytes.subarray(trailer + 4).equals(PACK_MAGIC)) throw damaged('it has no trailer');
+  const footerLength = bytes.readUInt32LE(trailer);
+  const footerStart = trailer - footerLength;
+  if (footerStart < PACK_MAGIC.length) throw damaged('its footer is too long');
+  const reader = new BinaryReader(bytes.subarray(footerStart, trailer), name);
+  const footer = readFooter(reader, footerStart);
+  reader.end();
+  return footer;
+}
+
+/** True when the bytes are those that the pack's name promises. */
+export function isPackIntact(bytes: Buffer, pack: Buffer): boolean {
+  return digest(bytes).equals(pack);
+}

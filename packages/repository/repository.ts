@@ -1,0 +1,272 @@
+/** A repository: an object store with keys and structure. */
+import { join } from 'node:path';
+import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import * as v from 'valibot';
+import { ChunkReader } from './chunk/chunk-reader.ts';
+import type { ChunkWork } from './chunk/chunk-work.ts';
+import type { EngineKeys } from './chunk/engine.ts';
+import { newConfig, readConfig, type RepositoryConfig, writeConfig } from './config.ts';
+import { readGcState, survives } from './gc/gc-record.ts';
+import { ChunkIndex } from './index/chunk-index.ts';
+import {
+  type KeySlot,
+  newKeySlot,
+  readKeySlots,
+  type RepositoryKeys,
+  unlockKeys,
+  writeKeySlot,
+  type WriterKeys,
+} from './keys.ts';
+import { count, decodeRecord, encodeRecord } from './record.ts';
+import {
+  decodePoint,
+  parsePointObjectName,
+  pointObjectName,
+  type RecoveryPoint,
+} from './recovery-point.ts';
+import { generateKeyPair } from './sealed-box.ts';
+import { finishCommittedSessions, Session } from './session/session.ts';
+import { listSessions, readEnd } from './session/session-record.ts';
+
+/** Points fetched at once when they are listed. */
+const FETCHES_AT_ONCE = 16;
+
+const Hold = v.object({ point: v.string(), heldAt: count });
+
+/** What the parts of a repository need of each other. */
+export interface RepositoryContext {
+  readonly store: ObjectStore;
+  readonly index: ChunkIndex;
+  readonly keys: WriterKeys;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface OpenOptions {
+  readonly store: ObjectStore;
+  /** Folder of the local caches of all repositories. */
+  readonly cacheFolder: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Who computes: threads, or the caller's thread. */
+  readonly chunkWork: (keys: EngineKeys) => ChunkWork;
+  readonly packSizeBytes?: number | undefined;
+}
+
+export interface InitOptions {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly passphrase: string;
+  readonly recoveryKey: string;
+}
+
+/** Makes a new repository with two key slots. Fails with `repository-exists`. */
+export async function initRepository(options: InitOptions): Promise<RepositoryConfig> {
+  const { store, clock, random, passphrase, recoveryKey } = options;
+  const keys: RepositoryKeys = { ...generateKeyPair(), hashKey: random.bytes(32) };
+  const createdAt = clock.now();
+  const slot = { keys, createdAt, random };
+  const slots = [
+    await newKeySlot({ ...slot, kind: 'passphrase', secret: passphrase, label: 'first' }),
+    await newKeySlot({ ...slot, kind: 'recovery', secret: recoveryKey, label: 'printed' }),
+  ];
+  return await writeNew(store, newConfig({ ...keys, createdAt, random }), slots);
+}
+
+/**
+ * Makes a new repository with the keys of another one: the same passphrases open it, and sealed
+ * chunks can be moved between the two by someone who holds no key.
+ */
+export async function initWithKeysFrom(
+  source: Repository,
+  { store, clock, random }: Pick<InitOptions, 'store' | 'clock' | 'random'>,
+): Promise<RepositoryConfig> {
+  const repositoryId = random.bytes(16).toString('hex');
+  const config = { ...source.config, repositoryId, createdAt: clock.now() };
+  return await writeNew(store, config, await readKeySlots(source.store));
+}
+
+async function writeNew(
+  store: ObjectStore,
+  config: RepositoryConfig,
+  slots: readonly KeySlot[],
+): Promise<RepositoryConfig> {
+  // The config goes first: it decides who of two that init at once wins. Without slots it opens
+  // nothing, so a crash in between is visible at once.
+  await writeConfig(store, config);
+  for (const slot of slots) await writeKeySlot(store, slot);
+  return config;
+}
+
+export class Repository {
+  readonly config: RepositoryConfig;
+  readonly store: ObjectStore;
+  readonly index: ChunkIndex;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly #options: OpenOptions;
+  #keys: RepositoryKeys | undefined;
+  #work: ChunkWork | undefined;
+
+  private constructor(options: OpenOptions, config: RepositoryConfig, index: ChunkIndex) {
+    this.#options = options;
+    this.config = config;
+    this.index = index;
+    this.store = options.store;
+    this.clock = options.clock;
+    this.random = options.random;
+  }
+
+  /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
+  static async open(options: OpenOptions): Promise<Repository> {
+    const config = await readConfig(options.store);
+    const index = ChunkIndex.open(join(options.cacheFolder, config.repositoryId, 'index'));
+    return new Repository(options, config, index);
+  }
+
+  async close(): Promise<void> {
+    await this.#work?.close();
+    await this.index.close();
+    await this.store.close();
+  }
+
+  get location(): string {
+    return this.store.location;
+  }
+
+  /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
+  async unlock(secret: string): Promise<void> {
+    this.#keys = await unlockKeys(this.config, await readKeySlots(this.store), secret);
+  }
+
+  get isUnlocked(): boolean {
+    return this.#keys !== undefined;
+  }
+
+  /** Fails with `passphrase-missing` before `unlock`. */
+  get keys(): RepositoryKeys {
+    if (!this.#keys) throw new CofferError('passphrase-missing', { repository: this.location });
+    return this.#keys;
+  }
+
+  /** True when sealed chunks of the other repository are valid here as they are. */
+  sharesKeysWith(other: Repository): boolean {
+    return (
+      this.config.publicKey === other.config.publicKey &&
+      this.config.hashKeyCheck === other.config.hashKeyCheck
+    );
+  }
+
+  get work(): ChunkWork {
+    this.#work ??= this.#options.chunkWork({
+      ...this.#writerKeys(),
+      privateKey: this.#keys?.privateKey,
+    });
+    return this.#work;
+  }
+
+  reader(signal?: AbortSignal): ChunkReader {
+    return new ChunkReader({ store: this.store, index: this.index, keys: this.keys, signal });
+  }
+
+  async beginSession(signal?: AbortSignal): Promise<Session> {
+    await finishCommittedSessions(this.store);
+    const { packSizeBytes } = this.#options;
+    return await Session.begin({ context: this.context(), work: this.work, signal, packSizeBytes });
+  }
+
+  /** Without keys, a session can move sealed chunks, and write none of its own. */
+  context(): RepositoryContext {
+    const { store, index, clock, random } = this;
+    return { store, index, clock, random, keys: this.#writerKeys() };
+  }
+
+  /** All points that exist, oldest first. Damaged ones are told to `onDamaged`, or thrown. */
+  async points(onDamaged?: (error: CofferError) => void): Promise<RecoveryPoint[]> {
+    const state = await readGcState(this.store);
+    const held = new Set<string>();
+    for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
+    const stored = await this.#storedPoints();
+    const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (each) => {
+      if (!survives(each, state)) return undefined;
+      try {
+        const bytes = each.bytes ?? (await this.store.get(each.name));
+        return { ...decodePoint(each.id, bytes), ...each, held: held.has(each.id) };
+      } catch (error) {
+        if (isCofferError(error, 'object-not-found')) return undefined;
+        if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
+        onDamaged(error);
+        return undefined;
+      }
+    });
+    return points.filter((point) => point !== undefined).sort(byTime);
+  }
+
+  /** Deletes a point; its chunks stay until the next garbage collection. */
+  async removePoint(point: RecoveryPoint): Promise<void> {
+    if (point.held) throw new CofferError('point-held', { point: point.id });
+    // A committed session that is not cleaned up would list the point again.
+    await finishCommittedSessions(this.store);
+    await this.store.delete(pointObjectName(point.item, point.generation, point.id));
+  }
+
+  async hold(point: RecoveryPoint): Promise<void> {
+    if (point.held) return;
+    const record = { point: point.id, heldAt: this.clock.now() };
+    await this.store.put(holdName(point.id), encodeRecord('hold', record));
+  }
+
+  async release(point: RecoveryPoint): Promise<void> {
+    await this.store.delete(holdName(point.id));
+  }
+
+  #writerKeys(): WriterKeys {
+    if (this.#keys) return this.#keys;
+    return { publicKey: Buffer.from(this.config.publicKey, 'hex'), hashKey: Buffer.alloc(32) };
+  }
+
+  /** By id: what is listed, and what a session committed and did not list yet. */
+  async #storedPoints(): Promise<Map<string, StoredPoint>> {
+    const points = new Map<string, StoredPoint>();
+    // Sessions first: a session that lists its points in between is found at one of both places.
+    for (const { session, hasEnd } of await listSessions(this.store)) {
+      const end = hasEnd ? await readEnd(this.store, session) : undefined;
+      if (end?.outcome !== 'committed') continue;
+      for (const { id, item, record } of end.points) {
+        const { generation } = end;
+        const name = pointObjectName(item, generation, id);
+        points.set(id, { id, generation, name, bytes: Buffer.from(record, 'base64') });
+      }
+    }
+    for await (const { name } of this.store.list('points/')) {
+      const parsed = parsePointObjectName(name);
+      if (parsed) points.set(parsed.id, { ...parsed, name, bytes: undefined });
+    }
+    return points;
+  }
+}
+
+interface StoredPoint {
+  readonly id: string;
+  readonly generation: number;
+  readonly name: string;
+  readonly bytes: Buffer | undefined;
+}
+
+/** Fails with `object-damaged`. */
+export function checkHold(bytes: Buffer, name: string): void {
+  const hold = decodeRecord('hold', Hold, bytes, name);
+  if (holdName(hold.point) !== name) {
+    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
+  }
+}
+
+function holdName(pointId: string): string {
+  return `holds/${pointId}`;
+}
+
+function byTime(a: RecoveryPoint, b: RecoveryPoint): number {
+  return a.takenAt - b.takenAt || (a.id < b.id ? -1 : 1);
+}

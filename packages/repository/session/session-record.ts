@@ -1,0 +1,123 @@
+/**
+ * The objects of a session: `begin`, renewals of its lease, and `end`, which whoever creates it
+ * first decides: committed with its points, or fenced. FORMAT.md, section 13; PROTOCOL.md.
+ */
+import { isCofferError } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import * as v from 'valibot';
+import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
+import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
+
+const Begin = v.object({
+  session: hexOf(16),
+  startedAt: count,
+  host: v.pipe(v.string(), v.maxLength(300)),
+  processId: count,
+});
+
+const End = v.variant('outcome', [
+  v.object({
+    outcome: v.literal('committed'),
+    generation: count,
+    points: v.array(
+      v.object({
+        id: hexOf(POINT_ID_SIZE_BYTES),
+        item: v.string(),
+        /** The record of the point, in base 64. */
+        record: v.string(),
+      }),
+    ),
+  }),
+  v.object({ outcome: v.literal('fenced'), by: v.string() }),
+]);
+
+export type SessionBegin = v.InferOutput<typeof Begin>;
+export type SessionEnd = v.InferOutput<typeof End>;
+export type CommittedEnd = Extract<SessionEnd, { outcome: 'committed' }>;
+
+/** A session as its objects tell. */
+export interface StoredSession {
+  readonly session: string;
+  readonly objectNames: readonly string[];
+  readonly hasEnd: boolean;
+  /** When it last gave a sign of life, by the store's clock. */
+  readonly lastSignAt: number;
+}
+
+const folder = (session: string): string => `sessions/${session}/`;
+export const beginName = (session: string): string => `${folder(session)}begin`;
+export const endName = (session: string): string => `${folder(session)}end`;
+
+export function renewalName(session: string, renewal: number): string {
+  return `${folder(session)}renewed-${String(renewal).padStart(6, '0')}`;
+}
+
+export function encodeBegin(begin: SessionBegin): Buffer {
+  return encodeRecord('session', begin);
+}
+
+export async function listSessions(store: ObjectStore): Promise<StoredSession[]> {
+  const sessions = new Map<string, { names: string[]; lastSignAt: number }>();
+  for await (const { name, createdAt } of store.list('sessions/')) {
+    const session = /^sessions\/([0-9a-f]{32})\//.exec(name)?.[1];
+    if (session === undefined) continue;
+    const known = sessions.get(session) ?? { names: [], lastSignAt: 0 };
+    known.names.push(name);
+    known.lastSignAt = Math.max(known.lastSignAt, createdAt);
+    sessions.set(session, known);
+  }
+  return [...sessions].map(([session, { names, lastSignAt }]) => ({
+    session,
+    objectNames: names,
+    hasEnd: names.includes(endName(session)),
+    lastSignAt,
+  }));
+}
+
+/** Undefined when the session has removed it, because it has ended. */
+export async function readBegin(
+  store: ObjectStore,
+  session: string,
+): Promise<SessionBegin | undefined> {
+  const bytes = await getIfThere(store, beginName(session));
+  return bytes && decodeRecord('session', Begin, bytes, beginName(session));
+}
+
+export async function readEnd(
+  store: ObjectStore,
+  session: string,
+): Promise<SessionEnd | undefined> {
+  const bytes = await getIfThere(store, endName(session));
+  return bytes && decodeRecord('session', End, bytes, endName(session));
+}
+
+/** Ends a session, unless somebody else has ended it; returns the end that counts. */
+export async function writeEnd(
+  store: ObjectStore,
+  session: string,
+  end: SessionEnd,
+): Promise<SessionEnd> {
+  try {
+    await store.put(endName(session), encodeRecord('session', end));
+    return end;
+  } catch (error) {
+    if (!isCofferError(error, 'object-exists')) throw error;
+    return (await readEnd(store, session)) ?? { outcome: 'fenced', by: 'unknown' };
+  }
+}
+
+/** Removes what is left of an ended session; its `end` goes last, since it is what decides. */
+export async function removeSession(store: ObjectStore, session: StoredSession): Promise<void> {
+  const end = endName(session.session);
+  for (const name of session.objectNames) if (name !== end) await store.delete(name);
+  await store.delete(end);
+}
+
+async function getIfThere(store: ObjectStore, name: string): Promise<Buffer | undefined> {
+  try {
+    return await store.get(name);
+  } catch (error) {
+    if (isCofferError(error, 'object-not-found')) return undefined;
+    throw error;
+  }
+}

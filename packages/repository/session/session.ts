@@ -1,0 +1,155 @@
+/**
+ * One writer's run. It begins before it looks at what is stored, and ends by one create-only object;
+ * a garbage collection that takes it for dead ends it first, and then it can never publish.
+ *
+ * Invariant: the points of a committed session reach stored chunks only, in packs that no garbage
+ * collection deletes: one that began earlier is known here as condemned, one that begins later
+ * waits for the end of this session. PROTOCOL.md has the argument.
+ */
+import { hostname } from 'node:os';
+import { CofferError, isCofferError } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { ChunkWork } from '../chunk/chunk-work.ts';
+import { type GcState, readGcState, survives } from '../gc/gc-record.ts';
+import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
+import type { RepositoryContext } from '../repository.ts';
+import { ChunkWriter } from './chunk-writer.ts';
+import {
+  beginName,
+  type CommittedEnd,
+  encodeBegin,
+  listSessions,
+  readEnd,
+  removeSession,
+  renewalName,
+  writeEnd,
+} from './session-record.ts';
+
+/** How often a session shows that it is alive. */
+export const RENEWAL_INTERVAL_MS = 10 * 60_000;
+/** Without a sign of life for this long, a session may be fenced. It decides when, never whether. */
+export const LEASE_MS = 60 * 60_000;
+
+export interface SessionOptions {
+  readonly context: RepositoryContext;
+  readonly work: ChunkWork;
+  readonly signal?: AbortSignal | undefined;
+  readonly packSizeBytes?: number | undefined;
+}
+
+export class Session {
+  readonly id: string;
+  readonly writer: ChunkWriter;
+  readonly #store: ObjectStore;
+  readonly #state: GcState;
+  readonly #stopRenewing = new AbortController();
+
+  private constructor(id: string, state: GcState, options: SessionOptions) {
+    const { context, work, signal, packSizeBytes } = options;
+    this.id = id;
+    this.#store = context.store;
+    this.#state = state;
+    this.writer = new ChunkWriter({
+      ...context,
+      work,
+      signal,
+      packSizeBytes,
+      acceptsPack: packFilter(context, state),
+    });
+    void this.#keepRenewing(context);
+  }
+
+  static async begin(options: SessionOptions): Promise<Session> {
+    const { store, random, clock, index } = options.context;
+    const id = random.bytes(16).toString('hex');
+    const startedAt = clock.now();
+    const begin = { session: id, startedAt, host: hostname(), processId: process.pid };
+    // First the sign that we are here, then the look at what is condemned: a collection that we do
+    // not see yet sees us.
+    await store.put(beginName(id), encodeBegin(begin));
+    const state = await readGcState(store);
+    await index.synchronize(store, options.signal);
+    return new Session(id, state, options);
+  }
+
+  /** The newest garbage collection when the session began. */
+  get generation(): number {
+    return this.#state.generation;
+  }
+
+  /** Makes the points exist. Fails with `session-fenced` when a collection closed the session. */
+  async commit(points: readonly EncodedPoint[]): Promise<void> {
+    await this.writer.flush();
+    this.#stopRenewing.abort();
+    const end: CommittedEnd = {
+      outcome: 'committed',
+      generation: this.generation,
+      points: points.map(({ id, item, bytes }) => ({ id, item, record: bytes.toString('base64') })),
+    };
+    const decided = await writeEnd(this.#store, this.id, end);
+    if (decided.outcome === 'fenced') throw new CofferError('session-fenced', { by: decided.by });
+    if (!(await listCommitted(this.#store, end))) throw new CofferError('session-fenced');
+    await removeEnded(this.#store, this.id);
+  }
+
+  /** Gives up: what was written is garbage. */
+  async abandon(): Promise<void> {
+    this.#stopRenewing.abort();
+    await writeEnd(this.#store, this.id, { outcome: 'fenced', by: 'the writer itself' });
+  }
+
+  async #keepRenewing({ store, clock }: RepositoryContext): Promise<void> {
+    const { signal } = this.#stopRenewing;
+    try {
+      for (let renewal = 1; ; renewal++) {
+        await clock.sleep(RENEWAL_INTERVAL_MS, signal);
+        await store.put(renewalName(this.id, renewal), Buffer.alloc(0), { signal });
+      }
+    } catch {
+      // Stopped, or the store does not answer: then a collection may fence us, which is safe.
+    }
+  }
+}
+
+/**
+ * Lists the points of sessions that were committed and could not list them themselves. Everybody
+ * who is about to write does this first.
+ */
+export async function finishCommittedSessions(store: ObjectStore): Promise<void> {
+  for (const session of await listSessions(store)) {
+    if (!session.hasEnd) continue;
+    const end = await readEnd(store, session.session);
+    if (end?.outcome !== 'committed') continue;
+    if (await listCommitted(store, end)) await removeSession(store, session);
+  }
+}
+
+/** False when a sweep has passed over the session: it was fenced, and its points do not exist. */
+async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boolean> {
+  const state = await readGcState(store);
+  const { generation } = end;
+  for (const { id, item, record } of end.points) {
+    if (!survives({ generation, id }, state)) return false;
+    await putIfAbsent(store, pointObjectName(item, generation, id), Buffer.from(record, 'base64'));
+  }
+  return true;
+}
+
+async function removeEnded(store: ObjectStore, id: string): Promise<void> {
+  const own = (await listSessions(store)).find(({ session }) => session === id);
+  if (own) await removeSession(store, own);
+}
+
+async function putIfAbsent(store: ObjectStore, name: string, bytes: Buffer): Promise<void> {
+  try {
+    await store.put(name, bytes);
+  } catch (error) {
+    if (!isCofferError(error, 'object-exists')) throw error;
+  }
+}
+
+function packFilter({ index }: RepositoryContext, state: GcState): (packNumber: number) => boolean {
+  if (!state.unfinished) return () => true;
+  const condemned = new Set(state.unfinished.packs);
+  return (packNumber) => !condemned.has(index.requiredPack(packNumber).pack.toString('hex'));
+}

@@ -1,0 +1,100 @@
+/**
+ * The content of files: a list of pieces, and for long lists a tree over it. Groups end where the
+ * ids say, so that an insertion in a file changes the nodes near it only. FORMAT.md, section 11.2.
+ */
+import { BinaryReader, BinaryWriter, type ContentPiece, type FileContent } from '@coffer/base';
+import type { ChunkReader } from '../chunk/chunk-reader.ts';
+import type { ChunkId } from '../chunk/chunk-id.ts';
+import type { WriteNode } from './disk-tree.ts';
+
+/** So many pieces stand in the folder's node itself. */
+export const PIECES_INLINE_MAX = 16;
+
+const GROUP_MIN = 64;
+const GROUP_MAX = 2048;
+const GROUP_MASK = 0x1ff;
+
+const LEAF = 3;
+const INNER = 4;
+
+/** Collects the pieces of one file; memory grows by 1/512 of a node for each chunk. */
+export class ContentBuilder {
+  readonly #writeNode: WriteNode;
+  #open: ContentPiece[] = [];
+  readonly #groups: ContentPiece[] = [];
+
+  constructor(writeNode: WriteNode) {
+    this.#writeNode = writeNode;
+  }
+
+  async add(piece: ContentPiece): Promise<void> {
+    this.#open.push(piece);
+    if (endsGroup(this.#open)) await this.#closeGroup();
+  }
+
+  async finish(): Promise<FileContent> {
+    if (this.#groups.length === 0 && this.#open.length <= PIECES_INLINE_MAX) {
+      return { form: 'pieces', pieces: this.#open };
+    }
+    if (this.#open.length > 0) await this.#closeGroup();
+    let level = this.#groups;
+    while (level.length > 1) level = await this.#writeLevel(level);
+    return { form: 'tree', root: level[0]!.id };
+  }
+
+  async #closeGroup(): Promise<void> {
+    const pieces = this.#open;
+    this.#open = [];
+    this.#groups.push(await this.#write(LEAF, pieces));
+  }
+
+  async #writeLevel(children: readonly ContentPiece[]): Promise<ContentPiece[]> {
+    const parents: ContentPiece[] = [];
+    let group: ContentPiece[] = [];
+    for (const child of children) {
+      group.push(child);
+      if (!endsGroup(group)) continue;
+      parents.push(await this.#write(INNER, group));
+      group = [];
+    }
+    if (group.length > 0) parents.push(await this.#write(INNER, group));
+    return parents;
+  }
+
+  async #write(kind: number, pieces: readonly ContentPiece[]): Promise<ContentPiece> {
+    const body = new BinaryWriter(8 + pieces.length * 4).u8(kind);
+    for (const { length } of pieces) body.varint(length);
+    const id = await this.#writeNode(
+      pieces.map((piece) => piece.id),
+      body.finish(),
+    );
+    return { id, length: pieces.reduce((sum, { length }) => sum + length, 0) };
+  }
+}
+
+/** The pieces of a file, in order. */
+export async function* contentPieces(
+  reader: ChunkReader,
+  content: FileContent,
+): AsyncGenerator<ContentPiece> {
+  if (content.form === 'pieces') yield* content.pieces;
+  else yield* piecesUnder(reader, content.root);
+}
+
+async function* piecesUnder(reader: ChunkReader, root: ChunkId): AsyncGenerator<ContentPiece> {
+  const { children, body } = await reader.readNode(root);
+  const fields = new BinaryReader(body, `node ${root.toString('hex')}`);
+  const kind = fields.u8();
+  if (kind !== LEAF && kind !== INNER) throw fields.damaged('not a list of content');
+  for (const id of children) {
+    const length = fields.varint();
+    if (kind === LEAF) yield { id, length };
+    else yield* piecesUnder(reader, id);
+  }
+  fields.end();
+}
+
+function endsGroup(group: readonly ContentPiece[]): boolean {
+  if (group.length < GROUP_MIN) return false;
+  return group.length >= GROUP_MAX || (group.at(-1)!.id.readUInt16LE(0) & GROUP_MASK) === 0;
+}

@@ -1,0 +1,37 @@
+/**
+ * Nodes: child ids in clear, then a sealed body. Who holds no key can walk the tree, and learns of
+ * it nothing but its shape. FORMAT.md, section 11.
+ */
+import { CofferError } from '@coffer/base';
+import { CHUNK_ID_SIZE_BYTES, type ChunkId } from '../chunk/chunk-id.ts';
+
+/** Children of one node: enough for a folder's page and far below the limit of a record. */
+export const NODE_CHILDREN_MAX = 65_536;
+
+/** The clear head: the number of children, then their ids. */
+export function encodeNodeHead(children: readonly ChunkId[]): Buffer {
+  const head = Buffer.allocUnsafe(4 + children.length * CHUNK_ID_SIZE_BYTES);
+  head.writeUInt32LE(children.length, 0);
+  children.forEach((child, index) => head.set(child, 4 + index * CHUNK_ID_SIZE_BYTES));
+  return head;
+}
+
+/** Length of the clear head of a node's record. Fails with `chunk-damaged`. */
+export function nodeHeadLength(record: Buffer): number {
+  const childCount = record.length < 4 ? 0 : record.readUInt32LE(0);
+  const length = 4 + childCount * CHUNK_ID_SIZE_BYTES;
+  if (childCount > NODE_CHILDREN_MAX || length > record.length) {
+    throw new CofferError('chunk-damaged', { reason: 'its list of children is impossible' });
+  }
+  return length;
+}
+
+/** The children of a node, which are readable without a key. */
+export function decodeNodeHead(record: Buffer): ChunkId[] {
+  const end = nodeHeadLength(record);
+  const children: ChunkId[] = [];
+  for (let offset = 4; offset < end; offset += CHUNK_ID_SIZE_BYTES) {
+    children.push(record.subarray(offset, offset + CHUNK_ID_SIZE_BYTES));
+  }
+  return children;
+}

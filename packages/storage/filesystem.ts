@@ -1,0 +1,277 @@
+/**
+ * Objects as files of a folder.
+ *
+ * How the contract is kept: a put writes a file in `.tmp`, syncs it, links it to its name, which
+ * fails when there is one, and syncs the folder that holds it. So a name shows nothing or the whole
+ * object after any crash, and an object that a put has announced survives a power loss.
+ */
+import * as files from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import {
+  type Clock,
+  CofferError,
+  type Random,
+  systemClock,
+  systemErrorCode,
+  systemRandom,
+} from '@coffer/base';
+import type { FileCalls } from './filesystem/calls.ts';
+import { checkName, checkPrefix, checkRange, rangeInvalid } from './checks.ts';
+import { DurableFolders, makeRoot } from './filesystem/durable-folders.ts';
+import { filesystemError, isMissing } from './filesystem/errors.ts';
+import { listFiles } from './filesystem/list.ts';
+import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import { OpenFiles } from './filesystem/open-files.ts';
+
+export interface FilesystemStoreOptions {
+  /** Creates the folder where it is missing; otherwise that is `repository-not-found`. */
+  readonly create?: boolean;
+  /** Tells how old leftovers are. */
+  readonly clock?: Clock;
+  /** Names temporary files. */
+  readonly random?: Random;
+  readonly calls?: FileCalls;
+}
+
+/** No object name begins with a dot, so this is outside of the name space. */
+const TEMPORARY_FOLDER = '.tmp';
+const FILE_MODE = 0o600;
+/** Enough for the packs that a restore reads at once; each costs one file descriptor. */
+const OPEN_FILES_MAX = 16;
+
+export async function openFilesystemStore(
+  folder: string,
+  options: FilesystemStoreOptions = {},
+): Promise<ObjectStore> {
+  const root = resolve(folder);
+  const calls = options.calls ?? files;
+  try {
+    if (options.create === true) await makeRoot(root, calls);
+    const isFolder = (await files.stat(root)).isDirectory();
+    if (!isFolder) throw new CofferError('repository-not-found', { path: root, reason: 'a file' });
+  } catch (error) {
+    if (isMissing(error)) throw new CofferError('repository-not-found', { path: root }, error);
+    throw filesystemError(error, root);
+  }
+  return new FilesystemStore(
+    root,
+    calls,
+    options.clock ?? systemClock,
+    options.random ?? systemRandom,
+  );
+}
+
+class FilesystemStore implements ObjectStore {
+  readonly location: string;
+  readonly capabilities = { serverTime: false, objectLock: false };
+  readonly #calls: FileCalls;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #folders: DurableFolders;
+  readonly #openFiles = new OpenFiles(OPEN_FILES_MAX);
+
+  constructor(root: string, calls: FileCalls, clock: Clock, random: Random) {
+    this.location = root;
+    this.#calls = calls;
+    this.#clock = clock;
+    this.#random = random;
+    this.#folders = new DurableFolders(root, calls);
+  }
+
+  async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    const path = this.#path(name, options);
+    const id = this.#random.bytes(12).toString('hex');
+    const temporary = join(this.location, TEMPORARY_FOLDER, id);
+    try {
+      await Promise.all([
+        this.#folders.ensure(dirname(temporary)),
+        this.#folders.ensure(dirname(path)),
+      ]);
+      await this.#publish(temporary, path, bytes, options?.signal);
+    } catch (error) {
+      options?.signal?.throwIfAborted();
+      if (systemErrorCode(error) === 'EEXIST') {
+        throw new CofferError('object-exists', { name }, error);
+      }
+      throw filesystemError(error, path);
+    }
+  }
+
+  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
+    if (!range) return await this.#getWhole(name, options);
+    checkRange(range);
+    const target = Buffer.allocUnsafe(range.length);
+    await this.getInto(name, range.offset, target, options);
+    return target;
+  }
+
+  async getInto(
+    name: string,
+    offset: number,
+    target: Uint8Array,
+    options?: CallOptions,
+  ): Promise<void> {
+    const path = this.#path(name, options);
+    checkRange({ offset, length: target.length });
+    try {
+      await this.#openFiles.use(path, (file) => readRange(file, name, offset, target));
+    } catch (error) {
+      throw readError(error, name, path);
+    }
+  }
+
+  async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
+    const path = this.#path(name, options);
+    try {
+      const stats = await files.stat(path);
+      if (!stats.isFile()) return undefined;
+      return { name, sizeBytes: stats.size, createdAt: Math.floor(stats.mtimeMs) };
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw filesystemError(error, path);
+    }
+  }
+
+  async *list(prefix: string, options?: CallOptions): AsyncGenerator<ObjectInfo> {
+    checkPrefix(prefix);
+    try {
+      yield* listFiles(this.location, prefix, options?.signal);
+    } catch (error) {
+      throw filesystemError(error, this.location);
+    }
+  }
+
+  /** The folder stays, also when it is empty: a put at this moment may count on it. */
+  async delete(name: string, options?: CallOptions): Promise<void> {
+    const path = this.#path(name, options);
+    try {
+      await this.#openFiles.drop(path);
+      await this.#calls.unlink(path);
+      await this.#folders.sync(dirname(path));
+    } catch (error) {
+      if (!isMissing(error)) throw filesystemError(error, path);
+    }
+  }
+
+  async removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void> {
+    const folder = join(this.location, TEMPORARY_FOLDER);
+    const before = this.#clock.now() - olderThanMs;
+    try {
+      for (const name of await files.readdir(folder)) {
+        options?.signal?.throwIfAborted();
+        await this.#removeOlder(join(folder, name), before);
+      }
+    } catch (error) {
+      if (!isMissing(error)) throw filesystemError(error, folder);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#openFiles.closeAll();
+  }
+
+  #path(name: string, options: CallOptions | undefined): string {
+    checkName(name);
+    options?.signal?.throwIfAborted();
+    return join(this.location, name);
+  }
+
+  async #publish(
+    temporary: string,
+    path: string,
+    bytes: Uint8Array,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    try {
+      await writeDurably(temporary, bytes, this.#calls, signal);
+      await this.#link(temporary, path);
+    } finally {
+      // What cannot be removed now is a leftover; the put itself went as it went.
+      await this.#calls.unlink(temporary).catch(() => undefined);
+    }
+  }
+
+  async #link(temporary: string, path: string): Promise<void> {
+    try {
+      await this.#calls.link(temporary, path);
+    } finally {
+      // Also where the object exists: its writer may not have synced it yet, or been killed before,
+      // and whoever hears that it exists relies on it.
+      await this.#folders.sync(dirname(path));
+    }
+  }
+
+  async #getWhole(name: string, options: CallOptions | undefined): Promise<Buffer> {
+    const path = this.#path(name, options);
+    try {
+      // Not from the open files: another process may have replaced the object since.
+      await using file = await files.open(path);
+      const target = Buffer.allocUnsafe(await sizeOf(file, name));
+      await readRange(file, name, 0, target);
+      return target;
+    } catch (error) {
+      throw readError(error, name, path);
+    }
+  }
+
+  async #removeOlder(path: string, before: number): Promise<void> {
+    try {
+      const { mtimeMs } = await files.stat(path);
+      if (mtimeMs < before) await this.#calls.unlink(path);
+    } catch (error) {
+      // Its put has ended in the meantime.
+      if (!isMissing(error)) throw error;
+    }
+  }
+}
+
+async function writeDurably(
+  path: string,
+  bytes: Uint8Array,
+  calls: FileCalls,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const file = await calls.open(path, 'wx', FILE_MODE);
+  try {
+    for (let written = 0; written < bytes.length;) {
+      signal?.throwIfAborted();
+      written += (await file.write(bytes, written, bytes.length - written)).bytesWritten;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  signal?.throwIfAborted();
+}
+
+async function readRange(
+  file: files.FileHandle,
+  name: string,
+  offset: number,
+  target: Uint8Array,
+): Promise<void> {
+  const length = target.length;
+  if (length === 0 && offset > (await sizeOf(file, name))) {
+    throw rangeInvalid(name, { offset, length });
+  }
+  for (let done = 0; done < length;) {
+    const { bytesRead } = await file.read(target, done, length - done, offset + done);
+    if (bytesRead === 0) throw rangeInvalid(name, { offset, length });
+    done += bytesRead;
+  }
+}
+
+/** A folder can be opened, and has a size, but is no object. */
+async function sizeOf(file: files.FileHandle, name: string): Promise<number> {
+  const stats = await file.stat();
+  if (!stats.isFile()) throw new CofferError('object-not-found', { name });
+  return stats.size;
+}
+
+function readError(error: unknown, name: string, path: string): unknown {
+  // EISDIR: the name is the beginning of other names.
+  if (isMissing(error) || systemErrorCode(error) === 'EISDIR') {
+    return new CofferError('object-not-found', { name }, error);
+  }
+  return filesystemError(error, path);
+}

@@ -1,0 +1,74 @@
+/**
+ * The contract of an object store: flat, write-once objects under names.
+ *
+ * What a repository builds on, and every adapter has to keep (`testing/contract.ts` tests it):
+ * - `put` creates; it never replaces. When it has returned, the object is durable, and every `get`
+ *   and every `list` that starts later sees it, whole. Of two puts of one name, one succeeds.
+ * - A put that failed left nothing under the name, or the whole object; never a part of it.
+ * - `delete` of an object that is not there is no error.
+ */
+
+export interface ObjectInfo {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** When the store says the object was created, in ms since 1970; the store's clock, not ours. */
+  readonly createdAt: number;
+}
+
+/** A part of an object, in bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface StoreCapabilities {
+  /** `createdAt` comes from a clock that writers do not control. */
+  readonly serverTime: boolean;
+  /** Objects can be protected against deletion for a time. */
+  readonly objectLock: boolean;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ObjectStore {
+  /** What the store is, for people: a path or an URL without secrets. */
+  readonly location: string;
+  readonly capabilities: StoreCapabilities;
+
+  /** Creates an object. Fails with `object-exists` when there is one of that name. */
+  put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
+
+  /** The whole object, or the range of it. Fails with `object-not-found` or `range-invalid`. */
+  get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer>;
+
+  /**
+   * Reads a range into `target`, whose length is the length of the range: for large reads without
+   * a copy. Fails as `get` does.
+   */
+  getInto(name: string, offset: number, target: Uint8Array, options?: CallOptions): Promise<void>;
+
+  /** Size and time of an object, or undefined when there is none. */
+  stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined>;
+
+  /** All objects whose names begin with `prefix`, in ascending order of their names' bytes. */
+  list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
+
+  delete(name: string, options?: CallOptions): Promise<void>;
+
+  /** Removes what killed puts left outside of the name space (temporary files, open uploads). */
+  removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void>;
+
+  /** Ends connections. The store is not used afterwards. */
+  close(): Promise<void>;
+}
+
+export const OBJECT_NAME_SIZE_MAX = 512;
+
+const NAME = /^[a-z0-9][a-z0-9.-]*(?:\/[a-z0-9][a-z0-9.-]*)*$/;
+
+/** Names are lower-case words joined by slashes: they mean the same to every store. */
+export function isObjectName(name: string): boolean {
+  return name.length <= OBJECT_NAME_SIZE_MAX && NAME.test(name);
+}

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { openS3Store } from './s3.ts';
+import { failsWith, objectStoreContract } from './testing/contract.ts';
+import { type S3Server, startS3Server } from './testing/s3-server.ts';
+
+describe('s3', () => {
+  let server: S3Server;
+  before(async () => {
+    server = await startS3Server();
+    await server.createBucket('coffer');
+  });
+  after(() => server.stop());
+
+  objectStoreContract('s3', () =>
+    openS3Store({ bucket: 'coffer', prefix: 'a b/c', client: server.client }),
+  );
+
+  it('keeps prefixes of one bucket apart', async () => {
+    const open = (prefix: string) =>
+      openS3Store({ bucket: 'coffer', prefix, client: server.client });
+    const [one, two, whole] = await Promise.all([open('one'), open('two'), open('')]);
+    await one.put('x', Buffer.from('1'));
+    await two.put('x', Buffer.from('2'));
+    assert.equal((await one.get('x')).toString(), '1');
+    assert.equal((await whole.get('two/x')).toString(), '2');
+    assert.deepEqual((await Array.fromAsync(one.list(''))).map((info) => info.name), ['x']);
+    assert.equal(one.location, 's3://coffer/one');
+    assert.equal(whole.location, 's3://coffer');
+    await Promise.all([one.close(), two.close(), whole.close()]);
+  });
+
+  it('names a bucket that is missing', async () => {
+    const store = await openS3Store({ bucket: 'no-such-bucket', prefix: '', client: server.client });
+    await failsWith('repository-not-found', store.get('config'));
+    await failsWith('repository-not-found', store.put('config', Buffer.alloc(1)));
+    await failsWith('repository-not-found', Array.fromAsync(store.list('')));
+    await store.close();
+  });
+
+  it('tells refused credentials from missing ones', async () => {
+    const wrong = { accessKeyId: 'coffer', secretAccessKey: 'wrong' };
+    const refused = await openS3Store({
+      bucket: 'coffer',
+      prefix: '',
+      client: { ...server.client, credentials: wrong },
+    });
+    await failsWith('store-denied', refused.get('config'));
+    await failsWith('store-denied', refused.stat('config'));
+    await refused.close();
+  });
+
+  it('takes endpoint, region and credentials from the environment', async () => {
+    await withEnvironment(server.environment, async () => {
+      const store = await openS3Store({ bucket: 'coffer', prefix: 'environment' });
+      await store.put('x', Buffer.from('1'));
+      assert.equal((await store.get('x')).toString(), '1');
+      await store.close();
+    });
+  });
+});
+
+describe('s3 without a server', () => {
+  const nowhere = { AWS_ENDPOINT_URL: 'http://127.0.0.1:1', AWS_EC2_METADATA_DISABLED: 'true' };
+
+  it('says that credentials are missing', async () => {
+    await withEnvironment({ ...nowhere, HOME: '/nonexistent' }, async () => {
+      const store = await openS3Store({ bucket: 'coffer', prefix: '' });
+      await failsWith('store-credentials-missing', store.get('config'));
+      await store.close();
+    });
+  });
+
+  it('says that the endpoint does not answer', async () => {
+    const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' };
+    await withEnvironment({ ...nowhere, ...keys }, async () => {
+      const store = await openS3Store({ bucket: 'coffer', prefix: '' });
+      await failsWith('store-unavailable', store.get('config'));
+      await failsWith('store-unavailable', store.put('config', Buffer.alloc(1)));
+      await store.close();
+    });
+  });
+});
+
+/** Runs `task` with these variables and without those of AWS that this machine may have. */
+async function withEnvironment(
+  variables: Readonly<Record<string, string>>,
+  task: () => Promise<void>,
+): Promise<void> {
+  const saved = { ...process.env };
+  for (const name of Object.keys(process.env)) {
+    if (name.startsWith('AWS_')) delete process.env[name];
+  }
+  Object.assign(process.env, variables);
+  try {
+    await task();
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name];
+    Object.assign(process.env, saved);
+  }
+}

@@ -1,0 +1,60 @@
+/** Servers that tests start: on a free port of the loopback, always ended, never left behind. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Ports that nothing listens on at this moment. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return ports;
+}
+
+/** Starts a program in the foreground; it is killed when this process exits. */
+export function startProcess(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): ChildProcess {
+  const child = spawn(command, args, { env, stdio: 'ignore' });
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
+  child.once('exit', () => process.off('exit', kill));
+  // Reported by `waitForPort`, which sees that the process has no exit code and no port.
+  child.on('error', () => undefined);
+  return child;
+}
+
+/** Waits until the process listens; fails at once when it has ended. */
+export async function waitForPort(child: ChildProcess, port: number, name: string): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!(await isListening(port))) {
+    if (child.exitCode !== null) throw new Error(`${name} ended with exit code ${child.exitCode}`);
+    if (child.pid === undefined) throw new Error(`${name} could not be started`);
+    if (performance.now() > deadline) throw new Error(`${name} does not listen after a minute`);
+    await sleep(20);
+  }
+}
+
+/** Kills a process and waits for its end: what these servers hold is not needed any more. */
+export async function endProcess(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+}
+
+async function isListening(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
