@@ -3,10 +3,10 @@
 //
 // Each step runs for all tools before the next step, so that all see the same input and about the
 // same machine. The disk is changed once between, and taken back at the end.
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { changeDisk, revertDisk } from './lib/changes.ts';
+import { filesEqual } from './lib/equal.ts';
 import { diskImage, freshScratch } from './lib/inputs.ts';
 import { diskUse, measure, medianOf, prepareCache } from './lib/measure.ts';
 import type { CacheState, Command, Measure } from './lib/measure.ts';
@@ -18,6 +18,8 @@ import type { Tool } from './lib/tool.ts';
 
 const MiB = 2 ** 20;
 const CHANGED_SHARE = 0.01;
+/** The size of its disk chunks (packages/repository/FORMAT.md). */
+const COFFER_CHUNK_SIZE = 256 * 1024;
 
 export async function disk(options: Options, report: Report): Promise<void> {
   const image = diskImage().path;
@@ -109,11 +111,11 @@ async function changed(context: Context, tool: Tool): Promise<void> {
   });
 }
 
-/** What Coffer says of its own run; the others print nothing as exact. */
+/** What Coffer says of its own run, before compression; the others print nothing as exact. */
 function ownCount(tool: Tool, taken: Measure): Record<string, number> {
   if (tool.name !== 'coffer') return {};
-  const { bytesStored, chunksNew } = JSON.parse(taken.stdout) as Record<string, number>;
-  return { bytesStored: bytesStored!, chunksNew: chunksNew! };
+  const { chunksNew } = JSON.parse(taken.stdout) as { chunksNew: number };
+  return { newChunksMiB: (chunksNew * COFFER_CHUNK_SIZE) / MiB };
 }
 
 async function restored(context: Context, tool: Tool, step: string): Promise<void> {
@@ -125,20 +127,11 @@ async function restored(context: Context, tool: Tool, step: string): Promise<voi
   const { command, path } = tool.restore(target);
   const taken = await repeated({ ...context, input: tool.repository }, command, empty);
   const figures = {
-    equal: isEqual(context.image, path) ? 'yes' : 'NO',
+    equal: filesEqual(context.image, path) ? 'yes' : 'NO',
     allocatedMiB: diskUse(path).allocatedBytes / MiB,
   };
   add(context, step, tool.name, taken, figures);
   rmSync(target, { recursive: true });
-}
-
-function isEqual(one: string, other: string): boolean {
-  try {
-    execFileSync('cmp', ['-s', one, other]);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function repeated(

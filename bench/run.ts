@@ -1,7 +1,9 @@
 // Runs the benchmarks that are named (default: all) and prints what they measured.
+import { rmSync } from 'node:fs';
 import { disk } from './disk.ts';
 import { gc } from './gc.ts';
 import { freshScratch } from './lib/inputs.ts';
+import { link } from './link.ts';
 import { openTools, parseOptions, USAGE } from './lib/options.ts';
 import type { Options } from './lib/options.ts';
 import { emptyReport, printReport, writeReport } from './lib/report.ts';
@@ -11,6 +13,7 @@ import { smallFilesBench } from './small-files.ts';
 const BENCHES: Record<string, (options: Options, report: Report) => Promise<void>> = {
   disk,
   'small-files': smallFilesBench,
+  link,
   gc,
 };
 
@@ -24,8 +27,10 @@ const unknown = names.find((name) => !Object.hasOwn(BENCHES, name));
 if (unknown !== undefined)
   throw new Error(`no benchmark ${unknown}: ${Object.keys(BENCHES).join(', ')}`);
 
-const tools = openTools(options.tools, freshScratch('versions'));
+const scratch = freshScratch('versions');
+const tools = openTools(options.tools, scratch);
 const versions = Object.fromEntries(tools.map((tool) => [tool.name, tool.version()]));
+rmSync(scratch, { recursive: true });
 const report = emptyReport();
 try {
   for (const name of names) {

@@ -1,8 +1,8 @@
 // Claim: a tree of 200,000 small files is backed up, backed up again and restored at least as fast
 // as restic and borg do it.
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { foldersEqual } from './lib/equal.ts';
 import { freshScratch, smallFiles } from './lib/inputs.ts';
 import { diskUse, measure, medianOf, prepareCache } from './lib/measure.ts';
 import type { CacheState, Measure } from './lib/measure.ts';
@@ -66,17 +66,10 @@ async function restored(context: Context, tool: Tool): Promise<void> {
     prepareCache(context.cache, tool.repository);
     return measure(command);
   });
-  add(context, 'restore', tool, taken, { equal: isEqual(context.folder, path) ? 'yes' : 'NO' });
+  add(context, 'restore', tool, taken, {
+    equal: foldersEqual(context.folder, path) ? 'yes' : 'NO',
+  });
   rmSync(target, { recursive: true });
-}
-
-function isEqual(one: string, other: string): boolean {
-  try {
-    execFileSync('diff', ['-r', '--no-dereference', '--brief', one, other], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function stored(tool: Tool): number {

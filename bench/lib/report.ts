@@ -2,6 +2,7 @@
 import { cpus, loadavg, release, totalmem, type } from 'node:os';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { claimLines } from './claims.ts';
 import { benchFolder } from './folders.ts';
 import type { Measure } from './measure.ts';
 
@@ -44,7 +45,8 @@ export function printReport(report: Report, versions: Record<string, string>): v
     console.log(`\n${bench}`);
     printTable([HEADER, ...rows.map((row) => cells(row, rows))]);
   }
-  for (const note of report.notes) console.log(note);
+  console.log('');
+  for (const line of [...claimLines(report.rows), ...report.notes]) console.log(line);
 }
 
 export function writeReport(report: Report, versions: Record<string, string>, path: string): void {
@@ -74,7 +76,7 @@ const HEADER = [
 function cells(row: Row, rows: Row[]): string[] {
   const { measure } = row;
   const reference = rows.find(
-    (other) => other.tool === REFERENCE && other.step === row.step && other.cache === row.cache,
+    (other) => other.tool === REFERENCE && other.bench === row.bench && other.step === row.step,
   );
   const ratio = reference ? (measure.wallSeconds / reference.measure.wallSeconds).toFixed(2) : '-';
   return [

@@ -204,6 +204,14 @@ export const ERRORS = {
     'Check the path and its permissions.',
   ),
 
+  'target-full': row(
+    23,
+    507,
+    'later',
+    'The target has no space left',
+    'Make space, then run the command again.',
+  ),
+
   'object-not-found': row(
     20,
     404,

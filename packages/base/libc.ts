@@ -8,6 +8,7 @@ const library = koffi.load(null);
 const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)');
 const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
+const futimens = library.func('int futimens(int fd, void *times)');
 const mknod = library.func('int mknod(void *path, uint32_t mode, uint64_t device)');
 const llistxattr = library.func('int64_t llistxattr(void *path, void *list, size_t size)');
 const lgetxattr = library.func(
@@ -15,6 +16,10 @@ const lgetxattr = library.func(
 );
 const lsetxattr = library.func(
   'int lsetxattr(void *path, void *name, void *value, size_t size, int flags)',
+);
+
+const fsetxattr = library.func(
+  'int fsetxattr(int fd, void *name, void *value, size_t size, int flags)',
 );
 
 const SEEK_END = 2;
@@ -72,12 +77,22 @@ export function punchHole(fd: number, offset: number, length: number): boolean {
 
 /** Sets the time of modification to the nanosecond; a symbolic link is not followed. */
 export function setModifiedNs(path: Buffer, modifiedNs: bigint): void {
+  const times = modifiedTimes(modifiedNs);
+  check(utimensat(AT_FDCWD, terminated(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat');
+}
+
+/** The same for an open file. */
+export function setModifiedNsOfFile(fd: number, modifiedNs: bigint): void {
+  check(futimens(fd, modifiedTimes(modifiedNs)), 'futimens');
+}
+
+function modifiedTimes(modifiedNs: bigint): Buffer {
   const times = Buffer.alloc(32);
   times.writeBigInt64LE(UTIME_OMIT, 8);
   const seconds = modifiedNs / 1_000_000_000n - (modifiedNs % 1_000_000_000n < 0n ? 1n : 0n);
   times.writeBigInt64LE(seconds, 16);
   times.writeBigInt64LE(modifiedNs - seconds * 1_000_000_000n, 24);
-  check(utimensat(AT_FDCWD, terminated(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat');
+  return times;
 }
 
 /** Makes a fifo, socket or device node; `mode` holds the type and the permissions. */
@@ -115,6 +130,10 @@ export function getAttribute(path: Buffer, name: Buffer): Buffer | undefined {
 
 export function setAttribute(path: Buffer, name: Buffer, value: Buffer): void {
   check(lsetxattr(terminated(path), terminated(name), value, value.length, 0), 'lsetxattr');
+}
+
+export function setAttributeOfFile(fd: number, name: Buffer, value: Buffer): void {
+  check(fsetxattr(fd, terminated(name), value, value.length, 0), 'fsetxattr');
 }
 
 const ZERO_BYTE = Buffer.alloc(1);

@@ -32,7 +32,10 @@ describe('azure blob', () => {
     await two.put('x', Buffer.from('2'));
     assert.equal((await one.get('x')).toString(), '1');
     assert.equal((await whole.get('two/x')).toString(), '2');
-    assert.deepEqual((await Array.fromAsync(one.list(''))).map((info) => info.name), ['x']);
+    assert.deepEqual(
+      (await Array.fromAsync(one.list(''))).map((info) => info.name),
+      ['x'],
+    );
     assert.equal(one.location, `azure://${server.account}/coffer/one`);
   });
 

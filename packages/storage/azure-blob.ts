@@ -78,7 +78,10 @@ class AzureBlobStore implements ObjectStore {
   ): Promise<void> {
     const range = { offset, length: target.length };
     checkRange(range);
-    if (range.length === 0) return await readNothing(this, name, offset, options?.signal);
+    if (range.length === 0) {
+      await readNothing(this, name, offset, options?.signal);
+      return;
+    }
     await this.#call(name, options, async (signals) =>
       readRangeInto(name, offset, target, await this.#answer(name, range, signals)),
     );
@@ -140,7 +143,11 @@ class AzureBlobStore implements ObjectStore {
       maxRetryRequests: 0,
       ...signals,
     });
-    return { body: answer.readableStreamBody, length: answer.contentLength };
+    return {
+      body: answer.readableStreamBody,
+      length: answer.contentLength,
+      signal: signals.abortSignal,
+    };
   }
 
   async #call<T>(

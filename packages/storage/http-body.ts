@@ -1,5 +1,5 @@
 /** Bodies of HTTP answers, read into memory that is there already. */
-import { Readable } from 'node:stream';
+import { Readable, addAbortSignal } from 'node:stream';
 import { CofferError, type ErrorCode, assert } from '@coffer/base';
 import { rangeInvalid } from './checks.ts';
 import type { ByteRange } from './object-store.ts';
@@ -9,6 +9,8 @@ export interface Answer {
   readonly body: unknown;
   /** The length that the server announced, in bytes. */
   readonly length: number | undefined;
+  /** Stops the reading: the SDKs themselves heed it until the answer begins only. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** The `Range` header of a range, which is not empty. */
@@ -18,10 +20,12 @@ export function rangeHeader(range: ByteRange): string {
 }
 
 /** Reads a whole object. */
-export async function readWhole(name: string, { body, length }: Answer): Promise<Buffer> {
+export async function readWhole(name: string, answer: Answer): Promise<Buffer> {
+  const stream = streamOf(answer);
+  const { length } = answer;
   if (length === undefined) throw cut(name, 'the server told no length');
   const target = Buffer.allocUnsafe(length);
-  await fill(name, streamOf(body), target);
+  await fill(name, stream, target);
   return target;
 }
 
@@ -30,9 +34,10 @@ export async function readRangeInto(
   name: string,
   offset: number,
   target: Uint8Array,
-  { body, length }: Answer,
+  answer: Answer,
 ): Promise<void> {
-  const stream = streamOf(body);
+  const stream = streamOf(answer);
+  const { length } = answer;
   if (length !== undefined && length < target.length) {
     stream.destroy();
     throw rangeInvalid(name, { offset, length: target.length });
@@ -42,22 +47,17 @@ export async function readRangeInto(
 
 /** The error for a status of HTTP; `store-unavailable` for what may pass. */
 export function codeOfStatus(status: number | undefined): ErrorCode {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'store-denied';
-    case 404:
-      return 'object-not-found';
-    case 412:
-      return 'object-exists';
-    case 416:
-      return 'range-invalid';
-    case 507:
-      return 'store-full';
-    default:
-      return 'store-unavailable';
-  }
+  return CODES.get(status) ?? 'store-unavailable';
 }
+
+const CODES: ReadonlyMap<number | undefined, ErrorCode> = new Map([
+  [401, 'store-denied'],
+  [403, 'store-denied'],
+  [404, 'object-not-found'],
+  [412, 'object-exists'],
+  [416, 'range-invalid'],
+  [507, 'store-full'],
+]);
 
 async function fill(name: string, stream: Readable, target: Uint8Array): Promise<void> {
   let filled = 0;
@@ -70,9 +70,9 @@ async function fill(name: string, stream: Readable, target: Uint8Array): Promise
   if (filled < target.length) throw cut(name, 'the connection ended early');
 }
 
-function streamOf(body: unknown): Readable {
+function streamOf({ body, signal }: Answer): Readable {
   assert(body instanceof Readable, 'the SDKs give streams of Node on Node');
-  return body;
+  return signal ? addAbortSignal(signal, body) : body;
 }
 
 function cut(name: string, reason: string): CofferError {

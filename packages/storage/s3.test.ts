@@ -24,14 +24,21 @@ describe('s3', () => {
     await two.put('x', Buffer.from('2'));
     assert.equal((await one.get('x')).toString(), '1');
     assert.equal((await whole.get('two/x')).toString(), '2');
-    assert.deepEqual((await Array.fromAsync(one.list(''))).map((info) => info.name), ['x']);
+    assert.deepEqual(
+      (await Array.fromAsync(one.list(''))).map((info) => info.name),
+      ['x'],
+    );
     assert.equal(one.location, 's3://coffer/one');
     assert.equal(whole.location, 's3://coffer');
     await Promise.all([one.close(), two.close(), whole.close()]);
   });
 
   it('names a bucket that is missing', async () => {
-    const store = await openS3Store({ bucket: 'no-such-bucket', prefix: '', client: server.client });
+    const store = await openS3Store({
+      bucket: 'no-such-bucket',
+      prefix: '',
+      client: server.client,
+    });
     await failsWith('repository-not-found', store.get('config'));
     await failsWith('repository-not-found', store.put('config', Buffer.alloc(1)));
     await failsWith('repository-not-found', Array.fromAsync(store.list('')));

@@ -118,7 +118,10 @@ class S3Store implements ObjectStore {
   ): Promise<void> {
     const range = { offset, length: target.length };
     checkRange(range);
-    if (range.length === 0) return await readNothing(this, name, offset, options?.signal);
+    if (range.length === 0) {
+      await readNothing(this, name, offset, options?.signal);
+      return;
+    }
     await this.#call(name, options, async (signals) =>
       readRangeInto(name, offset, target, await this.#answer(name, range, signals)),
     );
@@ -139,7 +142,7 @@ class S3Store implements ObjectStore {
 
   async *list(prefix: string, options?: CallOptions): AsyncGenerator<ObjectInfo> {
     checkPrefix(prefix);
-    for (let token: string | undefined; ; ) {
+    for (let token: string | undefined; ;) {
       const command = new this.#sdk.ListObjectsV2Command({
         Bucket: this.#bucket,
         Prefix: `${this.#keyPrefix}${prefix}`,
@@ -185,7 +188,7 @@ class S3Store implements ObjectStore {
       Range: range && rangeHeader(range),
     });
     const { Body, ContentLength } = await this.#client.send(command, signals);
-    return { body: Body, length: ContentLength };
+    return { body: Body, length: ContentLength, signal: signals.abortSignal };
   }
 
   async #call<T>(

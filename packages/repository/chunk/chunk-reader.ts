@@ -8,7 +8,7 @@ import type { ChunkIndex, Location } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { decodeNodeHead, nodeHeadLength } from '../tree/node-codec.ts';
-import { ChunkHasher, type ChunkId, isZeroId } from './chunk-id.ts';
+import { ChunkHasher, type ChunkId, isZero, isZeroId } from './chunk-id.ts';
 import type { ChunkWork } from './chunk-work.ts';
 import { PackKeys } from './engine.ts';
 import { openChunk } from './seal.ts';
@@ -105,6 +105,11 @@ export class ChunkReader {
       }),
     );
     return failures;
+  }
+
+  /** True when `plain` is what the data chunk holds: nothing has to be fetched to tell. */
+  matches(id: ChunkId, plain: Buffer): boolean {
+    return isZero(plain) ? isZeroId(id) : this.#hasher.data(plain).equals(id);
   }
 
   async #planExtents(

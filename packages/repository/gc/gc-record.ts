@@ -41,7 +41,7 @@ export interface GcObject {
 }
 
 export function gcObjectName(generation: number, step: GcStep): string {
-  return `gc/${String(generation).padStart(8, '0')}/${step}`;
+  return `gc/${String(generation).padStart(8, '0')}-${step}`;
 }
 
 export async function writeGcRecord(
@@ -55,7 +55,7 @@ export async function writeGcRecord(
 export async function listGcObjects(store: ObjectStore): Promise<GcObject[]> {
   const objects: GcObject[] = [];
   for await (const { name } of store.list('gc/')) {
-    const match = /^gc\/(\d{8,})\/(condemned|sweep|done)$/.exec(name);
+    const match = /^gc\/(\d{8,})-(condemned|sweep|done)$/.exec(name);
     if (match) objects.push({ name, generation: Number(match[1]), step: match[2] as GcStep });
   }
   return objects;

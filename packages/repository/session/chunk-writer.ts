@@ -78,6 +78,16 @@ export class ChunkWriter {
     this.#moved = new PackBuilder(builder);
   }
 
+  /** True when a chunk is stored, and may be referred to. */
+  isStored(id: ChunkId): boolean {
+    return this.#options.index.find(id, this.#options.acceptsPack) !== undefined;
+  }
+
+  /** Lengths of the chunks in a part of a slab; what follows the last cut waits for more. */
+  async cut(slab: Slab, span: Span, last: boolean): Promise<number[]> {
+    return await this.#options.work.cut({ slab, span, last });
+  }
+
   /** Stores the spans of a slab as data chunks; returns their ids. The slab is free afterwards. */
   async write(slab: Slab, spans: readonly Span[]): Promise<ChunkId[]> {
     const { work, signal } = this.#options;

@@ -44,12 +44,11 @@ export interface StoredSession {
   readonly lastSignAt: number;
 }
 
-const folder = (session: string): string => `sessions/${session}/`;
-export const beginName = (session: string): string => `${folder(session)}begin`;
-export const endName = (session: string): string => `${folder(session)}end`;
+export const beginName = (session: string): string => `sessions/${session}-begin`;
+export const endName = (session: string): string => `sessions/${session}-end`;
 
 export function renewalName(session: string, renewal: number): string {
-  return `${folder(session)}renewed-${String(renewal).padStart(6, '0')}`;
+  return `sessions/${session}-renewed-${String(renewal).padStart(6, '0')}`;
 }
 
 export function encodeBegin(begin: SessionBegin): Buffer {
@@ -59,7 +58,7 @@ export function encodeBegin(begin: SessionBegin): Buffer {
 export async function listSessions(store: ObjectStore): Promise<StoredSession[]> {
   const sessions = new Map<string, { names: string[]; lastSignAt: number }>();
   for await (const { name, createdAt } of store.list('sessions/')) {
-    const session = /^sessions\/([0-9a-f]{32})\//.exec(name)?.[1];
+    const session = /^sessions\/([0-9a-f]{32})-/.exec(name)?.[1];
     if (session === undefined) continue;
     const known = sessions.get(session) ?? { names: [], lastSignAt: 0 };
     known.names.push(name);

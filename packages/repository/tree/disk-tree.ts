@@ -40,6 +40,11 @@ export class DiskTreeBuilder {
     await this.#add(0, id);
   }
 
+  /** Adds a run of zero chunks, of any length, in few steps. */
+  async addZeroes(count: number): Promise<void> {
+    await this.#addZeroes(0, count);
+  }
+
   /** The root, once every chunk was added. */
   async finish(): Promise<ChunkId> {
     for (let level = 0; level < this.#levels.length - 1; level++) {
@@ -53,6 +58,23 @@ export class DiskTreeBuilder {
     // Closing waits until the next child comes, so that the top level is not closed by its last.
     if (open.length === FAN_OUT) await this.#close(level);
     this.#levels[level]!.push(id);
+  }
+
+  async #addZeroes(level: number, count: number): Promise<void> {
+    const isTop = level === this.#levels.length - 1;
+    let left = count;
+    while (left > 0) {
+      if (this.#levels[level]!.length === FAN_OUT) await this.#close(level);
+      const open = this.#levels[level]!;
+      if (open.length === 0 && left >= FAN_OUT && !isTop) {
+        // Whole nodes of zeroes are one zero id each, a level higher.
+        await this.#addZeroes(level + 1, Math.floor(left / FAN_OUT));
+        left %= FAN_OUT;
+      } else {
+        open.push(ZERO_ID);
+        left--;
+      }
+    }
   }
 
   async #close(level: number): Promise<void> {

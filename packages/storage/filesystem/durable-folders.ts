@@ -91,11 +91,16 @@ export async function syncFolder(folder: string, calls: FileCalls): Promise<void
   }
 }
 
-/** Creates a folder and what is missing above it, durably. */
+/** Creates a folder and what is missing above it, durably; no error where it exists. */
 export async function makeRoot(root: string, calls: FileCalls): Promise<void> {
-  const first = await calls.mkdir(root, { recursive: true, mode: FOLDER_MODE });
-  if (first === undefined) return;
-  for (let folder = root; folder !== dirname(first); folder = dirname(folder)) {
-    await syncFolder(dirname(folder), calls);
+  try {
+    await calls.mkdir(root, { mode: FOLDER_MODE });
+  } catch (error) {
+    // Not `recursive: true`, which hides why it failed: a read-only volume would be missing.
+    if (systemErrorCode(error) === 'EEXIST') return;
+    if (systemErrorCode(error) !== 'ENOENT' || dirname(root) === root) throw error;
+    await makeRoot(dirname(root), calls);
+    await calls.mkdir(root, { mode: FOLDER_MODE });
   }
+  await syncFolder(dirname(root), calls);
 }

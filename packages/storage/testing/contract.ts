@@ -152,7 +152,7 @@ async function knowsSizeAndTime(store: ObjectStore): Promise<void> {
   assert.equal(info?.name, 'stat/a');
   assert.equal(info?.sizeBytes, 12_345);
   // Stores on the other side of a network have their own clock, and some count whole seconds.
-  assert.ok(Math.abs(info!.createdAt - systemClock.now()) < 60_000, 'the time is about now');
+  assert.ok(Math.abs(info.createdAt - systemClock.now()) < 60_000, 'the time is about now');
   assert.deepEqual(await listAll(store, 'stat/'), [info]);
 }
 

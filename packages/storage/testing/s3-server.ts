@@ -78,7 +78,9 @@ async function startCluster(
 ): Promise<void> {
   const env = cephEnvironment(folder);
   const address = `[v2:127.0.0.1:${monitorPort}]`;
-  const [map, monitorData, storageData] = ['monmap', 'mon', 'osd'].map((word) => join(folder, word));
+  const [map, monitorData, storageData] = ['monmap', 'mon', 'osd'].map((word) =>
+    join(folder, word),
+  );
   const start = (command: string, ...args: string[]) =>
     processes[processes.push(startProcess(command, args, env)) - 1]!;
   const run = (command: string, ...args: string[]) => runCeph(command, args, env);

@@ -13,16 +13,14 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** Starts a program in the foreground; it is killed when this process exits. */
+/** Starts a program in the foreground; the kernel kills it when this process ends, however. */
 export function startProcess(
   command: string,
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
 ): ChildProcess {
-  const child = spawn(command, args, { env, stdio: 'ignore' });
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  child.once('exit', () => process.off('exit', kill));
+  const bound = ['--pdeathsig', 'KILL', command, ...args];
+  const child = spawn('setpriv', bound, { env, stdio: 'ignore' });
   // Reported by `waitForPort`, which sees that the process has no exit code and no port.
   child.on('error', () => undefined);
   return child;

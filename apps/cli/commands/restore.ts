@@ -1,0 +1,71 @@
+/** `coffer restore`. */
+import { resolve } from 'node:path';
+import { CofferError } from '@coffer/base';
+import { newProgress } from '@coffer/flows/progress.ts';
+import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
+import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
+import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { splitPointPath } from '../point-path.ts';
+import { showProgress } from '../progress.ts';
+import { interruptSignal } from '../run.ts';
+import { namedPoint, withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+
+export interface RestoreCommandOptions extends GlobalOptions {
+  readonly to: string;
+  readonly include: readonly string[];
+  readonly onConflict?: string;
+  readonly delta?: boolean;
+  readonly dryRun?: boolean;
+  readonly verify?: boolean;
+}
+
+export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
+  const conflict = chooseConflict(options);
+  const { name, path } = splitPointPath(source);
+  const result = await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, name);
+    const progress = newProgress();
+    return await showProgress(options, 'restore', progress, () =>
+      restore({
+        repository,
+        point,
+        path,
+        target: resolve(options.to),
+        conflict,
+        include: options.include,
+        dryRun: options.dryRun ?? false,
+        verify: options.verify ?? false,
+        progress,
+        signal: interruptSignal,
+      }),
+    );
+  });
+  printResult(options, result, () => printSummary(result, options.dryRun ?? false));
+  reportFindings(options, result.findings);
+}
+
+/** Fails with `usage`. */
+function chooseConflict({ onConflict, delta }: RestoreCommandOptions): Conflict | undefined {
+  if (delta && onConflict !== undefined) {
+    throw new CofferError('usage', { reason: '--delta and --on-conflict exclude each other' });
+  }
+  if (delta) return 'delta';
+  if (onConflict === undefined) return undefined;
+  const known = CONFLICTS.find((each) => each === onConflict && each !== 'delta');
+  if (!known) {
+    throw new CofferError('usage', { onConflict, expected: 'overwrite, skip, fail or keep-both' });
+  }
+  return known;
+}
+
+function printSummary(result: RestoreResult, isDryRun: boolean): void {
+  const { point, target, bytesWritten, bytesKept, durationMs, verified } = result;
+  if (isDryRun) {
+    printLine(`Would restore point ${point} to ${target}: ${formatBytes(bytesWritten)}`);
+    return;
+  }
+  printLine(`Restored point ${point} to ${target} in ${formatDuration(durationMs)}`);
+  const kept = bytesKept > 0 ? `, kept ${formatBytes(bytesKept)}` : '';
+  printLine(`wrote ${formatBytes(bytesWritten)}${kept}${verified ? ', verified' : ''}`);
+}

@@ -1,0 +1,59 @@
+/** Puts the parts together: the only file that names concrete stores. */
+import { systemClock, systemRandom } from '@coffer/base';
+import { type EngineKeys, Repository, threadedChunkWork } from '@coffer/repository';
+import { parseLocation } from '@coffer/storage/location.ts';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { retrying } from '@coffer/storage/retrying.ts';
+import { cacheFolder } from './settings.ts';
+
+/** With back-off this is more than a minute: longer than the restart of a store takes. */
+const ATTEMPTS_MAX = 9;
+
+export const clock = systemClock;
+export const random = systemRandom;
+
+export interface OpenStoreOptions {
+  /** Makes the folder, where the store is one. */
+  readonly create?: boolean;
+}
+
+export async function openStore(
+  location: string,
+  { create = false }: OpenStoreOptions = {},
+): Promise<ObjectStore> {
+  return retrying(await openAdapter(location, create), {
+    attemptsMax: ATTEMPTS_MAX,
+    delayMs: 250,
+    clock,
+    random,
+  });
+}
+
+async function openAdapter(location: string, create: boolean): Promise<ObjectStore> {
+  const parsed = parseLocation(location);
+  switch (parsed.kind) {
+    case 'filesystem': {
+      const { openFilesystemStore } = await import('@coffer/storage/filesystem.ts');
+      return await openFilesystemStore(parsed.path, { create });
+    }
+    case 's3': {
+      const { openS3Store } = await import('@coffer/storage/s3.ts');
+      return await openS3Store(parsed);
+    }
+    case 'azure-blob': {
+      const { openAzureBlobStore } = await import('@coffer/storage/azure-blob.ts');
+      return await openAzureBlobStore(parsed);
+    }
+  }
+}
+
+export async function openRepositoryAt(location: string): Promise<Repository> {
+  const store = await openStore(location);
+  return await Repository.open({
+    store,
+    cacheFolder: cacheFolder(),
+    clock,
+    random,
+    chunkWork: (keys: EngineKeys) => threadedChunkWork(keys),
+  });
+}

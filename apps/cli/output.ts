@@ -1,0 +1,98 @@
+/** What commands print: one JSON document, or text for people. */
+import type { Finding } from '@coffer/base/file-entry.ts';
+import { EXIT_FINDINGS } from './run.ts';
+import type { GlobalOptions } from './settings.ts';
+
+/** So many findings are shown to people; `--json` has them all. */
+const FINDINGS_SHOWN_MAX = 50;
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+export function printLine(line = ''): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Prints the document for scripts, or what `text` prints for people. */
+export function printResult(options: GlobalOptions, document: unknown, text: () => void): void {
+  if (options.json) printJson(document);
+  else if (!options.quiet) text();
+}
+
+/** Tells findings on stderr and makes the exit code say that there are some. */
+export function reportFindings(options: GlobalOptions, findings: readonly Finding[]): void {
+  if (findings.length === 0) return;
+  process.exitCode = EXIT_FINDINGS;
+  if (options.json) return;
+  for (const { code, path, message } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
+    process.stderr.write(`${code}: ${printable(path)}: ${message}\n`);
+  }
+  const hidden = findings.length - FINDINGS_SHOWN_MAX;
+  if (hidden > 0) process.stderr.write(`and ${hidden} more; --json lists them all\n`);
+}
+
+/** A table for people; numbers are aligned to the right. */
+export async function printTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): Promise<void> {
+  const { default: Table } = await import('cli-table3');
+  const none = '';
+  const table = new Table({
+    head: [...head],
+    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 2 },
+    chars: {
+      top: none,
+      'top-mid': none,
+      'top-left': none,
+      'top-right': none,
+      bottom: none,
+      'bottom-mid': none,
+      'bottom-left': none,
+      'bottom-right': none,
+      left: none,
+      'left-mid': none,
+      mid: none,
+      'mid-mid': none,
+      right: none,
+      'right-mid': none,
+      middle: none,
+    },
+  });
+  table.push(...rows.map((row) => [...row]));
+  printLine(table.toString().replaceAll(/ +$/gm, ''));
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
+
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(value < 10 ? 2 : 1)} ${UNITS[unit]}`;
+}
+
+export function formatDuration(durationMs: number): string {
+  if (durationMs < 60_000) return `${(durationMs / 1000).toFixed(1)} s`;
+  const minutes = Math.floor(durationMs / 60_000);
+  const seconds = Math.round((durationMs % 60_000) / 1000);
+  return minutes < 60
+    ? `${minutes} min ${seconds} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Local time to the second. */
+export function formatTime(timeMs: number): string {
+  const date = new Date(timeMs - new Date(timeMs).getTimezoneOffset() * 60_000);
+  return date.toISOString().slice(0, 19).replace('T', ' ');
+}
+
+/** Control characters in names must not drive the terminal. */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- that is what is looked for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, '\uFFFD');
+}

@@ -1,0 +1,61 @@
+/** Opens repositories for commands, and closes them whatever happens. */
+import { isCofferError } from '@coffer/base';
+import { type RecoveryPoint, type Repository, resolvePoint } from '@coffer/repository';
+import { openRepositoryAt } from './compose.ts';
+import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
+import { chooseRepository, type GlobalOptions } from './settings.ts';
+
+/** What a command needs of the keys. */
+export type KeyNeed =
+  /** It reads or writes content. */
+  | 'required'
+  /** It does more when it has them. */
+  | 'optional'
+  /** It works without. */
+  | 'none';
+
+export async function withRepository<T>(
+  options: GlobalOptions,
+  need: KeyNeed,
+  use: (repository: Repository) => Promise<T>,
+): Promise<T> {
+  return await withRepositoryAt(chooseRepository(options).location, options, need, use);
+}
+
+export async function withRepositoryAt<T>(
+  location: string,
+  options: GlobalOptions,
+  need: KeyNeed,
+  use: (repository: Repository) => Promise<T>,
+): Promise<T> {
+  const repository = await openRepositoryAt(location);
+  try {
+    await unlock(repository, options, need);
+    return await use(repository);
+  } finally {
+    await repository.close();
+  }
+}
+
+async function unlock(
+  repository: Repository,
+  options: GlobalOptions,
+  need: KeyNeed,
+): Promise<void> {
+  if (need === 'none') return;
+  const passphrase = need === 'required' ? requiredPassphrase(options) : givenPassphrase(options);
+  if (passphrase !== undefined) await repository.unlock(passphrase);
+}
+
+/** The point that was named. Damaged points of others are no reason to fail. */
+export async function namedPoint(repository: Repository, name: string): Promise<RecoveryPoint> {
+  const damaged: unknown[] = [];
+  const points = await repository.points((error) => damaged.push(error));
+  try {
+    return resolvePoint(points, name);
+  } catch (error) {
+    // Perhaps the point that was meant is the damaged one.
+    if (damaged.length > 0 && isCofferError(error, 'point-not-found')) throw damaged[0];
+    throw error;
+  }
+}

@@ -1,0 +1,143 @@
+/** Raw disks: image files and block devices as they are. Holes are told by the file system. */
+import { constants, type BigIntStats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { CofferError, systemErrorCode } from '@coffer/base';
+import { nextData, punchHole, sizeOf } from '@coffer/base/libc.ts';
+import type { Disk, Extent, WritableDisk } from './disk.ts';
+
+/** Zeroes are written in pieces of this size where no hole can be made. */
+const ZEROES = Buffer.alloc(1024 * 1024);
+
+/** Opens a raw disk for reading. Fails with `source-not-found` or `source-unreadable`. */
+export async function openRawDisk(path: string): Promise<Disk> {
+  return await openDisk(path, constants.O_RDONLY, 'source');
+}
+
+/**
+ * Opens an existing raw disk for reading and writing. A block device is opened exclusively, which
+ * fails while it is mounted. Fails with `target-unwritable`.
+ */
+export async function openWritableRawDisk(path: string): Promise<WritableDisk> {
+  // O_EXCL without O_CREAT has a meaning for block devices only.
+  return await openDisk(path, constants.O_RDWR | constants.O_EXCL, 'target');
+}
+
+/** Makes a file of holes of that size. Fails with `target-unwritable` when there is one. */
+export async function createRawDisk(path: string, sizeBytes: number): Promise<WritableDisk> {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+  try {
+    const handle = await open(path, flags, 0o600);
+    await handle.truncate(sizeBytes);
+    return new RawDisk(path, handle, sizeBytes);
+  } catch (error) {
+    throw new CofferError(targetCode(error), { path, reason: systemErrorCode(error) }, error);
+  }
+}
+
+async function openDisk(path: string, flags: number, role: 'source' | 'target'): Promise<RawDisk> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, flags);
+  } catch (error) {
+    throw new CofferError(openCode(error, role), { path, reason: systemErrorCode(error) }, error);
+  }
+  const stats = await handle.stat({ bigint: true });
+  if (!stats.isFile() && !stats.isBlockDevice()) {
+    await handle.close();
+    const code = role === 'source' ? 'source-unreadable' : 'target-unwritable';
+    throw new CofferError(code, { path, reason: 'neither a file nor a block device' });
+  }
+  return new RawDisk(path, handle, sizeOf(handle.fd), stats);
+}
+
+class RawDisk implements WritableDisk {
+  readonly sizeBytes: number;
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  readonly #isBlockDevice: boolean;
+
+  constructor(path: string, handle: FileHandle, sizeBytes: number, stats?: BigIntStats) {
+    this.#path = path;
+    this.#handle = handle;
+    this.sizeBytes = sizeBytes;
+    this.#isBlockDevice = stats?.isBlockDevice() ?? false;
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < target.length) {
+      const { bytesRead } = await this.#readSome(offset + done, target.subarray(done));
+      if (bytesRead === 0) {
+        throw new CofferError('source-changed', { path: this.#path, endsAt: offset + done });
+      }
+      done += bytesRead;
+    }
+  }
+
+  *extents(): Iterable<Extent> {
+    const { sizeBytes } = this;
+    if (this.#isBlockDevice) {
+      if (sizeBytes > 0) yield { offset: 0, length: sizeBytes, kind: 'data' };
+      return;
+    }
+    let offset = 0;
+    while (offset < sizeBytes) {
+      const run = nextData(this.#handle.fd, offset, sizeBytes);
+      const start = run?.offset ?? sizeBytes;
+      if (start > offset) yield { offset, length: start - offset, kind: 'zero' };
+      if (run) yield { ...run, kind: 'data' };
+      offset = run ? run.offset + run.length : sizeBytes;
+    }
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    let done = 0;
+    try {
+      while (done < bytes.length) {
+        const rest = bytes.length - done;
+        const { bytesWritten } = await this.#handle.write(bytes, done, rest, offset + done);
+        done += bytesWritten;
+      }
+    } catch (error) {
+      const details = { path: this.#path, reason: systemErrorCode(error) };
+      throw new CofferError(targetCode(error), details, error);
+    }
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    if (!this.#isBlockDevice && punchHole(this.#handle.fd, offset, length)) return;
+    for (let done = 0; done < length; done += ZEROES.length) {
+      await this.write(offset + done, ZEROES.subarray(0, Math.min(ZEROES.length, length - done)));
+    }
+  }
+
+  async flush(): Promise<void> {
+    await this.#handle.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  async #readSome(offset: number, target: Uint8Array): Promise<{ bytesRead: number }> {
+    try {
+      return await this.#handle.read(target, 0, target.length, offset);
+    } catch (error) {
+      const details = { path: this.#path, offset, reason: systemErrorCode(error) };
+      throw new CofferError('source-unreadable', details, error);
+    }
+  }
+}
+
+function openCode(
+  error: unknown,
+  role: 'source' | 'target',
+): 'source-not-found' | 'source-unreadable' | 'target-unwritable' {
+  if (role === 'target') return 'target-unwritable';
+  return systemErrorCode(error) === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
+}
+
+function targetCode(error: unknown): 'target-full' | 'target-unwritable' {
+  const code = systemErrorCode(error);
+  return code === 'ENOSPC' || code === 'EDQUOT' ? 'target-full' : 'target-unwritable';
+}

@@ -1,0 +1,323 @@
+/**
+ * Stores the contents of files. Small files share a slab, so that hundreds of them are one piece of
+ * work; large ones pass through slabs one after the other and are cut by content, holes left out.
+ */
+import { closeSync, constants, fstatSync, openSync, read, readSync } from 'node:fs';
+import { promisify } from 'node:util';
+import {
+  type ContentPiece,
+  type FileContent,
+  mapAhead,
+  systemErrorCode,
+  TaskQueue,
+} from '@coffer/base';
+import { nextData } from '@coffer/base/libc.ts';
+import {
+  ContentBuilder,
+  GEOMETRY,
+  type Session,
+  type Slab,
+  SLAB_SIZE_BYTES,
+  SlabPool,
+  type Span,
+  ZERO_ID,
+} from '@coffer/repository';
+import type { Progress } from '../progress.ts';
+
+/** A file up to the smallest chunk is one chunk, whatever it holds. */
+const SMALL_SIZE_BYTES_MAX = GEOMETRY.fileChunkSizeBytes.min;
+const SMALL_FILES_PER_SLAB = 1024;
+/** Holes smaller than this are read: cutting there would make small chunks. */
+const HOLE_BYTES_MIN = 128 * 1024;
+
+/** Slabs of one file under way at once. */
+const SLABS_PER_FILE = 4;
+
+export interface ContentStoreOptions {
+  readonly session: Session;
+  readonly slabCount: number;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FileToStore {
+  readonly path: Buffer;
+  /** As the metadata says; the file may be shorter or longer by now. */
+  readonly sizeBytes: number;
+  readonly modifiedNs: bigint;
+  /** Told the content, and the size that was found. */
+  readonly onStored: (content: FileContent, sizeBytes: number) => void;
+  readonly onFinding: (code: string, error: unknown) => void;
+}
+
+/** Small files that share a slab. */
+interface Batch {
+  readonly slab: Slab;
+  readonly spans: Span[];
+  readonly files: FileToStore[];
+  used: number;
+  readonly stored: PromiseWithResolvers<void>;
+}
+
+/** Resolves when the content is stored. It is an object, since a promise in a promise is one. */
+export interface Stored {
+  readonly stored: Promise<void>;
+}
+
+const NOTHING: Stored = { stored: Promise.resolve() };
+
+const readAsync = promisify(read);
+
+export class ContentStore {
+  readonly #options: ContentStoreOptions;
+  readonly #slabs: SlabPool;
+  readonly #tasks: TaskQueue;
+  #batch: Batch | undefined;
+  bytesRead = 0;
+
+  constructor(options: ContentStoreOptions) {
+    this.#options = options;
+    // One more for the batch that is being filled while all others are under way.
+    this.#slabs = new SlabPool(options.slabCount + 1);
+    this.#tasks = new TaskQueue(options.slabCount);
+  }
+
+  /** Takes a file; fails as system calls do when a small one cannot be read. */
+  async store(file: FileToStore): Promise<Stored> {
+    if (file.sizeBytes === 0) {
+      file.onStored({ form: 'pieces', pieces: [] }, 0);
+      return NOTHING;
+    }
+    if (file.sizeBytes <= SMALL_SIZE_BYTES_MAX) return await this.#storeSmall(file);
+    const stored = Promise.withResolvers<void>();
+    stored.promise.catch(() => {});
+    await this.#tasks.add(async () => await settle(stored, () => this.#storeLarge(file)));
+    return { stored: stored.promise };
+  }
+
+  /** Returns when all that was taken is stored. */
+  async flush(): Promise<void> {
+    await this.#flushBatch();
+    await this.#tasks.drain();
+  }
+
+  async #storeSmall(file: FileToStore): Promise<Stored> {
+    const batch = await this.#batchFor(file.sizeBytes);
+    const length = readSmall(file, batch.slab.bytes, batch.used);
+    this.bytesRead += length;
+    this.#options.progress.bytesDone += length;
+    if (length === 0) {
+      file.onStored({ form: 'pieces', pieces: [] }, 0);
+      return NOTHING;
+    }
+    batch.spans.push({ offset: batch.used, length });
+    batch.files.push(file);
+    batch.used += length;
+    return { stored: batch.stored.promise };
+  }
+
+  async #batchFor(sizeBytes: number): Promise<Batch> {
+    const open = this.#batch;
+    const fits = open && open.used + sizeBytes <= SLAB_SIZE_BYTES;
+    if (open && fits && open.files.length < SMALL_FILES_PER_SLAB) return open;
+    await this.#flushBatch();
+    const slab = await this.#slabs.acquire();
+    const stored = Promise.withResolvers<void>();
+    stored.promise.catch(() => {});
+    this.#batch = { slab, spans: [], files: [], used: 0, stored };
+    return this.#batch;
+  }
+
+  async #flushBatch(): Promise<void> {
+    const batch = this.#batch;
+    if (!batch) return;
+    this.#batch = undefined;
+    await this.#tasks.add(async () => await settle(batch.stored, () => this.#writeBatch(batch)));
+  }
+
+  async #writeBatch({ slab, spans, files }: Batch): Promise<void> {
+    try {
+      const ids = await this.#options.session.writer.write(slab, spans);
+      files.forEach((file, index) => {
+        const { length } = spans[index]!;
+        file.onStored({ form: 'pieces', pieces: [{ id: ids[index]!, length }] }, length);
+      });
+    } finally {
+      this.#slabs.release(slab);
+    }
+  }
+
+  async #storeLarge(file: FileToStore): Promise<void> {
+    try {
+      const fd = openForReading(file.path);
+      try {
+        await this.#storeOpen(fd, file);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      // What the file system refuses is a finding; what the repository refuses ends the run.
+      if (systemErrorCode(error) === undefined) throw error;
+      file.onFinding('unreadable', error);
+    }
+  }
+
+  async #storeOpen(fd: number, file: FileToStore): Promise<void> {
+    const { writer } = this.#options.session;
+    const content = new ContentBuilder((children, body) => writer.writeNode(children, body));
+    const isSparse = fstatSync(fd).blocks * 512 < file.sizeBytes;
+    let offset = 0;
+    for (const run of dataRuns(fd, file.sizeBytes, isSparse)) {
+      if (run.offset > offset) await content.add({ id: ZERO_ID, length: run.offset - offset });
+      const length = await this.#storeRun(fd, run, content);
+      offset = run.offset + length;
+      if (length < run.length) break;
+    }
+    const endsInHole = isSparse && offset < file.sizeBytes && fstatSync(fd).size >= file.sizeBytes;
+    if (endsInHole) {
+      await content.add({ id: ZERO_ID, length: file.sizeBytes - offset });
+      offset = file.sizeBytes;
+    }
+    tellChange(fd, file);
+    file.onStored(await content.finish(), offset);
+  }
+
+  /** Stores a run of data; returns its length, which is shorter when the file ends early. */
+  async #storeRun(fd: number, run: Span, content: ContentBuilder): Promise<number> {
+    const pieces = mapAhead(this.#cutRun(fd, run), SLABS_PER_FILE, async ({ slab, spans }) => {
+      try {
+        const ids = await this.#options.session.writer.write(slab, spans);
+        return spans.map(({ length }, index): ContentPiece => ({ id: ids[index]!, length }));
+      } finally {
+        this.#slabs.release(slab);
+      }
+    });
+    let length = 0;
+    for await (const stored of pieces) {
+      for (const piece of stored) {
+        await content.add(piece);
+        length += piece.length;
+        this.#options.progress.bytesDone += piece.length;
+      }
+    }
+    return length;
+  }
+
+  /** Slabs of whole chunks, in order; what follows the last cut goes on in the next slab. */
+  async *#cutRun(fd: number, run: Span): AsyncGenerator<{ slab: Slab; spans: Span[] }> {
+    const { session, signal } = this.#options;
+    let carried = Buffer.alloc(0);
+    let offset = run.offset;
+    let left = run.length;
+    while (left > 0 || carried.length > 0) {
+      signal?.throwIfAborted();
+      const slab = await this.#slabs.acquire();
+      let cut: { slab: Slab; spans: Span[] };
+      try {
+        carried.copy(slab.bytes);
+        const start = carried.length;
+        const wanted = Math.min(left, SLAB_SIZE_BYTES - start);
+        const { length, ended } = await fill(fd, slab.bytes, { start, length: wanted, offset });
+        this.bytesRead += length;
+        offset += length;
+        left = ended ? 0 : left - length;
+        const used = start + length;
+        const lengths = await session.writer.cut(slab, { offset: 0, length: used }, left === 0);
+        const spans = consecutive(lengths);
+        const cutEnd = lengths.reduce((sum, each) => sum + each, 0);
+        carried = Buffer.from(slab.bytes.subarray(cutEnd, used));
+        cut = { slab, spans };
+      } catch (error) {
+        this.#slabs.release(slab);
+        throw error;
+      }
+      yield cut;
+    }
+  }
+}
+
+async function settle(
+  { resolve, reject }: PromiseWithResolvers<void>,
+  task: () => Promise<void>,
+): Promise<void> {
+  try {
+    await task();
+    resolve();
+  } catch (error) {
+    reject(error);
+    throw error;
+  }
+}
+
+function openForReading(path: Buffer): number {
+  // A file that became a fifo meanwhile must not block us, nor a link lead elsewhere.
+  return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+}
+
+function readSmall(file: FileToStore, target: Buffer, start: number): number {
+  const fd = openForReading(file.path);
+  try {
+    let length = 0;
+    while (length < file.sizeBytes) {
+      const bytesRead = readSync(fd, target, start + length, file.sizeBytes - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    tellChange(fd, file);
+    return length;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function tellChange(fd: number, file: FileToStore): void {
+  const stats = fstatSync(fd, { bigint: true });
+  if (stats.size === BigInt(file.sizeBytes) && stats.mtimeNs === file.modifiedNs) return;
+  file.onFinding('changed', new Error('the file changed while it was read'));
+}
+
+/** Runs of data with no hole of note between them. */
+function* dataRuns(fd: number, sizeBytes: number, isSparse: boolean): Generator<Span> {
+  if (!isSparse) {
+    yield { offset: 0, length: sizeBytes };
+    return;
+  }
+  let open: { offset: number; length: number } | undefined;
+  for (let offset = 0; offset < sizeBytes;) {
+    const run = nextData(fd, offset, sizeBytes);
+    if (!run) break;
+    if (open && run.offset - (open.offset + open.length) < HOLE_BYTES_MIN) {
+      open.length = run.offset + run.length - open.offset;
+    } else {
+      if (open) yield open;
+      open = { ...run };
+    }
+    offset = run.offset + run.length;
+  }
+  if (open) yield open;
+}
+
+async function fill(
+  fd: number,
+  target: Buffer,
+  place: { start: number; length: number; offset: number },
+): Promise<{ length: number; ended: boolean }> {
+  let length = 0;
+  while (length < place.length) {
+    const rest = place.length - length;
+    const at = place.offset + length;
+    const { bytesRead } = await readAsync(fd, target, place.start + length, rest, at);
+    if (bytesRead === 0) return { length, ended: true };
+    length += bytesRead;
+  }
+  return { length, ended: false };
+}
+
+function consecutive(lengths: readonly number[]): Span[] {
+  let offset = 0;
+  return lengths.map((length) => {
+    const span = { offset, length };
+    offset += length;
+    return span;
+  });
+}

@@ -1,0 +1,268 @@
+/**
+ * Backup of a folder. The walk goes ahead while contents are stored; a folder's node is written when
+ * all below it is. A file whose metadata is that of the parent point is not read. What cannot be
+ * read, vanishes or changes is a finding.
+ */
+import { readdirSync } from 'node:fs';
+import {
+  type ContentPiece,
+  type FileContent,
+  type FileEntry,
+  type FileMetadata,
+  type Finding,
+  systemErrorCode,
+} from '@coffer/base';
+import {
+  type ChunkId,
+  type ChunkReader,
+  isZeroId,
+  readFolderWhole,
+  type Session,
+  writeFolder,
+} from '@coffer/repository';
+import {
+  fileTypeOf,
+  isUnchanged,
+  joinPath,
+  readMetadata,
+  readStats,
+} from '@coffer/workloads/files/metadata.ts';
+import { isCacheFolder, isCacheTag, type IsExcluded } from '@coffer/workloads/files/selection.ts';
+import type { Progress } from '../progress.ts';
+import { ContentStore } from './file-content.ts';
+
+export interface FilesBackupOptions {
+  readonly session: Session;
+  readonly reader: ChunkReader;
+  readonly slabCount: number;
+  readonly isExcluded: IsExcluded;
+  readonly oneFileSystem: boolean;
+  /** True when the chunk is stored, so that content of the parent point can be used again. */
+  readonly isStored: (id: ChunkId) => boolean;
+  readonly progress: Progress;
+  readonly onFinding: (finding: Finding) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FilesBackupResult {
+  readonly root: ChunkId;
+  readonly bytesSource: number;
+  readonly bytesRead: number;
+  readonly fileCount: number;
+}
+
+/** An entry whose content or folder may still be under way. */
+interface Draft {
+  metadata: FileMetadata;
+  content: FileContent | undefined;
+  folder: ChunkId | undefined;
+}
+
+/** A folder that was walked; `stored` resolves to its root when all below it is stored. */
+interface WalkedFolder {
+  readonly stored: Promise<ChunkId>;
+}
+
+interface FolderPlace {
+  readonly path: Buffer;
+  /** Relative to the root of the backup; empty for the root. */
+  readonly relative: Buffer;
+  readonly parent: ChunkId | undefined;
+}
+
+export async function backupFiles(
+  rootPath: string,
+  parentRoot: ChunkId | undefined,
+  options: FilesBackupOptions,
+): Promise<FilesBackupResult> {
+  const backup = new FilesBackup(rootPath, options);
+  return await backup.run(parentRoot);
+}
+
+class FilesBackup {
+  readonly #options: FilesBackupOptions;
+  readonly #rootPath: Buffer;
+  readonly #rootDevice: bigint;
+  readonly #contents: ContentStore;
+  /** First draft of each file that has several names, so that it is read once. */
+  readonly #linked = new Map<string, { draft: Draft; stored: Promise<void> }>();
+  #bytesSource = 0;
+  #fileCount = 0;
+
+  constructor(rootPath: string, options: FilesBackupOptions) {
+    this.#options = options;
+    this.#rootPath = Buffer.from(rootPath);
+    this.#rootDevice = readStats(this.#rootPath).dev;
+    this.#contents = new ContentStore(options);
+  }
+
+  async run(parentRoot: ChunkId | undefined): Promise<FilesBackupResult> {
+    const root = await this.#walkFolder({
+      path: this.#rootPath,
+      relative: Buffer.alloc(0),
+      parent: parentRoot,
+    });
+    await this.#contents.flush();
+    return {
+      root: await root.stored,
+      bytesSource: this.#bytesSource,
+      bytesRead: this.#contents.bytesRead,
+      fileCount: this.#fileCount,
+    };
+  }
+
+  async #walkFolder(place: FolderPlace): Promise<WalkedFolder> {
+    this.#options.signal?.throwIfAborted();
+    const before = await this.#parentEntries(place.parent);
+    const drafts: Draft[] = [];
+    const waits = new Set<Promise<void>>();
+    for (const name of this.#names(place)) {
+      const draft = await this.#walkName(place, name, before.get(name.toString('latin1')), waits);
+      if (draft) drafts.push(draft);
+    }
+    const stored = this.#storeFolder(drafts, waits);
+    // A failure is thrown where the root is awaited; until then it must not count as unhandled.
+    stored.catch(() => {});
+    return { stored };
+  }
+
+  async #storeFolder(
+    drafts: readonly Draft[],
+    waits: ReadonlySet<Promise<void>>,
+  ): Promise<ChunkId> {
+    await Promise.all(waits);
+    const entries = drafts.filter(isWhole).map(toEntry);
+    const { writer } = this.#options.session;
+    return await writeFolder(entries, (children, body) => writer.writeNode(children, body));
+  }
+
+  async #parentEntries(parent: ChunkId | undefined): Promise<Map<string, FileEntry>> {
+    if (!parent) return new Map();
+    try {
+      const entries = await readFolderWhole(this.#options.reader, parent);
+      return new Map(entries.map((entry) => [entry.name.toString('latin1'), entry]));
+    } catch (error) {
+      // Damage of an older point must not keep us from making a whole one: all is read instead.
+      this.#find('parent-unreadable', Buffer.alloc(0), error);
+      return new Map();
+    }
+  }
+
+  /** Names in the order of their bytes. */
+  #names({ path, relative }: FolderPlace): Buffer[] {
+    try {
+      const names = readdirSync(path, { encoding: 'buffer' }).sort(Buffer.compare);
+      return isCacheFolder(path, names) ? names.filter(isCacheTag) : names;
+    } catch (error) {
+      this.#find('folder-unreadable', relative, error);
+      return [];
+    }
+  }
+
+  async #walkName(
+    place: FolderPlace,
+    name: Buffer,
+    before: FileEntry | undefined,
+    waits: Set<Promise<void>>,
+  ): Promise<Draft | undefined> {
+    const path = joinPath(place.path, name);
+    const relative = place.relative.length === 0 ? name : joinPath(place.relative, name);
+    try {
+      const stats = readStats(path);
+      if (this.#options.isExcluded(relative, stats.isDirectory())) return undefined;
+      if (before && isUnchanged(before, stats) && this.#isReusable(before))
+        return this.#reuse(before);
+      const type = fileTypeOf(stats);
+      if (!type) return undefined;
+      const metadata = readMetadata(path, name, stats, type);
+      const draft: Draft = { metadata, content: undefined, folder: undefined };
+      if (type === 'directory') {
+        const entered = !this.#options.oneFileSystem || stats.dev === this.#rootDevice;
+        await this.#walkInto(draft, { path, relative, parent: before?.folder }, entered, waits);
+      }
+      if (type === 'file') await this.#storeContent(draft, path, relative, waits);
+      return draft;
+    } catch (error) {
+      if (systemErrorCode(error) === undefined) throw error;
+      this.#find(systemErrorCode(error) === 'ENOENT' ? 'vanished' : 'unreadable', relative, error);
+      return undefined;
+    }
+  }
+
+  async #walkInto(
+    draft: Draft,
+    place: FolderPlace,
+    entered: boolean,
+    waits: Set<Promise<void>>,
+  ): Promise<void> {
+    const stored = entered
+      ? (await this.#walkFolder(place)).stored
+      : this.#storeFolder([], new Set());
+    const wait = stored.then((folder) => {
+      draft.folder = folder;
+    });
+    wait.catch(() => {});
+    waits.add(wait);
+  }
+
+  /** Takes over what the parent point has. */
+  #reuse(before: FileEntry): Draft {
+    this.#count(before.sizeBytes);
+    this.#options.progress.bytesDone += before.sizeBytes;
+    return { metadata: before, content: before.content, folder: undefined };
+  }
+
+  #isReusable({ content }: FileEntry): boolean {
+    const { isStored } = this.#options;
+    if (content?.form === 'tree') return isStored(content.root);
+    return content?.pieces.every(({ id }: ContentPiece) => isZeroId(id) || isStored(id)) ?? false;
+  }
+
+  async #storeContent(
+    draft: Draft,
+    path: Buffer,
+    relative: Buffer,
+    waits: Set<Promise<void>>,
+  ): Promise<void> {
+    this.#count(draft.metadata.sizeBytes);
+    const link = draft.metadata.hardLink;
+    const linkKey = link ? `${link.device}:${link.inode}` : '';
+    const first = link && this.#linked.get(linkKey);
+    if (first) {
+      waits.add(first.stored.then(() => void (draft.content = first.draft.content)));
+      return;
+    }
+    const { stored } = await this.#contents.store({
+      path,
+      sizeBytes: draft.metadata.sizeBytes,
+      modifiedNs: draft.metadata.modifiedNs,
+      onStored: (content, sizeBytes) => {
+        draft.content = content;
+        draft.metadata = { ...draft.metadata, sizeBytes };
+      },
+      onFinding: (code, error) => this.#find(code, relative, error),
+    });
+    waits.add(stored);
+    if (link) this.#linked.set(linkKey, { draft, stored });
+  }
+
+  #count(sizeBytes: number): void {
+    this.#bytesSource += sizeBytes;
+    this.#fileCount++;
+    this.#options.progress.itemsDone++;
+  }
+
+  #find(code: string, relative: Buffer, error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.#options.onFinding({ code, path: relative.toString('utf8'), message });
+  }
+}
+
+/** A file that could not be read has no content: it is a finding, and not in the point. */
+function isWhole({ metadata, content }: Draft): boolean {
+  return metadata.type !== 'file' || content !== undefined;
+}
+
+function toEntry({ metadata, content, folder }: Draft): FileEntry {
+  return { ...metadata, content, folder };
+}

@@ -1,0 +1,46 @@
+/** What a point's sealed manifest holds: where the state came from, and what the run found. */
+import type { Finding } from '@coffer/base';
+import * as v from 'valibot';
+
+/** So many findings are kept in a point; their number is kept whole. */
+const FINDINGS_KEPT_MAX = 1000;
+
+const FindingRecord = v.object({ code: v.string(), path: v.string(), message: v.string() });
+
+const Manifest = v.object({
+  host: v.string(),
+  sourcePath: v.string(),
+  /** Metadata of the root folder itself, which has no name in a folder. */
+  rootFolder: v.optional(
+    v.object({
+      mode: v.number(),
+      userId: v.number(),
+      groupId: v.number(),
+      modifiedNs: v.pipe(v.string(), v.regex(/^-?\d{1,20}$/)),
+      extendedAttributes: v.array(v.object({ name: v.string(), value: v.string() })),
+    }),
+  ),
+  fileCount: v.optional(v.number()),
+  findingCount: v.number(),
+  findings: v.array(FindingRecord),
+  bytesRead: v.number(),
+  bytesStored: v.number(),
+  durationMs: v.number(),
+});
+
+export type Manifest = v.InferOutput<typeof Manifest>;
+export type RootFolder = Manifest['rootFolder'];
+
+export function keptFindings(
+  findings: readonly Finding[],
+): Pick<Manifest, 'findingCount' | 'findings'> {
+  return {
+    findingCount: findings.length,
+    findings: findings.slice(0, FINDINGS_KEPT_MAX).map((finding) => ({ ...finding })),
+  };
+}
+
+/** Fails when the content is not a manifest. */
+export function parseManifest(content: unknown): Manifest {
+  return v.parse(Manifest, content);
+}

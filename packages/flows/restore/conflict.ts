@@ -1,0 +1,73 @@
+/** What happens when the target holds a name already. */
+import { CofferError, type FileEntry } from '@coffer/base';
+import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+
+export const CONFLICTS = ['overwrite', 'skip', 'fail', 'keep-both', 'delta'] as const;
+
+/** `delta` overwrites, and leaves what is equal as it is. */
+export type Conflict = (typeof CONFLICTS)[number];
+
+export type PreparedName =
+  | {
+      readonly outcome: 'create';
+      readonly name: Buffer;
+      readonly existing: 'none' | 'replace' | 'update';
+    }
+  /** What is there stays. */
+  | { readonly outcome: 'keep' }
+  | { readonly outcome: 'refuse'; readonly reason: string };
+
+/** Both versions are kept under at most so many names. */
+const KEPT_NAMES_MAX = 1000;
+
+/** Decides for one entry; makes room for a folder where a link stands and is to be overwritten. */
+export function prepareName(
+  target: TargetFolder,
+  entry: FileEntry,
+  conflict: Conflict,
+): PreparedName {
+  const { name, type } = entry;
+  const found = target.typeOf(name);
+  if (found === undefined) return { outcome: 'create', name, existing: 'none' };
+  // Folders are merged, whatever is asked for their content.
+  if (found === 'directory' && type === 'directory') return { outcome: 'keep' };
+  switch (conflict) {
+    case 'skip':
+      return type === 'directory'
+        ? { outcome: 'refuse', reason: `a ${found} is in the place of a folder` }
+        : { outcome: 'keep' };
+    case 'fail':
+      throw new CofferError('target-not-empty', { path: name.toString('utf8') });
+    case 'keep-both':
+      return { outcome: 'create', name: freeName(target, name), existing: 'none' };
+    case 'overwrite':
+    case 'delta':
+      return replace(target, entry, found, conflict);
+  }
+}
+
+function replace(
+  target: TargetFolder,
+  { name, type }: FileEntry,
+  found: NonNullable<ReturnType<TargetFolder['typeOf']>>,
+  conflict: 'overwrite' | 'delta',
+): PreparedName {
+  if (found === 'directory') {
+    return { outcome: 'refuse', reason: `a folder is in the place of a ${type}` };
+  }
+  if (type === 'directory') {
+    target.remove(name);
+    return { outcome: 'create', name, existing: 'none' };
+  }
+  const isUpdate = conflict === 'delta' && found === 'file' && type === 'file';
+  return { outcome: 'create', name, existing: isUpdate ? 'update' : 'replace' };
+}
+
+function freeName(target: TargetFolder, name: Buffer): Buffer {
+  for (let attempt = 1; attempt <= KEPT_NAMES_MAX; attempt++) {
+    const suffix = Buffer.from(attempt === 1 ? '.restored' : `.restored-${attempt}`);
+    const free = Buffer.concat([name.subarray(0, 255 - suffix.length), suffix]);
+    if (target.typeOf(free) === undefined) return free;
+  }
+  throw new CofferError('target-not-empty', { path: name.toString('utf8') });
+}

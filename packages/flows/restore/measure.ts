@@ -1,0 +1,19 @@
+/** What a restore would write. */
+import type { ChunkReader } from '@coffer/repository';
+import { walkFiles } from '../walk.ts';
+import type { PathTarget } from '../point-path.ts';
+
+/** Bytes of the files that would be restored. */
+export async function measureFiles(
+  reader: ChunkReader,
+  wanted: PathTarget,
+  isIncluded: (relative: Buffer, isFolder: boolean) => boolean,
+): Promise<number> {
+  if (wanted.form === 'entry' && !wanted.entry.folder) return wanted.entry.sizeBytes;
+  const folder = wanted.form === 'root' ? wanted.folder : wanted.entry.folder!;
+  let bytes = 0;
+  for await (const { entry, relative } of walkFiles(reader, folder)) {
+    if (isIncluded(relative, entry.type === 'directory')) bytes += entry.sizeBytes;
+  }
+  return bytes;
+}

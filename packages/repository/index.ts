@@ -1,0 +1,36 @@
+export { type ChunkId, idKey, isZeroId, ZERO_ID } from './chunk/chunk-id.ts';
+export {
+  type ChunkFailure,
+  ChunkReader,
+  type ChunkRequest,
+  isChunkError,
+} from './chunk/chunk-reader.ts';
+export { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
+export type { EngineKeys } from './chunk/engine.ts';
+export { type Slab, SLAB_SIZE_BYTES, SlabPool, type Span } from './chunk/slab.ts';
+export { threadedChunkWork } from './chunk/threads.ts';
+export { GEOMETRY } from './config.ts';
+export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
+export {
+  checkPassphrase,
+  type KeySlot,
+  newKeySlot,
+  PASSPHRASE_LENGTH_MIN,
+  readKeySlots,
+  removeKeySlot,
+  writeKeySlot,
+} from './keys.ts';
+export { latestPoint, resolvePoint } from './point-name.ts';
+export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
+export { encodePoint, openManifest, type PointKind, type RecoveryPoint } from './recovery-point.ts';
+export {
+  type InitOptions,
+  initRepository,
+  initWithKeysFrom,
+  type OpenOptions,
+  Repository,
+} from './repository.ts';
+export { type Session } from './session/session.ts';
+export { ContentBuilder, contentPieces } from './tree/content-tree.ts';
+export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
+export { findInFolder, readFolder, readFolderWhole, writeFolder } from './tree/folder-tree.ts';

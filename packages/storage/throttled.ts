@@ -1,0 +1,41 @@
+/**
+ * Keeps the bytes of objects in both directions together under a rate. An object passes at once
+ * when its turn comes, so the rate holds over seconds, not within one object. Lists, times and
+ * deletions are free.
+ */
+import type { Clock } from '@coffer/base';
+import type { ByteRange, CallOptions, ObjectStore } from './object-store.ts';
+import { RateLimit } from './rate-limit.ts';
+
+export interface ThrottledOptions {
+  readonly bytesPerSecondMax: number;
+  readonly clock: Clock;
+}
+
+export function throttled(store: ObjectStore, options: ThrottledOptions): ObjectStore {
+  const limit = new RateLimit(options.bytesPerSecondMax, options.clock);
+  return {
+    location: store.location,
+    capabilities: store.capabilities,
+    async put(name: string, bytes: Uint8Array, options?: CallOptions) {
+      await limit.take(bytes.length, options?.signal);
+      await store.put(name, bytes, options);
+    },
+    async get(name: string, range?: ByteRange, options?: CallOptions) {
+      if (range) await limit.take(range.length, options?.signal);
+      const bytes = await store.get(name, range, options);
+      // The size of a whole object is known afterwards only; those who come next wait for it.
+      if (!range) await limit.take(bytes.length, options?.signal);
+      return bytes;
+    },
+    async getInto(name: string, offset: number, target: Uint8Array, options?: CallOptions) {
+      await limit.take(target.length, options?.signal);
+      await store.getInto(name, offset, target, options);
+    },
+    stat: (name, options) => store.stat(name, options),
+    list: (prefix, options) => store.list(prefix, options),
+    delete: (name, options) => store.delete(name, options),
+    removeLeftovers: (olderThanMs, options) => store.removeLeftovers(olderThanMs, options),
+    close: () => store.close(),
+  };
+}

@@ -1,0 +1,75 @@
+/** What the file system says of one name: all that is protected of a file but its content. */
+import { type BigIntStats, lstatSync, readlinkSync } from 'node:fs';
+import type { ExtendedAttribute, FileMetadata, FileType } from '@coffer/base';
+import { getAttribute, listAttributes } from '@coffer/base/libc.ts';
+
+const SLASH = Buffer.from('/');
+
+/** The path of a name in a folder; names are bytes, so paths are too. */
+export function joinPath(folder: Buffer, name: Buffer): Buffer {
+  return Buffer.concat([folder, SLASH, name]);
+}
+
+/** Cheap to get, and enough to see that a file has not changed. */
+export function readStats(path: Buffer): BigIntStats {
+  return lstatSync(path, { bigint: true });
+}
+
+/** Undefined for a type that no file system is known to have. */
+export function fileTypeOf(stats: BigIntStats): FileType | undefined {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  if (stats.isSymbolicLink()) return 'symlink';
+  if (stats.isFIFO()) return 'fifo';
+  if (stats.isSocket()) return 'socket';
+  if (stats.isCharacterDevice()) return 'character-device';
+  if (stats.isBlockDevice()) return 'block-device';
+  return undefined;
+}
+
+/** Fails as system calls do, when the file vanished or may not be read. */
+export function readMetadata(
+  path: Buffer,
+  name: Buffer,
+  stats: BigIntStats,
+  type: FileType,
+): FileMetadata {
+  const isDevice = type === 'character-device' || type === 'block-device';
+  const isShared = stats.nlink > 1n && type !== 'directory';
+  return {
+    name,
+    type,
+    mode: Number(stats.mode & 0o7777n),
+    userId: Number(stats.uid),
+    groupId: Number(stats.gid),
+    modifiedNs: stats.mtimeNs,
+    changedNs: stats.ctimeNs,
+    inode: stats.ino,
+    sizeBytes: type === 'file' ? Number(stats.size) : 0,
+    hardLink: isShared ? { device: stats.dev, inode: stats.ino } : undefined,
+    linkTarget: type === 'symlink' ? readlinkSync(path, { encoding: 'buffer' }) : undefined,
+    deviceNumber: isDevice ? stats.rdev : undefined,
+    extendedAttributes: readAttributes(path),
+  };
+}
+
+function readAttributes(path: Buffer): ExtendedAttribute[] {
+  const attributes: ExtendedAttribute[] = [];
+  for (const name of listAttributes(path)) {
+    const value = getAttribute(path, name);
+    if (value) attributes.push({ name, value });
+  }
+  return attributes;
+}
+
+/** True when a file has the content and metadata that it had when `before` was taken. */
+export function isUnchanged(before: FileMetadata, stats: BigIntStats): boolean {
+  return (
+    before.type === 'file' &&
+    stats.isFile() &&
+    before.modifiedNs === stats.mtimeNs &&
+    before.changedNs === stats.ctimeNs &&
+    before.inode === stats.ino &&
+    BigInt(before.sizeBytes) === stats.size
+  );
+}

@@ -1,0 +1,43 @@
+/** Which files are protected: exclude patterns in the syntax of gitignore, cache folders, one file system. */
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import ignore from 'ignore';
+import { joinPath } from './metadata.ts';
+
+/** How a folder says that its content can be made again: https://bford.info/cachedir/. */
+const CACHE_TAG_NAME = Buffer.from('CACHEDIR.TAG');
+const CACHE_TAG_SIGNATURE = Buffer.from('Signature: 8a477f597d28d172789f06886806bc55');
+
+/** Tells whether the path (relative to the root, without a leading slash) is left out. */
+export type IsExcluded = (relativePath: Buffer, isFolder: boolean) => boolean;
+
+export function excludeBy(patterns: readonly string[]): IsExcluded {
+  if (patterns.length === 0) return () => false;
+  const matcher = ignore({ allowRelativePaths: true }).add([...patterns]);
+  // A trailing slash tells a folder, for patterns that mean folders only.
+  return (path, isFolder) => matcher.ignores(path.toString('utf8') + (isFolder ? '/' : ''));
+}
+
+/** True for a folder that is tagged as a cache; its tag is protected, the rest of it is not. */
+export function isCacheFolder(folder: Buffer, names: readonly Buffer[]): boolean {
+  if (!names.some(isCacheTag)) return false;
+  const start = Buffer.alloc(CACHE_TAG_SIGNATURE.length);
+  try {
+    const fd = openSync(
+      joinPath(folder, CACHE_TAG_NAME),
+      constants.O_RDONLY | constants.O_NONBLOCK,
+    );
+    try {
+      readSync(fd, start, 0, start.length, 0);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // A tag that cannot be read does not count.
+    return false;
+  }
+  return start.equals(CACHE_TAG_SIGNATURE);
+}
+
+export function isCacheTag(name: Buffer): boolean {
+  return name.equals(CACHE_TAG_NAME);
+}
