@@ -27,7 +27,7 @@ const ROOMS: Rooms = {
   },
   workloads: {
     imports: ['base', 'disk'],
-    adapters: ['files', 'libvirt', 'postgres', 'mariadb', 'hyperv'],
+    adapters: ['libvirt', 'postgres', 'mariadb', 'hyperv'],
   },
   flows: { imports: ['base', 'storage', 'repository', 'disk', 'workloads', 'policy'] },
   jobs: { imports: ['base'] },

@@ -1,10 +1,10 @@
 /** Puts the parts together: the only file that names concrete stores. */
-import { systemClock, systemRandom } from '@coffer/base';
+import { CofferError, systemClock, systemRandom } from '@coffer/base';
 import { type EngineKeys, Repository, threadedChunkWork } from '@coffer/repository';
 import { parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
-import { cacheFolder } from './settings.ts';
+import { passingCacheFolder, usableCacheFolder } from './cache-folder.ts';
 
 /** With back-off this is more than a minute: longer than the restart of a store takes. */
 const ATTEMPTS_MAX = 9;
@@ -49,9 +49,31 @@ async function openAdapter(location: string, create: boolean): Promise<ObjectSto
 
 export async function openRepositoryAt(location: string): Promise<Repository> {
   const store = await openStore(location);
+  try {
+    return await openWithCache(store);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** The cache makes things fast; one that cannot be used is no reason to fail. */
+async function openWithCache(store: ObjectStore): Promise<Repository> {
+  const usable = usableCacheFolder();
+  if (usable !== undefined) {
+    try {
+      return await openIn(store, usable);
+    } catch (error) {
+      if (error instanceof CofferError) throw error;
+    }
+  }
+  return await openIn(store, passingCacheFolder());
+}
+
+async function openIn(store: ObjectStore, cacheFolder: string): Promise<Repository> {
   return await Repository.open({
     store,
-    cacheFolder: cacheFolder(),
+    cacheFolder,
     clock,
     random,
     chunkWork: (keys: EngineKeys) => threadedChunkWork(keys),

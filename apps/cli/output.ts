@@ -1,10 +1,12 @@
 /** What commands print: one JSON document, or text for people. */
 import type { Finding } from '@coffer/base/file-entry.ts';
-import { EXIT_FINDINGS } from './run.ts';
+import { EXIT_FINDINGS } from './exit-codes.ts';
+import { printable } from './printable.ts';
 import type { GlobalOptions } from './settings.ts';
 
 /** So many findings are shown to people; `--json` has them all. */
 const FINDINGS_SHOWN_MAX = 50;
+const LINES_AT_ONCE = 256;
 
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
@@ -26,7 +28,7 @@ export function reportFindings(options: GlobalOptions, findings: readonly Findin
   process.exitCode = EXIT_FINDINGS;
   if (options.json) return;
   for (const { code, path, message } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
-    process.stderr.write(`${code}: ${printable(path)}: ${message}\n`);
+    process.stderr.write(`${code}: ${printable(path)}: ${printable(message)}\n`);
   }
   const hidden = findings.length - FINDINGS_SHOWN_MAX;
   if (hidden > 0) process.stderr.write(`and ${hidden} more; --json lists them all\n`);
@@ -91,8 +93,29 @@ export function formatTime(timeMs: number): string {
   return date.toISOString().slice(0, 19).replace('T', ' ');
 }
 
-/** Control characters in names must not drive the terminal. */
-export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- that is what is looked for
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, '\uFFFD');
+/** UTC to the nanosecond, as scripts read it. */
+export function isoTimeOfNs(timeNs: bigint): string {
+  const billion = 1_000_000_000n;
+  const fraction = ((timeNs % billion) + billion) % billion;
+  const seconds = (timeNs - fraction) / billion;
+  const limit = 8_640_000_000_000n;
+  // Beyond what a Date can be, the number itself is all there is to say.
+  if (seconds > limit || seconds < -limit) return `${seconds}.${fraction}`;
+  const text = new Date(Number(seconds) * 1000).toISOString();
+  return text.replace('.000Z', `.${String(fraction).padStart(9, '0')}Z`);
+}
+
+/** Lines that are written many at a time. */
+export class LinePrinter {
+  #lines: string[] = [];
+
+  add(line: string): void {
+    this.#lines.push(line);
+    if (this.#lines.length >= LINES_AT_ONCE) this.flush();
+  }
+
+  flush(): void {
+    if (this.#lines.length > 0) process.stdout.write(`${this.#lines.join('\n')}\n`);
+    this.#lines = [];
+  }
 }

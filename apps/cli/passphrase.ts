@@ -1,6 +1,7 @@
 /** Where the passphrase comes from. */
 import { existsSync, readFileSync } from 'node:fs';
 import { CofferError } from '@coffer/base/errors.ts';
+import { askHidden, askNewSecret, canAsk } from './prompt.ts';
 import { chooseRepository, embeddedPassphraseFile, type GlobalOptions } from './settings.ts';
 
 /** The passphrase (or recovery key) that was given; undefined when none was. */
@@ -15,15 +16,24 @@ export function givenPassphrase(options: GlobalOptions): string | undefined {
     : undefined;
 }
 
-/** Fails with `passphrase-missing`. */
-export function requiredPassphrase(options: GlobalOptions): string {
+/** Asks for it on a terminal. Fails with `passphrase-missing`. */
+export async function requiredPassphrase(options: GlobalOptions): Promise<string> {
   const passphrase = givenPassphrase(options);
-  if (passphrase === undefined) {
-    throw new CofferError('passphrase-missing', {
-      repository: chooseRepository(options).location,
-    });
-  }
-  return passphrase;
+  if (passphrase !== undefined) return passphrase;
+  const repository = chooseRepository(options).location;
+  if (canAsk()) return await askHidden(`Passphrase or recovery key of ${repository}`);
+  throw new CofferError('passphrase-missing', { repository });
+}
+
+/** A passphrase that is to open a repository from now on. Fails with `passphrase-missing`. */
+export async function newPassphrase(file: string | undefined): Promise<string> {
+  if (file !== undefined) return readPassphrase(file);
+  const value = process.env['COFFER_NEW_PASSPHRASE'];
+  if (value !== undefined && value !== '') return value;
+  if (canAsk()) return await askNewSecret('New passphrase');
+  throw new CofferError('passphrase-missing', {
+    needed: 'a new passphrase: --new-passphrase-file or COFFER_NEW_PASSPHRASE',
+  });
 }
 
 function readPassphrase(file: string): string {

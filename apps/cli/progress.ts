@@ -1,5 +1,6 @@
 /** Progress on stderr, on a terminal only. */
 import type { Progress } from '@coffer/flows/progress.ts';
+import { clock } from './compose.ts';
 import { formatBytes, formatDuration } from './output.ts';
 import type { GlobalOptions } from './settings.ts';
 
@@ -25,10 +26,10 @@ export async function showProgress<T>(
     },
     cliProgress.Presets.shades_classic,
   );
-  const startedAt = Date.now();
+  const startedAt = clock.now();
   bar.start(1, 0, { summary: '' });
   const timer = setInterval(() => {
-    bar.update(fractionOf(progress), { summary: summaryOf(progress, Date.now() - startedAt) });
+    bar.update(fractionOf(progress), { summary: summaryOf(progress, clock.now() - startedAt) });
   }, REFRESH_MS);
   try {
     return await task();

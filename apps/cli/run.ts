@@ -1,26 +1,59 @@
 /** Runs the command line and turns every outcome into an exit code. */
-import { CofferError, ERRORS, isCofferError } from '@coffer/base/errors.ts';
+import {
+  CofferError,
+  ERRORS,
+  type ErrorCode,
+  isCofferError,
+  systemErrorCode,
+} from '@coffer/base/errors.ts';
 import { type Command, CommanderError } from 'commander';
-
-export const EXIT_DONE = 0;
-export const EXIT_FINDINGS = 3;
+import { EXIT_DONE } from './exit-codes.ts';
+import { printable } from './printable.ts';
 
 /** Aborted by the first SIGINT or SIGTERM; the second one ends the process at once. */
 const interruption = new AbortController();
 export const interruptSignal = interruption.signal;
 
 export async function runProgram(program: Command, argv: readonly string[]): Promise<number> {
+  const wantsJson = hasFlag(argv, '--json');
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, interrupt);
-  // A reader that has seen enough (`coffer ls | head`) is no failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(EXIT_DONE);
-  });
+  guardOutput(wantsJson);
   try {
-    await program.parseAsync(argv);
+    await program.parseAsync(normalizeArguments(argv));
     return typeof process.exitCode === 'number' ? process.exitCode : EXIT_DONE;
   } catch (error) {
-    return report(interruptSignal.aborted ? new CofferError('interrupted') : error, argv);
+    return report(interruptSignal.aborted ? new CofferError('interrupted') : error, wantsJson);
   }
+}
+
+/**
+ * `--read-data` may have a value, and only behind an equals sign: the word after it is a point.
+ */
+export function normalizeArguments(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--');
+  return argv.map((word, index) =>
+    word === '--read-data' && (end < 0 || index < end) ? '--read-data=100' : word,
+  );
+}
+
+function hasFlag(argv: readonly string[], flag: string): boolean {
+  const end = argv.indexOf('--');
+  const index = argv.indexOf(flag);
+  return index >= 0 && (end < 0 || index < end);
+}
+
+/** What nobody could catch still ends with a message and an exit code, and no stack trace. */
+function guardOutput(wantsJson: boolean): void {
+  process.stdout.on('error', (error: Error) => {
+    // A reader that has seen enough (`coffer ls | head`) is no failure.
+    if (systemErrorCode(error) === 'EPIPE') process.exit(EXIT_DONE);
+    const code = systemErrorCode(error) === 'ENOSPC' ? 'target-full' : 'target-unwritable';
+    const failure = new CofferError(code, { target: 'stdout', reason: error.message }, error);
+    process.exit(report(failure, false));
+  });
+  // Nobody reads what goes wrong; that is their choice.
+  process.stderr.on('error', () => {});
+  process.on('uncaughtException', (error) => process.exit(report(error, wantsJson)));
 }
 
 function interrupt(): void {
@@ -29,24 +62,34 @@ function interrupt(): void {
   interruption.abort(new CofferError('interrupted'));
 }
 
-function report(error: unknown, argv: readonly string[]): number {
-  if (error instanceof CommanderError) {
-    // Commander has printed what is wrong, or the help that was asked for.
-    return error.exitCode === 0 ? EXIT_DONE : ERRORS.usage.exitCode;
-  }
-  const failure = isCofferError(error) ? error : unexpected(error);
+function report(error: unknown, wantsJson: boolean): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return EXIT_DONE;
+  const failure = toFailure(error);
   const { help, exitCode } = failure.row;
-  if (argv.includes('--json')) {
+  if (wantsJson) {
     const { code, message, details } = failure;
     process.stdout.write(`${JSON.stringify({ error: { code, message, details, help } })}\n`);
   }
-  process.stderr.write(`coffer: ${failure.message}\n        ${help}\n`);
+  // Commander has told already what is wrong.
+  if (!(error instanceof CommanderError)) {
+    process.stderr.write(`coffer: ${printable(failure.message)}\n        ${help}\n`);
+  }
   if (process.env['COFFER_DEBUG']) console.error(error);
   return exitCode;
 }
 
-/** What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG. */
-function unexpected(error: unknown): CofferError {
+function toFailure(error: unknown): CofferError {
+  if (isCofferError(error)) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  return new CofferError('internal', { reason }, error);
+  if (error instanceof CommanderError) return new CofferError('usage', { reason }, error);
+  const code = foreseen(systemErrorCode(error));
+  // What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG.
+  return new CofferError(code ?? 'internal', { reason }, error);
+}
+
+/** Failed system calls that did not pass through a store, a source or a target. */
+function foreseen(code: string | undefined): ErrorCode | undefined {
+  if (code === 'ENOSPC' || code === 'EDQUOT') return 'target-full';
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return 'target-unwritable';
+  return undefined;
 }

@@ -1,7 +1,8 @@
 /** Opens repositories for commands, and closes them whatever happens. */
-import { isCofferError } from '@coffer/base';
+import { type Finding, isCofferError } from '@coffer/base';
 import { type RecoveryPoint, type Repository, resolvePoint } from '@coffer/repository';
 import { openRepositoryAt } from './compose.ts';
+import { reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
 import { chooseRepository, type GlobalOptions } from './settings.ts';
 
@@ -43,8 +44,22 @@ async function unlock(
   need: KeyNeed,
 ): Promise<void> {
   if (need === 'none') return;
-  const passphrase = need === 'required' ? requiredPassphrase(options) : givenPassphrase(options);
+  const passphrase =
+    need === 'required' ? await requiredPassphrase(options) : givenPassphrase(options);
   if (passphrase !== undefined) await repository.unlock(passphrase);
+}
+
+/** All points that can be read; damaged ones are findings. */
+export async function readablePoints(
+  repository: Repository,
+  options: GlobalOptions,
+): Promise<RecoveryPoint[]> {
+  const damaged: Finding[] = [];
+  const points = await repository.points(({ code, message }) =>
+    damaged.push({ code, path: repository.location, message }),
+  );
+  reportFindings(options, damaged);
+  return points;
 }
 
 /** The point that was named. Damaged points of others are no reason to fail. */

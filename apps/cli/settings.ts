@@ -1,6 +1,7 @@
 /** Where things lie, and what the global options say. */
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
+import { CofferError } from '@coffer/base/errors.ts';
 
 export interface GlobalOptions {
   readonly repo?: string;
@@ -9,10 +10,28 @@ export interface GlobalOptions {
   readonly quiet?: boolean;
 }
 
-/** Folders of the user, by the XDG base directory specification. */
+/** Folders of the user, by the XDG base directory specification: relative paths do not count. */
 function userFolder(variable: string, fallback: string): string {
-  const value = process.env[variable];
-  return join(value !== undefined && value !== '' ? value : join(homedir(), fallback), 'coffer');
+  const value = process.env[variable] ?? '';
+  return join(isAbsolute(value) ? value : join(homeFolder(), fallback), 'coffer');
+}
+
+/** Fails with `usage` for a user without a home. */
+function homeFolder(): string {
+  const home = knownHome();
+  if (home !== undefined && isAbsolute(home)) return home;
+  throw new CofferError('usage', {
+    reason: 'the user has no home folder: set HOME, or say --repo and a passphrase',
+  });
+}
+
+function knownHome(): string | undefined {
+  try {
+    return homedir();
+  } catch {
+    // Neither HOME nor the list of users names one.
+    return undefined;
+  }
 }
 
 export const cacheFolder = (): string => userFolder('XDG_CACHE_HOME', '.cache');
@@ -20,8 +39,8 @@ export const cacheFolder = (): string => userFolder('XDG_CACHE_HOME', '.cache');
 /** The repository that is made when none is named, with its passphrase beside the user's settings. */
 export const embeddedRepository = (): string =>
   join(userFolder('XDG_DATA_HOME', '.local/share'), 'repository');
-export const embeddedPassphraseFile = (): string =>
-  join(userFolder('XDG_CONFIG_HOME', '.config'), 'passphrase');
+export const configFolder = (): string => userFolder('XDG_CONFIG_HOME', '.config');
+export const embeddedPassphraseFile = (): string => join(configFolder(), 'passphrase');
 
 export interface RepositoryChoice {
   readonly location: string;

@@ -1,15 +1,13 @@
 export { type ChunkId, idKey, isZeroId, ZERO_ID } from './chunk/chunk-id.ts';
-export {
-  type ChunkFailure,
-  ChunkReader,
-  type ChunkRequest,
-  isChunkError,
-} from './chunk/chunk-reader.ts';
+export { type ChunkFailure, ChunkReader, type ChunkRequest } from './chunk/chunk-reader.ts';
+export { isChunkError } from './chunk/record-reader.ts';
 export { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
 export type { EngineKeys } from './chunk/engine.ts';
 export { type Slab, SLAB_SIZE_BYTES, SlabPool, type Span } from './chunk/slab.ts';
 export { threadedChunkWork } from './chunk/threads.ts';
+export { copyPoints, type CopyOptions, type CopyResult } from './copy/copy.ts';
 export { GEOMETRY } from './config.ts';
+export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';
 export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
 export {
   checkPassphrase,
@@ -34,3 +32,5 @@ export { type Session } from './session/session.ts';
 export { ContentBuilder, contentPieces } from './tree/content-tree.ts';
 export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
 export { findInFolder, readFolder, readFolderWhole, writeFolder } from './tree/folder-tree.ts';
+export { verifyRepository, type VerifyOptions, type VerifyResult } from './verify/verify.ts';
+export { repairRepository, type RepairOptions, type RepairResult } from './repair/repair.ts';

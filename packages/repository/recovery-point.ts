@@ -69,6 +69,17 @@ export function encodePoint(
   return { id: pointIdOf(bytes), item: header.item, bytes };
 }
 
+/** The same point for another key domain: with other roots, its manifest sealed to another key. */
+export function encodePointAgain(
+  point: PointRecord,
+  roots: PointRecord['roots'],
+  keys: RepositoryKeys,
+  publicKey: Buffer,
+): EncodedPoint {
+  const { item, kind, takenAt, tags } = point;
+  return encodePoint({ item, kind, takenAt, roots, tags }, openManifest(point, keys), publicKey);
+}
+
 /** Fails with `object-damaged` when the bytes are not those that the id promises. */
 export function decodePoint(id: string, bytes: Buffer): PointRecord {
   const record = decodeRecord('point', PointRecord, bytes, `point ${id}`);

@@ -4,7 +4,7 @@ import { type Clock, CofferError, isCofferError, mapBounded, type Random } from 
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
-import type { ChunkWork } from './chunk/chunk-work.ts';
+import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
 import type { EngineKeys } from './chunk/engine.ts';
 import { newConfig, readConfig, type RepositoryConfig, writeConfig } from './config.ts';
 import { readGcState, survives } from './gc/gc-record.ts';
@@ -141,6 +141,10 @@ export class Repository {
     this.#keys = await unlockKeys(this.config, await readKeySlots(this.store), secret);
   }
 
+  get packSizeBytes(): number | undefined {
+    return this.#options.packSizeBytes;
+  }
+
   get isUnlocked(): boolean {
     return this.#keys !== undefined;
   }
@@ -171,10 +175,16 @@ export class Repository {
     return new ChunkReader({ store: this.store, index: this.index, keys: this.keys, signal });
   }
 
-  async beginSession(signal?: AbortSignal): Promise<Session> {
+  /** Begins a writer's run. `moves` tells that it only moves sealed chunks, which takes no threads. */
+  async beginSession(signal?: AbortSignal, { moves = false } = {}): Promise<Session> {
     await finishCommittedSessions(this.store);
+    const work = moves ? this.#inlineWork() : this.work;
     const { packSizeBytes } = this.#options;
-    return await Session.begin({ context: this.context(), work: this.work, signal, packSizeBytes });
+    return await Session.begin({ context: this.context(), work, signal, packSizeBytes });
+  }
+
+  #inlineWork(): ChunkWork {
+    return inlineChunkWork({ ...this.#writerKeys(), privateKey: undefined }, this.random);
   }
 
   /** Without keys, a session can move sealed chunks, and write none of its own. */
@@ -202,6 +212,12 @@ export class Repository {
       }
     });
     return points.filter((point) => point !== undefined).sort(byTime);
+  }
+
+  /** The record of a point as it is stored. */
+  async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
+    const stored = (await this.#storedPoints()).get(id);
+    return stored?.bytes ?? (await this.store.get(pointObjectName(item, generation, id)));
   }
 
   /** Deletes a point; its chunks stay until the next garbage collection. */

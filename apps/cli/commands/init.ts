@@ -1,5 +1,5 @@
 /** `coffer init`, and the embedded repository that `coffer backup` makes on first use. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CofferError, isCofferError } from '@coffer/base';
 import {
@@ -9,9 +9,12 @@ import {
   initWithKeysFrom,
 } from '@coffer/repository';
 import { readConfig } from '@coffer/repository/config.ts';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { clock, openRepositoryAt, openStore, random } from '../compose.ts';
 import { printLine, printResult } from '../output.ts';
 import { givenPassphrase } from '../passphrase.ts';
+import { askNewSecret, canAsk } from '../prompt.ts';
+import { writeSecretFile } from '../secret-file.ts';
 import {
   chooseRepository,
   embeddedPassphraseFile,
@@ -39,9 +42,15 @@ export async function runInit(options: InitCommandOptions): Promise<void> {
     options.keysFrom !== undefined
       ? await initFrom(options.keysFrom, choice.location)
       : choice.isEmbedded && givenPassphrase(options) === undefined
-        ? await initEmbedded()
-        : await initNew(choice.location, givenPassphrase(options), options.recoveryKeyFile);
+        ? await initEmbedded(options.recoveryKeyFile)
+        : await initNew(choice.location, await firstPassphrase(options), options.recoveryKeyFile);
   printResult(options, report, () => printReport(report));
+}
+
+async function firstPassphrase(options: GlobalOptions): Promise<string | undefined> {
+  const given = givenPassphrase(options);
+  if (given !== undefined || !canAsk()) return given;
+  return await askNewSecret('Passphrase of the new repository (at least 16 characters)');
 }
 
 /** Makes the embedded repository when there is none; tells about it on stderr. */
@@ -52,15 +61,16 @@ export async function ensureEmbeddedRepository(options: GlobalOptions): Promise<
   process.stderr.write(`${describe(report).join('\n')}\n\n`);
 }
 
-async function initEmbedded(): Promise<InitReport> {
+async function initEmbedded(recoveryKeyFile?: string): Promise<InitReport> {
   const passphraseFile = embeddedPassphraseFile();
   if (!existsSync(passphraseFile)) {
     mkdirSync(dirname(passphraseFile), { recursive: true, mode: 0o700 });
     const passphrase = random.bytes(24).toString('base64url');
-    writeFileSync(passphraseFile, `${passphrase}\n`, { mode: 0o600, flag: 'wx' });
+    writeSecretFile(passphraseFile, passphrase);
   }
   const passphrase = givenPassphrase({ passphraseFile });
-  return { ...(await initNew(embeddedRepository(), passphrase, undefined)), passphraseFile };
+  const report = await initNew(embeddedRepository(), passphrase, recoveryKeyFile);
+  return { ...report, passphraseFile };
 }
 
 async function initNew(
@@ -71,16 +81,32 @@ async function initNew(
   if (passphrase === undefined) throw new CofferError('passphrase-missing', { location });
   checkPassphrase(passphrase);
   const recoveryKey = generateRecoveryKey(random);
-  if (recoveryKeyFile !== undefined) writeSecret(recoveryKeyFile, recoveryKey);
   const store = await openStore(location, { create: true });
   try {
-    const config = await initRepository({ store, clock, random, passphrase, recoveryKey });
-    const repository = config.repositoryId;
+    // Durable before the repository exists, which nothing else can open when the passphrase is lost.
+    if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
+    const secrets = { passphrase, recoveryKey };
+    const repository = await initOrForget(store, secrets, recoveryKeyFile);
     return recoveryKeyFile === undefined
       ? { repository, location, recoveryKey }
       : { repository, location, recoveryKeyFile };
   } finally {
     await store.close();
+  }
+}
+
+/** A key that opens nothing is not left behind. */
+async function initOrForget(
+  store: ObjectStore,
+  secrets: { readonly passphrase: string; readonly recoveryKey: string },
+  recoveryKeyFile: string | undefined,
+): Promise<string> {
+  try {
+    return (await initRepository({ store, clock, random, ...secrets })).repositoryId;
+  } catch (error) {
+    const isOfOther = isCofferError(error, 'repository-exists');
+    if (recoveryKeyFile !== undefined && isOfOther) rmSync(recoveryKeyFile, { force: true });
+    throw error;
   }
 }
 
@@ -111,14 +137,6 @@ async function exists(location: string): Promise<boolean> {
   } catch (error) {
     if (isCofferError(error, 'repository-not-found')) return false;
     throw error;
-  }
-}
-
-function writeSecret(file: string, secret: string): void {
-  try {
-    writeFileSync(file, `${secret}\n`, { mode: 0o600, flag: 'wx' });
-  } catch (error) {
-    throw new CofferError('target-unwritable', { path: file, reason: String(error) }, error);
   }
 }
 

@@ -1,14 +1,14 @@
 /** `coffer items`, `coffer points`. */
+import { required } from '@coffer/base';
 import type { RecoveryPoint } from '@coffer/repository';
 import {
   formatBytes,
   formatTime,
-  printable,
   printResult,
   printTable,
-  reportFindings,
 } from '../output.ts';
-import { withRepository } from '../session.ts';
+import { printable } from '../printable.ts';
+import { readablePoints, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface PointsCommandOptions extends GlobalOptions {
@@ -42,7 +42,7 @@ export async function runItems(options: GlobalOptions): Promise<void> {
     items.set(point.item, [...(items.get(point.item) ?? []), point]);
   }
   const documents = [...items].map(([item, points]) => {
-    const latest = points.at(-1)!;
+    const latest = required(points.at(-1), 'an item has a point');
     return {
       item,
       kind: latest.kind,
@@ -67,16 +67,8 @@ export async function runItems(options: GlobalOptions): Promise<void> {
   }
 }
 
-/** Damaged points are findings; the others are listed. */
 async function listPoints(options: GlobalOptions): Promise<RecoveryPoint[]> {
-  return await withRepository(options, 'none', async (repository) => {
-    const damaged: { code: string; path: string; message: string }[] = [];
-    const points = await repository.points(({ code, message }) =>
-      damaged.push({ code, path: repository.location, message }),
-    );
-    reportFindings(options, damaged);
-    return points;
-  });
+  return await withRepository(options, 'none', (repository) => readablePoints(repository, options));
 }
 
 function toDocument(point: RecoveryPoint): unknown {

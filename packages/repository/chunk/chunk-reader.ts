@@ -2,23 +2,20 @@
  * Reads chunks: finds them in the index, fetches ranges of packs that lie together as one, opens
  * them and checks their ids. Wrong data is never returned: it is an error that names the chunk.
  */
-import { CofferError, isCofferError, Semaphore } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkIndex, Location } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
-import { packObjectName } from '../pack/pack-codec.ts';
 import { decodeNodeHead, nodeHeadLength } from '../tree/node-codec.ts';
 import { ChunkHasher, type ChunkId, isZero, isZeroId } from './chunk-id.ts';
 import type { ChunkWork } from './chunk-work.ts';
 import { PackKeys } from './engine.ts';
+import { damaged, FETCHES_AT_ONCE, isChunkError, missing, RecordReader } from './record-reader.ts';
 import { openChunk } from './seal.ts';
 import { type Slab, SLAB_SIZE_BYTES, SlabPool } from './slab.ts';
 
 /** Ranges that are not further apart are fetched as one. */
 const GAP_BYTES_MAX = 128 * 1024;
-/** Ranges under way at once, so that a far store does not set the pace. */
-export const FETCHES_AT_ONCE = 24;
-
 export interface Node {
   readonly children: readonly ChunkId[];
   readonly body: Buffer;
@@ -55,20 +52,19 @@ export class ChunkReader {
   readonly #options: ChunkReaderOptions;
   readonly #hasher: ChunkHasher;
   readonly #packKeys: PackKeys;
-  readonly #fetches = new Semaphore(FETCHES_AT_ONCE);
+  readonly #records: RecordReader;
   readonly #sources = new SlabPool(FETCHES_AT_ONCE);
-  #refreshing: Promise<unknown> | undefined;
-  #lookedAgain = false;
 
   constructor(options: ChunkReaderOptions) {
     this.#options = options;
     this.#hasher = new ChunkHasher(options.keys.hashKey);
     this.#packKeys = new PackKeys(options.keys.privateKey);
+    this.#records = new RecordReader(options);
   }
 
   /** Fails with `chunk-missing` or `chunk-damaged`. */
   async readNode(id: ChunkId): Promise<Node> {
-    const { record, location } = await this.#fetchRecord(id);
+    const { record, location } = await this.#records.fetch(id);
     return await this.#checked(id, () => {
       const headLength = nodeHeadLength(record);
       const plain = this.#open(id, location, record.subarray(headLength));
@@ -80,7 +76,7 @@ export class ChunkReader {
 
   /** One data chunk, opened in this thread. Fails with `chunk-missing` or `chunk-damaged`. */
   async readData(id: ChunkId): Promise<Buffer> {
-    const { record, location } = await this.#fetchRecord(id);
+    const { record, location } = await this.#records.fetch(id);
     return await this.#checked(id, () => {
       const plain = this.#open(id, location, record);
       if (!this.#hasher.data(plain).equals(id)) throw wrongContent(id);
@@ -123,7 +119,7 @@ export class ChunkReader {
         target.bytes.fill(0, request.targetOffset, request.targetOffset + request.length);
         continue;
       }
-      const location = await this.#locate(request.id);
+      const location = await this.#records.locate(request.id);
       const error = location ? checkLength(request, location) : missing(request.id);
       if (error) failures.push({ request, error });
       else located.push({ request, location: location! });
@@ -134,7 +130,7 @@ export class ChunkReader {
   async #readExtent(extent: Extent, target: Slab, work: ChunkWork): Promise<ChunkFailure[]> {
     return await this.#sources.use(async (source) => {
       const bytes = source.bytes.subarray(0, extent.length);
-      const failure = await this.#fetchExtent(extent, bytes);
+      const failure = await this.#records.fetchInto(extent.packNumber, extent.offset, bytes);
       if (failure) return await this.#readSingly(extent, target);
       const { keyBoxes } = this.#options.index.requiredPack(extent.packNumber);
       const items = extent.parts.map(({ request, location }) => ({
@@ -152,21 +148,6 @@ export class ChunkReader {
     });
   }
 
-  async #fetchExtent(extent: Extent, bytes: Buffer): Promise<CofferError | undefined> {
-    const { index, store, signal } = this.#options;
-    const pack = index.pack(extent.packNumber);
-    if (!pack) return new CofferError('object-not-found');
-    try {
-      await this.#fetches.run(() =>
-        store.getInto(packObjectName(pack.pack), extent.offset, bytes, { signal }),
-      );
-      return undefined;
-    } catch (error) {
-      if (isGone(error)) return error;
-      throw error;
-    }
-  }
-
   /** When a pack is gone or cut short: perhaps its chunks were moved to another one. */
   async #readSingly(extent: Extent, target: Slab): Promise<ChunkFailure[]> {
     const failures: ChunkFailure[] = [];
@@ -179,60 +160,6 @@ export class ChunkReader {
       }
     }
     return failures;
-  }
-
-  async #fetchRecord(id: ChunkId): Promise<{ record: Buffer; location: Location }> {
-    const first = await this.#locate(id);
-    if (!first) throw missing(id);
-    try {
-      return { record: await this.#fetchAt(first), location: first };
-    } catch (error) {
-      if (!isGone(error)) throw error;
-      // A garbage collection may have moved the chunk and removed its old pack.
-      await this.#refresh();
-      const second = this.#options.index.find(id);
-      if (!second) throw missing(id, error);
-      return { record: await this.#fetchAgain(id, second), location: second };
-    }
-  }
-
-  async #fetchAgain(id: ChunkId, location: Location): Promise<Buffer> {
-    try {
-      return await this.#fetchAt(location);
-    } catch (error) {
-      if (isGone(error)) throw missing(id, error);
-      throw error;
-    }
-  }
-
-  async #fetchAt(location: Location): Promise<Buffer> {
-    const { index, store, signal } = this.#options;
-    const pack = index.pack(location.packNumber);
-    if (!pack) throw new CofferError('object-not-found', { packNumber: location.packNumber });
-    const { offset, length } = location;
-    return await this.#fetches.run(() =>
-      store.get(packObjectName(pack.pack), { offset, length }, { signal }),
-    );
-  }
-
-  async #locate(id: ChunkId): Promise<Location | undefined> {
-    const location = this.#options.index.find(id);
-    if (location) return location;
-    // Another writer may have stored it after our index was read. A look for each chunk that is
-    // missing would be slow, so there is one.
-    if (this.#lookedAgain) return undefined;
-    await this.#refresh();
-    this.#lookedAgain = true;
-    return this.#options.index.find(id);
-  }
-
-  /** Reads the index anew; callers at the same time share one reading. */
-  async #refresh(): Promise<void> {
-    const { index, store, signal } = this.#options;
-    this.#refreshing ??= index.synchronize(store, signal).finally(() => {
-      this.#refreshing = undefined;
-    });
-    await this.#refreshing;
   }
 
   #open(id: ChunkId, location: Location, sealed: Buffer): Buffer {
@@ -285,24 +212,6 @@ function joinExtents(
 function checkLength(request: ChunkRequest, location: Location): CofferError | undefined {
   if (location.plainLength === request.length && location.kind === 'data') return undefined;
   return damaged(request.id, 'its length or kind is not what its tree says');
-}
-
-/** The chunk itself is at fault, and nothing else. */
-export function isChunkError(error: unknown): error is CofferError {
-  return isCofferError(error, 'chunk-missing') || isCofferError(error, 'chunk-damaged');
-}
-
-/** The object is gone or cut short, as opposed to a store that does not answer. */
-function isGone(error: unknown): error is CofferError {
-  return isCofferError(error, 'object-not-found') || isCofferError(error, 'range-invalid');
-}
-
-function missing(id: ChunkId, cause?: unknown): CofferError {
-  return new CofferError('chunk-missing', { chunk: id.toString('hex') }, cause);
-}
-
-function damaged(id: ChunkId, reason: string, cause?: unknown): CofferError {
-  return new CofferError('chunk-damaged', { chunk: id.toString('hex'), reason }, cause);
 }
 
 function wrongContent(id: ChunkId): CofferError {

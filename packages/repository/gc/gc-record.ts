@@ -1,14 +1,26 @@
 /**
  * The records of garbage collections. Each has a generation; its objects are, in the order they are
- * written: `condemned` (packs that new sessions treat as absent), `sweep` (packs that are deleted
- * for good, and the points that survive from before), `done`. FORMAT.md, section 14; PROTOCOL.md.
+ * written: `condemned` (packs that new sessions treat as absent), `waiting` (sessions that may not
+ * know that), `sweep` (packs that are deleted for good, and the points that survive from before),
+ * `done`. FORMAT.md, section 14; PROTOCOL.md.
  */
+import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
+import { putIfAbsent } from '../store-calls.ts';
 
-const Condemned = v.object({ generation: count, startedAt: count, packs: v.array(hexOf(32)) });
+const Condemned = v.object({
+  generation: count,
+  /** Random, so that of two collections at once only one can take the record for its own. */
+  collection: hexOf(16),
+  packs: v.array(hexOf(32)),
+  /** Sessions that began before; what is left of them is removed in the end. */
+  sessions: v.array(hexOf(16)),
+});
+
+const Waiting = v.object({ generation: count, sessions: v.array(hexOf(16)) });
 
 const Sweep = v.object({
   generation: count,
@@ -16,12 +28,11 @@ const Sweep = v.object({
   survivors: v.array(hexOf(POINT_ID_SIZE_BYTES)),
 });
 
-const Done = v.object({ generation: count });
-
 export type CondemnedRecord = v.InferOutput<typeof Condemned>;
+export type WaitingRecord = v.InferOutput<typeof Waiting>;
 export type SweepRecord = v.InferOutput<typeof Sweep>;
 
-export type GcStep = 'condemned' | 'sweep' | 'done';
+export type GcStep = 'condemned' | 'waiting' | 'sweep' | 'done';
 
 /** What the garbage collections so far mean for everyone else. */
 export interface GcState {
@@ -33,7 +44,6 @@ export interface GcState {
   readonly sweep: SweepRecord | undefined;
 }
 
-/** How many collections' records are there; those of done collections but the newest are removed. */
 export interface GcObject {
   readonly name: string;
   readonly generation: number;
@@ -47,7 +57,7 @@ export function gcObjectName(generation: number, step: GcStep): string {
 export async function writeGcRecord(
   store: ObjectStore,
   step: GcStep,
-  record: CondemnedRecord | SweepRecord | v.InferOutput<typeof Done>,
+  record: CondemnedRecord | WaitingRecord | SweepRecord,
 ): Promise<void> {
   await store.put(gcObjectName(record.generation, step), encodeRecord('gc', record));
 }
@@ -55,13 +65,26 @@ export async function writeGcRecord(
 export async function listGcObjects(store: ObjectStore): Promise<GcObject[]> {
   const objects: GcObject[] = [];
   for await (const { name } of store.list('gc/')) {
-    const match = /^gc\/(\d{8,})-(condemned|sweep|done)$/.exec(name);
+    const match = /^gc\/(\d{8,})-(condemned|waiting|sweep|done)$/.exec(name);
     if (match) objects.push({ name, generation: Number(match[1]), step: match[2] as GcStep });
   }
   return objects;
 }
 
+/** Records of finished collections are removed while we read; then we look again, so often. */
+const READ_ATTEMPTS_MAX = 10;
+
 export async function readGcState(store: ObjectStore): Promise<GcState> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await readState(store);
+    } catch (error) {
+      if (!isCofferError(error, 'object-not-found') || attempt === READ_ATTEMPTS_MAX) throw error;
+    }
+  }
+}
+
+async function readState(store: ObjectStore): Promise<GcState> {
   const objects = await listGcObjects(store);
   const newest = (step: GcStep): GcObject | undefined =>
     objects
@@ -77,17 +100,64 @@ export async function readGcState(store: ObjectStore): Promise<GcState> {
   const isFinished = done?.generation === generation;
   return {
     generation,
-    unfinished:
-      condemned && !isFinished
-        ? decodeRecord('gc', Condemned, await store.get(condemned.name), condemned.name)
-        : undefined,
+    unfinished: condemned && !isFinished ? await readCondemned(store, condemned) : undefined,
     sweep: sweep && decodeRecord('gc', Sweep, await store.get(sweep.name), sweep.name),
   };
+}
+
+async function readCondemned(store: ObjectStore, { name }: GcObject): Promise<CondemnedRecord> {
+  return decodeRecord('gc', Condemned, await store.get(name), name);
+}
+
+export async function writeDone(store: ObjectStore, generation: number): Promise<void> {
+  await putIfAbsent(store, gcObjectName(generation, 'done'), encodeRecord('gc', { generation }));
+}
+
+/**
+ * Writes a record of a collection, unless it was written already; returns the one that counts. So
+ * two that carry on the same collection do the same.
+ */
+export async function agreeOnWaiting(
+  store: ObjectStore,
+  record: WaitingRecord,
+): Promise<WaitingRecord> {
+  const stored = await putOrGet(store, 'waiting', record);
+  return stored ? decodeRecord('gc', Waiting, stored.bytes, stored.name) : record;
+}
+
+export async function agreeOnSweep(store: ObjectStore, record: SweepRecord): Promise<SweepRecord> {
+  const stored = await putOrGet(store, 'sweep', record);
+  return stored ? decodeRecord('gc', Sweep, stored.bytes, stored.name) : record;
+}
+
+async function putOrGet(
+  store: ObjectStore,
+  step: GcStep,
+  record: WaitingRecord | SweepRecord,
+): Promise<{ name: string; bytes: Buffer } | undefined> {
+  try {
+    await writeGcRecord(store, step, record);
+    return undefined;
+  } catch (error) {
+    if (!isCofferError(error, 'object-exists')) throw error;
+    const name = gcObjectName(record.generation, step);
+    return { name, bytes: await store.get(name) };
+  }
 }
 
 /** Whether a point of that generation exists, as far as the newest sweep is concerned. */
 export function survives(point: { generation: number; id: string }, state: GcState): boolean {
   const { sweep } = state;
   if (!sweep || point.generation >= sweep.generation) return true;
-  return sweep.survivors.includes(point.id);
+  return survivorsOf(sweep).has(point.id);
+}
+
+const survivorSets = new WeakMap<SweepRecord, ReadonlySet<string>>();
+
+function survivorsOf(sweep: SweepRecord): ReadonlySet<string> {
+  const known = survivorSets.get(sweep);
+  if (known) return known;
+  const survivors = new Set(sweep.survivors);
+  survivorSets.set(sweep, survivors);
+  return survivors;
 }

@@ -120,9 +120,18 @@ export class ChunkIndex {
     for (const { key, value } of this.#packs.getRange()) yield toIndexedPack(key, value);
   }
 
-  /** Number of packs ever added: the bound of `packNumber`. */
-  get packNumberEnd(): number {
-    return this.#nextPackNumber;
+  /** What is in a pack, by a walk over the whole index: for the rare case that it is damaged. */
+  *entriesOf({ packNumber }: IndexedPack): Iterable<PackEntry> {
+    for (const { key, value } of this.#chunks.getRange()) {
+      const location = readLocation(value, 0);
+      if (location.packNumber === packNumber) yield { ...location, id: Buffer.from(key) };
+    }
+    for (const { key, value } of this.#copies.getRange()) {
+      for (let offset = 0; offset < value.length; offset += LOCATION_SIZE_BYTES) {
+        const location = readLocation(value, offset);
+        if (location.packNumber === packNumber) yield { ...location, id: Buffer.from(key) };
+      }
+    }
   }
 
   get chunkCount(): number {

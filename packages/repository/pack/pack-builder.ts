@@ -9,8 +9,10 @@ import { sealBox } from '../sealed-box.ts';
 import {
   encodePackEnd,
   KEY_BOX_PURPOSE,
+  PACK_HEAD_SIZE_BYTES,
   PACK_KEY_SIZE_BYTES,
   PACK_MAGIC,
+  PACK_SALT_SIZE_BYTES,
   type PackDescription,
   type PackEntry,
 } from './pack-codec.ts';
@@ -68,7 +70,7 @@ export class PackBuilder {
     const { key, keyIndex } = (this.#ownKey ??= this.#newKey());
     const ordinal = this.#entries.length;
     const { seal, parts } = sealChunk(key, { id, kind, ordinal, plain });
-    const offset = this.#length || PACK_MAGIC.length;
+    const offset = this.#length || PACK_HEAD_SIZE_BYTES;
     if (head) this.#append(head);
     this.#append(parts[0]);
     this.#append(parts[1]);
@@ -80,7 +82,7 @@ export class PackBuilder {
   /** Appends a chunk of another pack as it is, with the box of its key. */
   move({ entry, keyBox, record }: MovedChunk): void {
     const keyIndex = this.#keyIndexOf(keyBox);
-    const offset = this.#length || PACK_MAGIC.length;
+    const offset = this.#length || PACK_HEAD_SIZE_BYTES;
     this.#append(record);
     this.#entries.push({ ...entry, id: Buffer.from(entry.id), keyIndex, offset });
   }
@@ -123,7 +125,9 @@ export class PackBuilder {
   #append(part: Buffer): void {
     if (this.#length === 0) {
       this.#bytes ??= this.#takeMemory();
-      this.#length = PACK_MAGIC.copy(this.#bytes);
+      PACK_MAGIC.copy(this.#bytes);
+      this.#bytes.set(this.#random.bytes(PACK_SALT_SIZE_BYTES), PACK_MAGIC.length);
+      this.#length = PACK_HEAD_SIZE_BYTES;
     }
     this.#reserve(part.length);
     this.#bytes!.set(part, this.#length);

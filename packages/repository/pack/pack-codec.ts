@@ -1,5 +1,5 @@
 /**
- * The layout of a pack: magic, sealed chunks one after the other, footer, trailer. The footer says
+ * The layout of a pack: magic and salt, sealed chunks one after the other, footer, trailer. The footer says
  * in clear where each chunk lies and nothing else; the index gathers footers. FORMAT.md, section 9.
  */
 import { BinaryReader, BinaryWriter, CofferError, digest } from '@coffer/base';
@@ -11,6 +11,13 @@ import { BOX_OVERHEAD_BYTES } from '../sealed-box.ts';
 export const PACK_MAGIC = Buffer.from('CFRPACK1', 'latin1');
 export const PACK_KEY_SIZE_BYTES = 32;
 export const KEY_BOX_SIZE_BYTES = PACK_KEY_SIZE_BYTES + BOX_OVERHEAD_BYTES;
+/**
+ * Random bytes after the magic. They make the name of every pack new, also when chunks are moved
+ * again: a name that was condemned must never be written anew.
+ */
+export const PACK_SALT_SIZE_BYTES = 16;
+export const PACK_HEAD_SIZE_BYTES = PACK_MAGIC.length + PACK_SALT_SIZE_BYTES;
+
 /** Binds a box to its purpose. */
 export const KEY_BOX_PURPOSE = Buffer.from('coffer 1 pack key', 'latin1');
 
@@ -105,14 +112,40 @@ export function decodePack(bytes: Buffer, name: string): PackFooter {
   const damaged = (reason: string): CofferError =>
     new CofferError('object-damaged', { object: name, reason });
   const trailer = bytes.length - TRAILER_SIZE_BYTES;
-  if (trailer < PACK_MAGIC.length || !bytes.subarray(0, 8).equals(PACK_MAGIC)) {
+  if (trailer < PACK_HEAD_SIZE_BYTES || !bytes.subarray(0, 8).equals(PACK_MAGIC)) {
     throw damaged('not a pack');
   }
   if (!bytes.subarray(trailer + 4).equals(PACK_MAGIC)) throw damaged('it has no trailer');
   const footerLength = bytes.readUInt32LE(trailer);
   const footerStart = trailer - footerLength;
-  if (footerStart < PACK_MAGIC.length) throw damaged('its footer is too long');
+  if (footerStart < PACK_HEAD_SIZE_BYTES) throw damaged('its footer is too long');
   const reader = new BinaryReader(bytes.subarray(footerStart, trailer), name);
+  const footer = readFooter(reader, footerStart);
+  reader.end();
+  return footer;
+}
+
+/** So much of the end of a pack is fetched at first: it holds the footers of most packs. */
+export const PACK_END_BYTES_READ = 64 * 1024;
+
+/** Reads the footer of a pack that is not here whole; fails with `object-damaged`. */
+export async function decodePackEnd(
+  readEnd: (length: number) => Promise<Buffer>,
+  sizeBytes: number,
+  name: string,
+  lengthFirst: number,
+): Promise<PackFooter> {
+  const damaged = (reason: string): CofferError =>
+    new CofferError('object-damaged', { object: name, reason });
+  if (sizeBytes < PACK_HEAD_SIZE_BYTES + TRAILER_SIZE_BYTES) throw damaged('not a pack');
+  const end = await readEnd(Math.min(lengthFirst, sizeBytes));
+  if (!end.subarray(-PACK_MAGIC.length).equals(PACK_MAGIC)) throw damaged('it has no trailer');
+  const footerLength = end.readUInt32LE(end.length - TRAILER_SIZE_BYTES);
+  const footerStart = sizeBytes - TRAILER_SIZE_BYTES - footerLength;
+  if (footerStart < PACK_HEAD_SIZE_BYTES) throw damaged('its footer is too long');
+  const needed = footerLength + TRAILER_SIZE_BYTES;
+  const whole = needed <= end.length ? end : await readEnd(needed);
+  const reader = new BinaryReader(whole.subarray(-needed, -TRAILER_SIZE_BYTES), name);
   const footer = readFooter(reader, footerStart);
   reader.end();
   return footer;

@@ -7,6 +7,7 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
+import { getIfThere } from '../store-calls.ts';
 
 const Begin = v.object({
   session: hexOf(16),
@@ -110,13 +111,4 @@ export async function removeSession(store: ObjectStore, session: StoredSession):
   const end = endName(session.session);
   for (const name of session.objectNames) if (name !== end) await store.delete(name);
   await store.delete(end);
-}
-
-async function getIfThere(store: ObjectStore, name: string): Promise<Buffer | undefined> {
-  try {
-    return await store.get(name);
-  } catch (error) {
-    if (isCofferError(error, 'object-not-found')) return undefined;
-    throw error;
-  }
 }

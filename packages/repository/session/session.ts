@@ -7,12 +7,13 @@
  * waits for the end of this session. PROTOCOL.md has the argument.
  */
 import { hostname } from 'node:os';
-import { CofferError, isCofferError } from '@coffer/base';
+import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkWork } from '../chunk/chunk-work.ts';
 import { type GcState, readGcState, survives } from '../gc/gc-record.ts';
 import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
 import type { RepositoryContext } from '../repository.ts';
+import { putIfAbsent } from '../store-calls.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import {
   beginName,
@@ -138,14 +139,6 @@ async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boo
 async function removeEnded(store: ObjectStore, id: string): Promise<void> {
   const own = (await listSessions(store)).find(({ session }) => session === id);
   if (own) await removeSession(store, own);
-}
-
-async function putIfAbsent(store: ObjectStore, name: string, bytes: Buffer): Promise<void> {
-  try {
-    await store.put(name, bytes);
-  } catch (error) {
-    if (!isCofferError(error, 'object-exists')) throw error;
-  }
 }
 
 function packFilter({ index }: RepositoryContext, state: GcState): (packNumber: number) => boolean {

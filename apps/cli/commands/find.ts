@@ -1,0 +1,63 @@
+/** `coffer find`. */
+import { CofferError } from '@coffer/base';
+import { type FoundPath, PathSearch } from '@coffer/flows/browse/find.ts';
+import { compilePattern } from '@coffer/flows/browse/glob.ts';
+import { rootFolder } from '@coffer/flows/point-path.ts';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { formatBytes, formatTime, isoTimeOfNs, LinePrinter, printJson } from '../output.ts';
+import { printable } from '../printable.ts';
+import { interruptSignal } from '../run.ts';
+import { readablePoints, withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+
+export interface FindCommandOptions extends GlobalOptions {
+  readonly item?: string;
+}
+
+export async function runFind(pattern: string, options: FindCommandOptions): Promise<void> {
+  const matches = compilePattern(pattern);
+  await withRepository(options, 'required', async (repository) => {
+    const search = new PathSearch(repository.reader(interruptSignal), matches);
+    const documents: unknown[] = [];
+    const lines = new LinePrinter();
+    for (const point of await searchedPoints(repository, options)) {
+      for await (const found of search.below(rootFolder(point))) {
+        interruptSignal.throwIfAborted();
+        if (options.json) documents.push(toDocument(point, found));
+        else lines.add(toLine(point, found));
+      }
+      lines.flush();
+    }
+    if (options.json) printJson(documents);
+  });
+}
+
+/** Points of files, of the item that was named. Fails with `item-not-found`. */
+async function searchedPoints(
+  repository: Repository,
+  options: FindCommandOptions,
+): Promise<RecoveryPoint[]> {
+  const points = await readablePoints(repository, options);
+  const { item } = options;
+  const ofItem = points.filter((point) => item === undefined || point.item === item);
+  if (item !== undefined && ofItem.length === 0) throw new CofferError('item-not-found', { item });
+  return ofItem.filter(({ kind }) => kind === 'files');
+}
+
+function toDocument(point: RecoveryPoint, { path, entry }: FoundPath): unknown {
+  return {
+    point: point.id,
+    item: point.item,
+    takenAt: new Date(point.takenAt).toISOString(),
+    path,
+    type: entry.type,
+    sizeBytes: entry.sizeBytes,
+    modifiedAt: isoTimeOfNs(entry.modifiedNs),
+  };
+}
+
+function toLine(point: RecoveryPoint, { path, entry }: FoundPath): string {
+  const size = entry.type === 'file' ? formatBytes(entry.sizeBytes) : entry.type;
+  const columns = [point.id.slice(0, 12), formatTime(point.takenAt), size.padStart(10)];
+  return `${columns.join('  ')}  ${printable(path)}${entry.type === 'directory' ? '/' : ''}`;
+}

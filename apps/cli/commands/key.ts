@@ -1,0 +1,127 @@
+/** `coffer key`: the slots that open a repository. */
+import { rmSync } from 'node:fs';
+import {
+  generateRecoveryKey,
+  type KeySlot,
+  newKeySlot,
+  readKeySlots,
+  removeKeySlot,
+  type Repository,
+  writeKeySlot,
+} from '@coffer/repository';
+import { formatTime, printLine, printResult, printTable } from '../output.ts';
+import { newPassphrase } from '../passphrase.ts';
+import { printable } from '../printable.ts';
+import { random } from '../compose.ts';
+import { writeSecretFile } from '../secret-file.ts';
+import { withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+
+export interface KeyAddOptions extends GlobalOptions {
+  readonly newPassphraseFile?: string;
+  readonly label: string;
+}
+
+export interface KeyRecoveryOptions extends GlobalOptions {
+  readonly recoveryKeyFile?: string;
+}
+
+export async function runKeyList(options: GlobalOptions): Promise<void> {
+  const slots = await withRepository(options, 'none', async ({ store }) => readKeySlots(store));
+  if (options.json) printResult(options, slots.map(toDocument), () => {});
+  else {
+    await printTable(
+      ['SLOT', 'KIND', 'MADE', 'LABEL'],
+      slots.map(({ slot, kind, createdAt, label }) => [
+        slot,
+        kind,
+        formatTime(createdAt),
+        printable(label),
+      ]),
+    );
+  }
+}
+
+export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
+  await withRepository(options, 'required', async (repository) => {
+    const secret = await newPassphrase(options.newPassphraseFile);
+    const slot = await makeSlot(repository, { kind: 'passphrase', secret, label: options.label });
+    await writeKeySlot(repository.store, slot);
+    printResult(options, toDocument(slot), () => printLine(`Added key slot ${slot.slot}`));
+  });
+}
+
+export async function runKeyRemove(name: string, options: GlobalOptions): Promise<void> {
+  await withRepository(options, 'none', async ({ store }) => {
+    const before = await readKeySlots(store);
+    await removeKeySlot(store, name);
+    const removed = before.filter(({ slot }) => slot.startsWith(name)).map(({ slot }) => slot);
+    printResult(options, { removed }, () => printLine(`Removed key slot ${removed.join(', ')}`));
+  });
+}
+
+/** The new key opens the repository before the earlier ones do not any more. */
+export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void> {
+  const { recoveryKeyFile } = options;
+  await withRepository(options, 'required', async (repository) => {
+    const { store } = repository;
+    const earlier = (await readKeySlots(store)).filter(({ kind }) => kind === 'recovery');
+    const recoveryKey = generateRecoveryKey(random);
+    const slot = await makeSlot(repository, {
+      kind: 'recovery',
+      secret: recoveryKey,
+      label: 'printed',
+    });
+    await writeWithFile(repository, slot, { recoveryKey, recoveryKeyFile });
+    for (const each of earlier) await removeKeySlot(store, each.slot);
+    const removed = earlier.map((each) => each.slot);
+    const shown = recoveryKeyFile === undefined ? { recoveryKey } : { recoveryKeyFile };
+    printResult(options, { ...toDocument(slot), ...shown, removed }, () =>
+      printRecovery(recoveryKey, recoveryKeyFile, removed.length),
+    );
+  });
+}
+
+async function makeSlot(
+  { keys, clock }: Repository,
+  what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
+): Promise<KeySlot> {
+  return await newKeySlot({ ...what, keys, createdAt: clock.now(), random });
+}
+
+async function writeWithFile(
+  { store }: Repository,
+  slot: KeySlot,
+  key: { readonly recoveryKey: string; readonly recoveryKeyFile: string | undefined },
+): Promise<void> {
+  const { recoveryKey, recoveryKeyFile } = key;
+  if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
+  try {
+    await writeKeySlot(store, slot);
+  } catch (error) {
+    // A key that opens nothing is not left behind.
+    if (recoveryKeyFile !== undefined) rmSync(recoveryKeyFile, { force: true });
+    throw error;
+  }
+}
+
+function toDocument({ slot, kind, label, createdAt }: KeySlot): {
+  slot: string;
+  kind: KeySlot['kind'];
+  label: string;
+  createdAt: string;
+} {
+  return { slot, kind, label, createdAt: new Date(createdAt).toISOString() };
+}
+
+function printRecovery(key: string, file: string | undefined, removed: number): void {
+  if (file === undefined) {
+    printLine('The new recovery key is shown this once. Print it, and keep it elsewhere:');
+    printLine();
+    printLine(`    ${key}`);
+    printLine();
+  } else {
+    printLine(`The new recovery key is kept in ${file}`);
+  }
+  if (removed > 0) printLine('Earlier recovery keys do not open the repository any more.');
+}

@@ -1,0 +1,185 @@
+/**
+ * Fetches sealed records from packs. It needs no key: garbage collection, verification and copying
+ * walk trees with it. When a pack is gone, the index is read anew and the record is looked for once
+ * more, since a garbage collection may have moved it.
+ */
+import { CofferError, isCofferError, Semaphore } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { ChunkIndex, Location } from '../index/chunk-index.ts';
+import { packObjectName } from '../pack/pack-codec.ts';
+import { decodeNodeHead } from '../tree/node-codec.ts';
+import type { ChunkId } from './chunk-id.ts';
+
+/** Ranges under way at once, so that a far store does not set the pace. */
+export const FETCHES_AT_ONCE = 24;
+
+/** Nodes that are read together lie together, so they are fetched in blocks of this size. */
+const NODE_BLOCK_BYTES = 1024 * 1024;
+const NODE_BLOCKS_CACHED_MAX = 32;
+
+export interface SealedRecord {
+  readonly record: Buffer;
+  readonly location: Location;
+}
+
+export interface RecordReaderOptions {
+  readonly store: ObjectStore;
+  readonly index: ChunkIndex;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class RecordReader {
+  readonly #options: RecordReaderOptions;
+  readonly #fetches = new Semaphore(FETCHES_AT_ONCE);
+  readonly #blocks = new Map<string, Promise<Buffer>>();
+  #refreshing: Promise<unknown> | undefined;
+  #lookedAgain = false;
+
+  constructor(options: RecordReaderOptions) {
+    this.#options = options;
+  }
+
+  /** The children of a node, which are readable without a key. */
+  async readChildren(id: ChunkId): Promise<ChunkId[]> {
+    const { record, location } = await this.fetch(id);
+    if (location.kind !== 'node') throw damaged(id, 'it is data where a node is expected');
+    try {
+      return decodeNodeHead(record);
+    } catch (error) {
+      throw isCofferError(error) ? damaged(id, error.message, error) : error;
+    }
+  }
+
+  /** Fails with `chunk-missing`, when the index does not know the chunk or its pack is gone. */
+  async fetch(id: ChunkId): Promise<SealedRecord> {
+    const first = await this.locate(id);
+    if (!first) throw missing(id);
+    try {
+      return { record: await this.#fetchAt(first), location: first };
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      await this.#refresh();
+      const second = this.#options.index.find(id);
+      if (!second) throw missing(id, error);
+      return { record: await this.#fetchAgain(id, second), location: second };
+    }
+  }
+
+  /** Where a chunk lies; undefined when it is not stored. */
+  async locate(id: ChunkId): Promise<Location | undefined> {
+    const location = this.#options.index.find(id);
+    if (location) return location;
+    // Another writer may have stored it after our index was read. A look for each chunk that is
+    // missing would be slow, so there is one.
+    if (this.#lookedAgain) return undefined;
+    await this.#refresh();
+    this.#lookedAgain = true;
+    return this.#options.index.find(id);
+  }
+
+  /** Fills `target` from a pack; returns the failure when the pack is gone or cut short. */
+  async fetchInto(
+    packNumber: number,
+    offset: number,
+    target: Buffer,
+  ): Promise<CofferError | undefined> {
+    const { index, store, signal } = this.#options;
+    const pack = index.pack(packNumber);
+    if (!pack) return new CofferError('object-not-found', { packNumber });
+    try {
+      await this.#fetches.run(() =>
+        store.getInto(packObjectName(pack.pack), offset, target, { signal }),
+      );
+      return undefined;
+    } catch (error) {
+      if (isGone(error)) return error;
+      throw error;
+    }
+  }
+
+  async #fetchAgain(id: ChunkId, location: Location): Promise<Buffer> {
+    try {
+      return await this.#fetchAt(location);
+    } catch (error) {
+      if (isGone(error)) throw missing(id, error);
+      throw error;
+    }
+  }
+
+  async #fetchAt(location: Location): Promise<Buffer> {
+    if (location.kind === 'node') return await this.#fetchFromBlocks(location);
+    return await this.#fetchRange(location.packNumber, location.offset, location.length);
+  }
+
+  async #fetchFromBlocks({ packNumber, offset, length }: Location): Promise<Buffer> {
+    const first = Math.floor(offset / NODE_BLOCK_BYTES);
+    const last = Math.floor((offset + length - 1) / NODE_BLOCK_BYTES);
+    const blocks: Promise<Buffer>[] = [];
+    for (let index = first; index <= last; index++) blocks.push(this.#block(packNumber, index));
+    const fetched = await Promise.all(blocks);
+    const bytes = fetched.length === 1 ? fetched[0]! : Buffer.concat(fetched);
+    const start = offset - first * NODE_BLOCK_BYTES;
+    if (start + length > bytes.length) throw new CofferError('range-invalid', { packNumber });
+    return bytes.subarray(start, start + length);
+  }
+
+  #block(packNumber: number, blockIndex: number): Promise<Buffer> {
+    const key = `${packNumber}:${blockIndex}`;
+    const known = this.#blocks.get(key);
+    if (known) {
+      // The last place is that of the block used last.
+      this.#blocks.delete(key);
+      this.#blocks.set(key, known);
+      return known;
+    }
+    const offset = blockIndex * NODE_BLOCK_BYTES;
+    const sizeBytes = this.#options.index.pack(packNumber)?.sizeBytes ?? 0;
+    const length = Math.min(NODE_BLOCK_BYTES, sizeBytes - offset);
+    const block = this.#fetchRange(packNumber, offset, length);
+    this.#blocks.set(key, block);
+    block.catch(() => this.#blocks.delete(key));
+    if (this.#blocks.size > NODE_BLOCKS_CACHED_MAX) {
+      for (const oldest of this.#blocks.keys()) {
+        this.#blocks.delete(oldest);
+        break;
+      }
+    }
+    return block;
+  }
+
+  async #fetchRange(packNumber: number, offset: number, length: number): Promise<Buffer> {
+    const { index, store, signal } = this.#options;
+    const pack = index.pack(packNumber);
+    if (!pack || length <= 0) throw new CofferError('object-not-found', { packNumber });
+    return await this.#fetches.run(() =>
+      store.get(packObjectName(pack.pack), { offset, length }, { signal }),
+    );
+  }
+
+  /** Reads the index anew; callers at the same time share one reading. */
+  async #refresh(): Promise<void> {
+    const { index, store, signal } = this.#options;
+    this.#refreshing ??= index.synchronize(store, signal).finally(() => {
+      this.#refreshing = undefined;
+    });
+    await this.#refreshing;
+  }
+}
+
+/** The chunk itself is at fault, and nothing else. */
+export function isChunkError(error: unknown): error is CofferError {
+  return isCofferError(error, 'chunk-missing') || isCofferError(error, 'chunk-damaged');
+}
+
+/** The object is gone or cut short, as opposed to a store that does not answer. */
+function isGone(error: unknown): error is CofferError {
+  return isCofferError(error, 'object-not-found') || isCofferError(error, 'range-invalid');
+}
+
+export function missing(id: ChunkId, cause?: unknown): CofferError {
+  return new CofferError('chunk-missing', { chunk: id.toString('hex') }, cause);
+}
+
+export function damaged(id: ChunkId, reason: string, cause?: unknown): CofferError {
+  return new CofferError('chunk-damaged', { chunk: id.toString('hex'), reason }, cause);
+}

@@ -1,0 +1,91 @@
+/**
+ * Seals a tree anew for another key domain. Bodies of nodes refer to their children by place, so
+ * they stay as they are; only the ids of the children change.
+ */
+import { CofferError } from '@coffer/base';
+import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
+import type { ChunkReader, ChunkRequest } from '../chunk/chunk-reader.ts';
+import { SLAB_SIZE_BYTES, SlabPool } from '../chunk/slab.ts';
+import type { Repository } from '../repository.ts';
+import type { ChunkWriter } from '../session/chunk-writer.ts';
+
+/** Data chunks of a node read and written at once. */
+const SLABS_AT_ONCE = 4;
+
+export interface ResealOptions {
+  readonly source: Repository;
+  readonly writer: ChunkWriter;
+  readonly onProgress?: ((bytes: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Returns the root in the target. */
+export async function resealTree(root: ChunkId, options: ResealOptions): Promise<ChunkId> {
+  return await new Resealing(options).node(root);
+}
+
+class Resealing {
+  readonly #options: ResealOptions;
+  readonly #reader: ChunkReader;
+  readonly #slabs = new SlabPool(SLABS_AT_ONCE);
+  /** Nodes that are done: several places of a tree share them. */
+  readonly #done = new Map<string, ChunkId>();
+
+  constructor(options: ResealOptions) {
+    this.#options = options;
+    this.#reader = options.source.reader(options.signal);
+  }
+
+  async node(id: ChunkId): Promise<ChunkId> {
+    if (isZeroId(id)) return id;
+    const known = this.#done.get(idKey(id));
+    if (known) return known;
+    this.#options.signal?.throwIfAborted();
+    const { children, body } = await this.#reader.readNode(id);
+    const data = await this.#data(children);
+    const resealed: ChunkId[] = [];
+    for (const child of children) {
+      resealed.push(data.get(idKey(child)) ?? (await this.node(child)));
+    }
+    const target = await this.#options.writer.writeNode(resealed, body);
+    this.#done.set(idKey(id), target);
+    return target;
+  }
+
+  /** Seals the data children of a node; old id to new one. */
+  async #data(children: readonly ChunkId[]): Promise<Map<string, ChunkId>> {
+    const { index } = this.#options.source;
+    const resealed = new Map<string, ChunkId>();
+    let window: ChunkRequest[] = [];
+    let used = 0;
+    for (const id of children) {
+      if (isZeroId(id)) continue;
+      const location = index.find(id);
+      if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
+      if (location.kind === 'node') continue;
+      if (used + location.plainLength > SLAB_SIZE_BYTES) {
+        await this.#window(window, resealed);
+        window = [];
+        used = 0;
+      }
+      window.push({ id, length: location.plainLength, targetOffset: used });
+      used += location.plainLength;
+    }
+    if (window.length > 0) await this.#window(window, resealed);
+    return resealed;
+  }
+
+  async #window(window: readonly ChunkRequest[], resealed: Map<string, ChunkId>): Promise<void> {
+    const { source, writer, onProgress } = this.#options;
+    await this.#slabs.use(async (slab) => {
+      const [failure] = await this.#reader.readInto(slab, window, source.work);
+      if (failure) throw failure.error;
+      const spans = window.map(({ targetOffset, length }) => ({ offset: targetOffset, length }));
+      const ids = await writer.write(slab, spans);
+      window.forEach(({ id, length }, index) => {
+        resealed.set(idKey(id), ids[index]!);
+        onProgress?.(length);
+      });
+    });
+  }
+}

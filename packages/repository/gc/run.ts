@@ -1,0 +1,273 @@
+/**
+ * Garbage collection. It marks what points reach, moves what is live out of wasteful packs, condemns
+ * packs, waits for the sessions that may not know that, and then deletes. It can be killed between
+ * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
+ */
+import { hostname } from 'node:os';
+import { CofferError, isCofferError, systemErrorCode } from '@coffer/base';
+import { inlineChunkWork } from '../chunk/chunk-work.ts';
+import { RecordReader } from '../chunk/record-reader.ts';
+import { moveChunks } from '../pack/move-chunks.ts';
+import type { RecoveryPoint } from '../recovery-point.ts';
+import type { Repository } from '../repository.ts';
+import { ChunkWriter } from '../session/chunk-writer.ts';
+import { finishCommittedSessions, LEASE_MS } from '../session/session.ts';
+import {
+  listSessions,
+  readBegin,
+  type StoredSession,
+  writeEnd,
+} from '../session/session-record.ts';
+import {
+  agreeOnSweep,
+  agreeOnWaiting,
+  type CondemnedRecord,
+  readGcState,
+  type SweepRecord,
+  writeGcRecord,
+} from './gc-record.ts';
+import { LiveSet } from './live-set.ts';
+import {
+  GC_PLAN_DEFAULTS,
+  type GcPlan,
+  type GcPlanOptions,
+  type PackFacts,
+  planGc,
+} from './plan.ts';
+import { sweep } from './sweep.ts';
+
+/** Temporary files of puts that were killed so long ago belong to nobody. */
+const LEFTOVER_AGE_MS = 24 * 60 * 60_000;
+
+export interface GcOptions {
+  readonly repository: Repository;
+  readonly dryRun?: boolean | undefined;
+  readonly plan?: GcPlanOptions | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type GcResult =
+  | { readonly outcome: 'planned'; readonly plan: GcPlan }
+  | { readonly outcome: 'nothing-to-do'; readonly plan: GcPlan }
+  /** Sessions that began before the packs were condemned still run; the next collection goes on. */
+  | { readonly outcome: 'waiting'; readonly sessions: number; readonly plan: GcPlan | undefined }
+  | {
+      readonly outcome: 'done';
+      readonly packsRemoved: number;
+      readonly bytesFreed: number;
+      /** Undefined when an earlier collection was carried on. */
+      readonly plan: GcPlan | undefined;
+    };
+
+export async function collectGarbage(options: GcOptions): Promise<GcResult> {
+  const { repository, signal } = options;
+  const { store } = repository;
+  if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
+  await finishCommittedSessions(store);
+  const state = await readGcState(store);
+  if (state.unfinished) return await carryOn(options, state.unfinished, undefined);
+  const planned = await makePlan(options);
+  const { plan, live } = planned;
+  const packs = [...plan.remove, ...plan.repack];
+  if (packs.length === 0 && !(await hasEndedSessions(repository))) {
+    await store.removeLeftovers(LEFTOVER_AGE_MS);
+    return { outcome: 'nothing-to-do', plan };
+  }
+  await repack(options, plan, live);
+  const collection = repository.random.bytes(16).toString('hex');
+  // Listed before the packs are condemned, so all of these belong to earlier generations.
+  const sessions = (await listSessions(store)).map(({ session }) => session);
+  const record = { generation: state.generation + 1, collection, packs, sessions };
+  await condemn(repository, record);
+  return await carryOn(options, record, planned);
+}
+
+interface Planned {
+  readonly plan: GcPlan;
+  readonly live: LiveSet;
+  /** Ids of the points that were marked. */
+  readonly marked: ReadonlySet<string>;
+}
+
+async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planned> {
+  const { index, store } = repository;
+  await synchronizeOrRefuse(repository, signal);
+  const points = await repository.points();
+  const live = new LiveSet({ index, records: new RecordReader({ store, index, signal }), signal });
+  await markOrRefuse(live, points);
+  return {
+    plan: planGc(await packFacts(repository, live), plan ?? GC_PLAN_DEFAULTS),
+    live,
+    marked: new Set(points.map(({ id }) => id)),
+  };
+}
+
+/** What an index object that cannot be read names would be taken for garbage. */
+async function synchronizeOrRefuse(
+  { index, store }: Repository,
+  signal?: AbortSignal,
+): Promise<void> {
+  const [damaged] = await index.synchronize(store, signal);
+  if (damaged) throw new CofferError('repository-damaged', { reason: damaged.message }, damaged);
+}
+
+/** What a missing node reaches would be taken for garbage. */
+async function markOrRefuse(live: LiveSet, points: readonly RecoveryPoint[]): Promise<void> {
+  await live.mark(points.flatMap(rootsOf));
+  const [first] = live.missing;
+  if (first) {
+    const chunksMissing = live.missing.length;
+    throw new CofferError('repository-damaged', { chunksMissing, chunk: first.toString('hex') });
+  }
+}
+
+function rootsOf(point: RecoveryPoint): Buffer[] {
+  return point.roots.map(({ root }) => Buffer.from(root, 'hex'));
+}
+
+/** All packs of the store; those that no index object names hold nothing that is reachable. */
+async function packFacts({ index, store }: Repository, live: LiveSet): Promise<PackFacts[]> {
+  const facts: PackFacts[] = [];
+  const indexed = new Set<string>();
+  for (const { packNumber, pack, sizeBytes, entryCount } of index.packs()) {
+    const use = live.entries.use(packNumber);
+    const name = pack.toString('hex');
+    indexed.add(name);
+    facts.push({
+      pack: name,
+      sizeBytes,
+      entryCount,
+      liveCount: use?.count ?? 0,
+      liveBytes: use?.bytes ?? 0,
+    });
+  }
+  for await (const { name, sizeBytes } of store.list('packs/')) {
+    const pack = name.slice(name.lastIndexOf('/') + 1);
+    if (indexed.has(pack) || !/^[0-9a-f]{64}$/.test(pack)) continue;
+    facts.push({ pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
+  }
+  return facts;
+}
+
+/** Moves what is live out of the packs that are to go, into packs that no plan knows yet. */
+async function repack(
+  { repository, signal }: GcOptions,
+  plan: GcPlan,
+  live: LiveSet,
+): Promise<void> {
+  if (plan.repack.length === 0) return;
+  const { index, random } = repository;
+  const keys = { publicKey: repository.context().keys.publicKey, hashKey: Buffer.alloc(32) };
+  const absent = new Set([...plan.remove, ...plan.repack]);
+  const writer = new ChunkWriter({
+    ...repository.context(),
+    work: inlineChunkWork({ ...keys, privateKey: undefined }, random),
+    acceptsPack: (packNumber) => !absent.has(index.requiredPack(packNumber).pack.toString('hex')),
+    packSizeBytes: repository.packSizeBytes,
+    signal,
+  });
+  const wanted = new Set(plan.repack);
+  const packs = [...index.packs()].filter(({ pack }) => wanted.has(pack.toString('hex')));
+  await moveChunks({ source: repository, packs, wanted: live.entries, writer, signal });
+  await writer.flush();
+}
+
+async function condemn({ store }: Repository, record: CondemnedRecord): Promise<void> {
+  try {
+    await writeGcRecord(store, 'condemned', record);
+  } catch (error) {
+    if (!isCofferError(error, 'object-exists')) throw error;
+    throw new CofferError('gc-superseded', { generation: record.generation }, error);
+  }
+}
+
+/** From the condemned list to the end; every step can be repeated, by anyone. */
+async function carryOn(
+  options: GcOptions,
+  condemned: CondemnedRecord,
+  planned: Planned | undefined,
+): Promise<GcResult> {
+  const { repository, signal } = options;
+  const { store } = repository;
+  const { generation } = condemned;
+  const listed = (await listSessions(store)).map(({ session }) => session);
+  const { sessions } = await agreeOnWaiting(store, { generation, sessions: listed });
+  const open = await endExpired(repository, sessions);
+  if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
+  await finishCommittedSessions(store);
+  const proposed = await rescue(options, condemned, planned?.marked ?? new Set());
+  signal?.throwIfAborted();
+  const record = await agreeOnSweep(store, proposed);
+  const bytesFreed = await sweep(repository, record, condemned.sessions);
+  await store.removeLeftovers(LEFTOVER_AGE_MS);
+  return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
+}
+
+/** Takes off the list what sessions committed meanwhile reach. */
+async function rescue(
+  { repository, signal }: GcOptions,
+  { generation, packs }: CondemnedRecord,
+  marked: ReadonlySet<string>,
+): Promise<SweepRecord> {
+  const { index, store } = repository;
+  await synchronizeOrRefuse(repository, signal);
+  const condemned = new Set(packs);
+  const points = await repository.points();
+  const isKept = (packNumber: number): boolean =>
+    !condemned.has(index.requiredPack(packNumber).pack.toString('hex'));
+  const records = new RecordReader({ store, index, signal });
+  const live = new LiveSet({ index, records, prefers: isKept, signal });
+  await markOrRefuse(
+    live,
+    points.filter(({ id }) => !marked.has(id)),
+  );
+  for (const { packNumber, pack } of index.packs()) {
+    if (live.entries.use(packNumber)) condemned.delete(pack.toString('hex'));
+  }
+  return { generation, packs: [...condemned], survivors: points.map(({ id }) => id) };
+}
+
+/** Fences the sessions that gave no sign of life for too long; returns how many are open. */
+async function endExpired(repository: Repository, waiting: readonly string[]): Promise<number> {
+  const { store, clock } = repository;
+  const wanted = new Set(waiting);
+  let open = 0;
+  for (const session of await listSessions(store)) {
+    if (!wanted.has(session.session) || session.hasEnd) continue;
+    if (await isExpired(repository, session, clock.now())) {
+      await writeEnd(store, session.session, { outcome: 'fenced', by: 'a garbage collection' });
+    } else {
+      open++;
+    }
+  }
+  return open;
+}
+
+async function isExpired(
+  { store }: Repository,
+  session: StoredSession,
+  now: number,
+): Promise<boolean> {
+  if (now - session.lastSignAt > LEASE_MS) return true;
+  const begin = await readBegin(store, session.session);
+  return begin?.host === hostname() && !isProcessAlive(begin.processId);
+}
+
+function isProcessAlive(processId: number): boolean {
+  try {
+    process.kill(processId, 0);
+    return true;
+  } catch (error) {
+    // Another user's process is alive all the same.
+    return systemErrorCode(error) === 'EPERM';
+  }
+}
+
+/** Sessions that were abandoned or fenced are cleaned up by the next sweep. */
+async function hasEndedSessions(repository: Repository): Promise<boolean> {
+  const { store, clock } = repository;
+  for (const session of await listSessions(store)) {
+    if (session.hasEnd || (await isExpired(repository, session, clock.now()))) return true;
+  }
+  return false;
+}

@@ -1,0 +1,42 @@
+/** Moves sealed chunks from packs to a writer, as they are. No key is needed. */
+import { CofferError, mapAhead } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { IndexedPack } from '../index/chunk-index.ts';
+import type { EntrySet } from '../index/entry-set.ts';
+import type { ChunkWriter } from '../session/chunk-writer.ts';
+import { decodePack, isPackIntact, packObjectName } from './pack-codec.ts';
+
+/** Packs read ahead; each is up to 32 MiB of memory. */
+const PACKS_AHEAD = 2;
+
+export interface MoveChunksOptions {
+  readonly source: { readonly store: ObjectStore };
+  readonly packs: readonly IndexedPack[];
+  readonly wanted: EntrySet;
+  readonly writer: ChunkWriter;
+  readonly onPackDone?: ((pack: IndexedPack) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Packs are read whole and checked against their names, since a sealed chunk alone cannot be checked
+ * without a key. Fails with `object-damaged` when a pack is not what its name promises.
+ */
+export async function moveChunks(options: MoveChunksOptions): Promise<void> {
+  const { source, packs, wanted, writer, onPackDone, signal } = options;
+  const fetched = mapAhead(packs, PACKS_AHEAD, async (pack) => {
+    signal?.throwIfAborted();
+    const name = packObjectName(pack.pack);
+    const bytes = await source.store.get(name, undefined, { signal });
+    if (isPackIntact(bytes, pack.pack)) return { pack, footer: decodePack(bytes, name), bytes };
+    throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
+  });
+  for await (const { pack, footer, bytes } of fetched) {
+    for (const [entryIndex, entry] of footer.entries.entries()) {
+      if (!wanted.has({ packNumber: pack.packNumber, entryIndex })) continue;
+      const record = bytes.subarray(entry.offset, entry.offset + entry.length);
+      await writer.move({ entry, keyBox: footer.keyBoxes[entry.keyIndex]!, record });
+    }
+    onPackDone?.(pack);
+  }
+}

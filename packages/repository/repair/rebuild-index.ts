@@ -1,0 +1,73 @@
+/** Makes index objects anew from the footers of the packs. It needs no key. */
+import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { encodeIndexObject } from '../index/index-codec.ts';
+import { decodePackEnd, PACK_END_BYTES_READ, type PackDescription } from '../pack/pack-codec.ts';
+import { putIfAbsent } from '../store-calls.ts';
+
+/** Footers read at once. */
+const PACKS_AT_ONCE = 16;
+/** Packs in one index object. */
+const PACKS_PER_OBJECT = 256;
+
+export interface RebuildOptions {
+  readonly store: ObjectStore;
+  /** Packs (hexadecimal) that are not to be named: a garbage collection has condemned them. */
+  readonly leaveOut: ReadonlySet<string>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RebuildResult {
+  readonly packsIndexed: number;
+  readonly findings: readonly Finding[];
+}
+
+/** New objects are written first, then those that were there before are removed. */
+export async function rebuildIndex({
+  store,
+  leaveOut,
+  signal,
+}: RebuildOptions): Promise<RebuildResult> {
+  const before: string[] = [];
+  for await (const { name } of store.list('index/')) before.push(name);
+  const packs: { name: string; sizeBytes: number }[] = [];
+  for await (const { name, sizeBytes } of store.list('packs/')) {
+    if (!leaveOut.has(name.slice(name.lastIndexOf('/') + 1))) packs.push({ name, sizeBytes });
+  }
+  const findings: Finding[] = [];
+  const written = new Set<string>();
+  let packsIndexed = 0;
+  for (let start = 0; start < packs.length; start += PACKS_PER_OBJECT) {
+    signal?.throwIfAborted();
+    const group = packs.slice(start, start + PACKS_PER_OBJECT);
+    const described = (
+      await mapBounded(group, PACKS_AT_ONCE, (pack) => describePack(store, pack, findings))
+    ).filter((pack) => pack !== undefined);
+    if (described.length === 0) continue;
+    const { name, bytes } = encodeIndexObject(described);
+    await putIfAbsent(store, name, bytes);
+    written.add(name);
+    packsIndexed += described.length;
+  }
+  for (const name of before) if (!written.has(name)) await store.delete(name);
+  return { packsIndexed, findings };
+}
+
+async function describePack(
+  store: ObjectStore,
+  { name, sizeBytes }: { name: string; sizeBytes: number },
+  findings: Finding[],
+): Promise<PackDescription | undefined> {
+  try {
+    const hex = name.slice(name.lastIndexOf('/') + 1);
+    if (!/^[0-9a-f]{64}$/.test(hex)) throw new CofferError('object-damaged', { object: name });
+    const readEnd = async (length: number): Promise<Buffer> =>
+      await store.get(name, { offset: sizeBytes - length, length });
+    const footer = await decodePackEnd(readEnd, sizeBytes, name, PACK_END_BYTES_READ);
+    return { pack: Buffer.from(hex, 'hex'), sizeBytes, ...footer };
+  } catch (error) {
+    if (!isCofferError(error, 'object-damaged')) throw error;
+    findings.push({ code: error.code, path: name, message: error.message });
+    return undefined;
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * Repair: the index is made anew where it is damaged, intact chunks of damaged packs are moved to
+ * new packs, and exactly what is damaged is dropped. Dropped chunks are stored again by the next
+ * backup that meets them, which makes points whole that miss them.
+ *
+ * It is a session, so a garbage collection waits for it and deletes nothing that it names.
+ */
+import { type CofferError, type Finding, mapBounded } from '@coffer/base';
+import { idKey } from '../chunk/chunk-id.ts';
+import { inlineChunkWork } from '../chunk/chunk-work.ts';
+import { readGcState } from '../gc/gc-record.ts';
+import type { IndexedPack } from '../index/chunk-index.ts';
+import { leaveOutOfIndex } from '../index/leave-out.ts';
+import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
+import { parsePointObjectName } from '../recovery-point.ts';
+import type { Repository } from '../repository.ts';
+import { ChunkWriter } from '../session/chunk-writer.ts';
+import { getIfThere } from '../store-calls.ts';
+import { damagedChunks } from '../verify/damaged-chunks.ts';
+import { verifyRepository } from '../verify/verify.ts';
+import { rebuildIndex } from './rebuild-index.ts';
+
+/** Packs read at once; each is up to 32 MiB of memory. */
+const PACKS_AT_ONCE = 3;
+
+export interface RepairOptions {
+  readonly repository: Repository;
+  /** Makes the index anew even when it is not damaged, and reads no pack whole. */
+  readonly rebuildIndex: boolean;
+  readonly onProgress?: ((packsDone: number, packsTotal: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RepairResult {
+  readonly indexRebuilt: boolean;
+  readonly packsDropped: number;
+  readonly chunksSalvaged: number;
+  readonly chunksLost: number;
+  readonly pointsDropped: readonly string[];
+  /** Points that still cannot be restored whole. */
+  readonly pointsDamaged: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+export async function repairRepository(options: RepairOptions): Promise<RepairResult> {
+  const { repository, signal } = options;
+  const session = await repository.beginSession(signal, { moves: true });
+  try {
+    const findings: Finding[] = [];
+    const indexRebuilt = await repairIndex(options, findings);
+    const packs = options.rebuildIndex ? NO_PACKS : await repairPacks(options, findings);
+    const pointsDropped = await dropDamagedPoints(repository, findings);
+    const verified = await verifyRepository({ repository, readFraction: 0, signal });
+    await session.commit([]);
+    findings.push(...verified.findings);
+    const { pointsDamaged } = verified;
+    return { indexRebuilt, ...packs, pointsDropped, pointsDamaged, findings };
+  } catch (error) {
+    await session.abandon().catch(() => {
+      // The store may be gone; a garbage collection ends the session then.
+    });
+    throw error;
+  }
+}
+
+async function repairIndex(options: RepairOptions, findings: Finding[]): Promise<boolean> {
+  const { repository, signal } = options;
+  const { index, store } = repository;
+  const damaged = await index.synchronize(store, signal);
+  for (const { code, message } of damaged) findings.push({ code, path: 'index', message });
+  if (damaged.length === 0 && !options.rebuildIndex) return false;
+  const state = await readGcState(store);
+  const leaveOut = new Set(state.unfinished?.packs);
+  const rebuilt = await rebuildIndex({ store, leaveOut, signal });
+  findings.push(...rebuilt.findings);
+  index.clear();
+  await index.synchronize(store, signal);
+  return true;
+}
+
+type PacksRepaired = Pick<RepairResult, 'packsDropped' | 'chunksSalvaged' | 'chunksLost'>;
+const NO_PACKS: PacksRepaired = { packsDropped: 0, chunksSalvaged: 0, chunksLost: 0 };
+
+interface DamagedPack {
+  readonly pack: IndexedPack;
+  /** Undefined when the pack is gone. */
+  readonly bytes: Buffer | undefined;
+}
+
+async function repairPacks(options: RepairOptions, findings: Finding[]): Promise<PacksRepaired> {
+  const { repository, signal } = options;
+  const damaged = await findDamagedPacks(options);
+  for (const { pack, bytes } of damaged) {
+    const path = packObjectName(pack.pack);
+    const message = bytes ? 'the pack is damaged' : 'the pack is missing';
+    findings.push({ code: 'object-damaged', path, message });
+  }
+  // Without a key, what is intact in a damaged pack cannot be told from what is not.
+  const dropped = damaged.filter(({ bytes }) => bytes === undefined || repository.isUnlocked);
+  if (dropped.length === 0) return NO_PACKS;
+  const names = new Set(dropped.map(({ pack }) => pack.pack.toString('hex')));
+  const writer = salvageWriter(repository, names, signal);
+  let chunksSalvaged = 0;
+  let chunksLost = 0;
+  for (const { pack, bytes } of dropped) {
+    const lost = new Set(damagedChunks(repository, pack, bytes).map(idKey));
+    chunksLost += lost.size;
+    for (const entry of bytes ? [...repository.index.entriesOf(pack)] : []) {
+      if (lost.has(idKey(entry.id))) continue;
+      const record = bytes!.subarray(entry.offset, entry.offset + entry.length);
+      await writer.move({ entry, keyBox: pack.keyBoxes[entry.keyIndex]!, record });
+      chunksSalvaged++;
+    }
+  }
+  await writer.flush();
+  await leaveOutOfIndex(repository, names);
+  for (const { pack } of dropped) await repository.store.delete(packObjectName(pack.pack));
+  await repository.index.synchronize(repository.store, signal);
+  return { packsDropped: dropped.length, chunksSalvaged, chunksLost };
+}
+
+async function findDamagedPacks({
+  repository,
+  onProgress,
+  signal,
+}: RepairOptions): Promise<DamagedPack[]> {
+  const packs = [...repository.index.packs()];
+  let done = 0;
+  const checked = await mapBounded(packs, PACKS_AT_ONCE, async (pack) => {
+    signal?.throwIfAborted();
+    const bytes = await getIfThere(repository.store, packObjectName(pack.pack));
+    onProgress?.(++done, packs.length);
+    return bytes && isPackIntact(bytes, pack.pack) ? undefined : { pack, bytes };
+  });
+  return checked.filter((each) => each !== undefined);
+}
+
+/** Takes chunks of the damaged packs as if they were not stored. */
+function salvageWriter(
+  repository: Repository,
+  damaged: ReadonlySet<string>,
+  signal: AbortSignal | undefined,
+): ChunkWriter {
+  const context = repository.context();
+  const { index, packSizeBytes } = repository;
+  return new ChunkWriter({
+    ...context,
+    work: inlineChunkWork({ ...context.keys, privateKey: undefined }, context.random),
+    acceptsPack: (packNumber) => !damaged.has(index.requiredPack(packNumber).pack.toString('hex')),
+    packSizeBytes,
+    signal,
+  });
+}
+
+async function dropDamagedPoints(repository: Repository, findings: Finding[]): Promise<string[]> {
+  const { store } = repository;
+  const intact = new Set<string>();
+  const damaged: CofferError[] = [];
+  for (const { id } of await repository.points((error) => damaged.push(error))) intact.add(id);
+  if (damaged.length === 0) return [];
+  const dropped: string[] = [];
+  for await (const { name } of store.list('points/')) {
+    const point = parsePointObjectName(name);
+    if (!point || intact.has(point.id)) continue;
+    await store.delete(name);
+    dropped.push(point.id);
+    findings.push({ code: 'object-damaged', path: name, message: 'the point was dropped' });
+  }
+  return dropped;
+}
