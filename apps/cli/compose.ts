@@ -73,7 +73,7 @@ async function openWithCache(store: ObjectStore): Promise<Repository> {
 async function openIn(store: ObjectStore, cacheFolder: string): Promise<Repository> {
   return await Repository.open({
     store,
-    cacheFolder,
+    index: { cacheFolder },
     clock,
     random,
     chunkWork: (keys: EngineKeys) => threadedChunkWork(keys),

@@ -1,4 +1,5 @@
 /** What commands print: one JSON document, or text for people. */
+import { ERRORS } from '@coffer/base/errors.ts';
 import type { Finding } from '@coffer/base/file-entry.ts';
 import { EXIT_FINDINGS } from './exit-codes.ts';
 import { printable } from './printable.ts';
@@ -32,6 +33,16 @@ export function reportFindings(options: GlobalOptions, findings: readonly Findin
   }
   const hidden = findings.length - FINDINGS_SHOWN_MAX;
   if (hidden > 0) process.stderr.write(`and ${hidden} more; --json lists them all\n`);
+}
+
+/** The same; points that cannot be restored whole are more than a remark. */
+export function reportDamage(
+  options: GlobalOptions,
+  findings: readonly Finding[],
+  pointsDamaged: readonly string[],
+): void {
+  reportFindings(options, findings);
+  if (pointsDamaged.length > 0) process.exitCode = ERRORS['repository-damaged'].exitCode;
 }
 
 /** A table for people; numbers are aligned to the right. */

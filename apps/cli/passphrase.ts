@@ -36,6 +36,13 @@ export async function newPassphrase(file: string | undefined): Promise<string> {
   });
 }
 
+/** Of the repository that is copied to; undefined when it is that of the other one. */
+export function passphraseOfTarget(file: string | undefined): string | undefined {
+  if (file !== undefined) return readPassphrase(file);
+  const value = process.env['COFFER_TO_PASSPHRASE'];
+  return value === '' ? undefined : value;
+}
+
 function readPassphrase(file: string): string {
   try {
     // An editor ends the line; that is not part of the passphrase.

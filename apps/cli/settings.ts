@@ -19,7 +19,7 @@ function userFolder(variable: string, fallback: string): string {
 /** Fails with `usage` for a user without a home. */
 function homeFolder(): string {
   const home = knownHome();
-  if (home !== undefined && isAbsolute(home)) return home;
+  if (home !== undefined) return home;
   throw new CofferError('usage', {
     reason: 'the user has no home folder: set HOME, or say --repo and a passphrase',
   });
@@ -27,7 +27,8 @@ function homeFolder(): string {
 
 function knownHome(): string | undefined {
   try {
-    return homedir();
+    const home = homedir();
+    return isAbsolute(home) ? home : undefined;
   } catch {
     // Neither HOME nor the list of users names one.
     return undefined;
@@ -44,17 +45,20 @@ export const embeddedPassphraseFile = (): string => join(configFolder(), 'passph
 
 export interface RepositoryChoice {
   readonly location: string;
-  /** Nobody named a repository. */
+  /** It is the one that is used when nobody names one. */
   readonly isEmbedded: boolean;
 }
 
 export function chooseRepository(options: GlobalOptions): RepositoryChoice {
   const named = options.repo ?? process.env['COFFER_REPO'];
-  if (named !== undefined && named !== '') return { location: absolute(named), isEmbedded: false };
-  return { location: embeddedRepository(), isEmbedded: true };
+  if (named === undefined || named === '') {
+    return { location: embeddedRepository(), isEmbedded: true };
+  }
+  const location = absoluteLocation(named);
+  return { location, isEmbedded: knownHome() !== undefined && location === embeddedRepository() };
 }
 
 /** Paths become absolute; URLs stay as they are. */
-function absolute(location: string): string {
+export function absoluteLocation(location: string): string {
   return /^[a-z][a-z0-9+.-]*:\/\//.test(location) ? location : resolve(location);
 }

@@ -103,7 +103,7 @@ export async function unlockKeys(
   for (const slot of slots) {
     if (slot.kind !== kind) continue;
     const keys = unwrap(await slotKey(kind, secret, Buffer.from(slot.salt, 'hex')), slot);
-    if (keys && matches(config, keys)) return keys;
+    if (keys && matchesConfig(config, keys)) return keys;
   }
   throw new CofferError('passphrase-wrong', { slotsTried: slots.length });
 }
@@ -112,7 +112,8 @@ function slotName(slot: string): string {
   return `keys/${slot}`;
 }
 
-function matches(config: RepositoryConfig, keys: RepositoryKeys): boolean {
+/** True when these are the keys that the repository was made with. */
+export function matchesConfig(config: RepositoryConfig, keys: RepositoryKeys): boolean {
   return (
     keys.publicKey.toString('hex') === config.publicKey &&
     hashKeyCheck(keys.hashKey) === config.hashKeyCheck

@@ -3,7 +3,7 @@
  * sealed manifest holds the rest. The id of a point is the digest of its record, so a point is the
  * same in every repository of its key domain. FORMAT.md, section 12.
  */
-import { CofferError, digest } from '@coffer/base';
+import { CofferError, digest, type Random } from '@coffer/base';
 import * as v from 'valibot';
 import type { RepositoryKeys } from './keys.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
@@ -57,13 +57,19 @@ export interface EncodedPoint {
   readonly bytes: Buffer;
 }
 
+/** Who can open the manifest, and the randomness of its seal. */
+export interface ManifestSeal {
+  readonly publicKey: Buffer;
+  readonly random: Random;
+}
+
 export function encodePoint(
   header: PointHeader,
   manifest: unknown,
-  publicKey: Buffer,
+  { publicKey, random }: ManifestSeal,
 ): EncodedPoint {
   const content = Buffer.from(JSON.stringify(manifest), 'utf8');
-  const sealed = sealBox(publicKey, content, associatedData(header));
+  const sealed = sealBox({ publicKey, content, associated: associatedData(header), random });
   const record: PointRecord = { ...header, manifest: sealed.toString('base64') };
   const bytes = encodeRecord('point', record);
   return { id: pointIdOf(bytes), item: header.item, bytes };
@@ -74,10 +80,10 @@ export function encodePointAgain(
   point: PointRecord,
   roots: PointRecord['roots'],
   keys: RepositoryKeys,
-  publicKey: Buffer,
+  seal: ManifestSeal,
 ): EncodedPoint {
   const { item, kind, takenAt, tags } = point;
-  return encodePoint({ item, kind, takenAt, roots, tags }, openManifest(point, keys), publicKey);
+  return encodePoint({ item, kind, takenAt, roots, tags }, openManifest(point, keys), seal);
 }
 
 /** Fails with `object-damaged` when the bytes are not those that the id promises. */

@@ -11,6 +11,7 @@ import { readGcState, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
 import {
   type KeySlot,
+  matchesConfig,
   newKeySlot,
   readKeySlots,
   type RepositoryKeys,
@@ -45,8 +46,8 @@ export interface RepositoryContext {
 
 export interface OpenOptions {
   readonly store: ObjectStore;
-  /** Folder of the local caches of all repositories. */
-  readonly cacheFolder: string;
+  /** Folder of the local caches of all repositories; or the open index of this one. */
+  readonly index: ChunkIndex | { readonly cacheFolder: string };
   readonly clock: Clock;
   readonly random: Random;
   /** Who computes: threads, or the caller's thread. */
@@ -65,7 +66,7 @@ export interface InitOptions {
 /** Makes a new repository with two key slots. Fails with `repository-exists`. */
 export async function initRepository(options: InitOptions): Promise<RepositoryConfig> {
   const { store, clock, random, passphrase, recoveryKey } = options;
-  const keys: RepositoryKeys = { ...generateKeyPair(), hashKey: random.bytes(32) };
+  const keys: RepositoryKeys = { ...generateKeyPair(random), hashKey: random.bytes(32) };
   const createdAt = clock.now();
   const slot = { keys, createdAt, random };
   const slots = [
@@ -122,7 +123,10 @@ export class Repository {
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
   static async open(options: OpenOptions): Promise<Repository> {
     const config = await readConfig(options.store);
-    const index = ChunkIndex.open(join(options.cacheFolder, config.repositoryId, 'index'));
+    const index =
+      options.index instanceof ChunkIndex
+        ? options.index
+        : ChunkIndex.open(join(options.index.cacheFolder, config.repositoryId, 'index'));
     return new Repository(options, config, index);
   }
 
@@ -139,6 +143,12 @@ export class Repository {
   /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
   async unlock(secret: string): Promise<void> {
     this.#keys = await unlockKeys(this.config, await readKeySlots(this.store), secret);
+  }
+
+  /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
+  unlockWith(keys: RepositoryKeys): void {
+    if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
+    this.#keys = keys;
   }
 
   get packSizeBytes(): number | undefined {

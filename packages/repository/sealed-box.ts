@@ -9,11 +9,10 @@ import {
   createPrivateKey,
   createPublicKey,
   diffieHellman,
-  generateKeyPairSync,
   hkdfSync,
   type KeyObject,
 } from 'node:crypto';
-import { CofferError } from '@coffer/base';
+import { CofferError, type Random } from '@coffer/base';
 
 const TAG_SIZE_BYTES = 16;
 const PUBLIC_KEY_SIZE_BYTES = 32;
@@ -33,28 +32,28 @@ export interface KeyPair {
   readonly privateKey: Buffer;
 }
 
-export function generateKeyPair(): KeyPair {
-  const pair = generateKeyPairSync('x25519');
-  return {
-    publicKey: rawPublicKey(pair.publicKey),
-    privateKey: pair.privateKey
-      .export({ format: 'der', type: 'pkcs8' })
-      .subarray(PKCS8_PREFIX.length),
-  };
+export function generateKeyPair(random: Random): KeyPair {
+  // Any 32 bytes are an X25519 private key: RFC 7748, section 5.
+  const privateKey = random.bytes(32);
+  return { privateKey, publicKey: publicKeyOf(privateKey) };
 }
 
 export function publicKeyOf(privateKey: Buffer): Buffer {
   return rawPublicKey(createPublicKey(privateKeyObject(privateKey)));
 }
 
-/** Seals `content`; `associated` is not stored, and has to be the same when the box is opened. */
-export function sealBox(publicKey: Buffer, content: Buffer, associated: Buffer): Buffer {
-  const ephemeral = generateKeyPairSync('x25519');
-  const ephemeralPublic = rawPublicKey(ephemeral.publicKey);
-  const shared = diffieHellman({
-    privateKey: ephemeral.privateKey,
-    publicKey: publicKeyObject(publicKey),
-  });
+export interface BoxToSeal {
+  readonly publicKey: Buffer;
+  readonly content: Buffer;
+  /** Is not stored, and has to be the same when the box is opened. */
+  readonly associated: Buffer;
+  readonly random: Random;
+}
+
+export function sealBox({ publicKey, content, associated, random }: BoxToSeal): Buffer {
+  const ephemeral = privateKeyObject(random.bytes(32));
+  const ephemeralPublic = rawPublicKey(createPublicKey(ephemeral));
+  const shared = diffieHellman({ privateKey: ephemeral, publicKey: publicKeyObject(publicKey) });
   const cipher = createCipheriv('aes-256-gcm', boxKey(shared, ephemeralPublic, publicKey), NONCE);
   cipher.setAAD(associated);
   return Buffer.concat([

@@ -1,8 +1,8 @@
 /** `coffer backup`. */
-import { existsSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { CofferError } from '@coffer/base';
+import { CofferError, systemErrorCode } from '@coffer/base';
 import { backup, type BackupResult } from '@coffer/flows/backup/backup.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
@@ -23,9 +23,9 @@ export interface BackupCommandOptions extends GlobalOptions {
 }
 
 export async function runBackup(path: string, options: BackupCommandOptions): Promise<void> {
-  const source = resolve(path);
+  const named = resolve(path);
   const tags = parseTags(options.tag);
-  if (!existsSync(source)) throw new CofferError('source-not-found', { path: source });
+  const source = realPath(named);
   await ensureEmbeddedRepository(options);
   const result = await withRepository(options, 'required', async (repository) => {
     const progress = newProgress();
@@ -35,7 +35,7 @@ export async function runBackup(path: string, options: BackupCommandOptions): Pr
         repository,
         path: source,
         kind: options.disk ? 'disk' : 'files',
-        item: options.item ?? `${hostname()}:${source}`,
+        item: options.item ?? `${hostname()}:${named}`,
         tags,
         parent,
         exclude: options.exclude,
@@ -47,6 +47,17 @@ export async function runBackup(path: string, options: BackupCommandOptions): Pr
   });
   printResult(options, result, () => printSummary(result));
   reportFindings(options, result.findings);
+}
+
+/** A link that the user names means what it leads to; links inside are protected as links. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    const reason = systemErrorCode(error);
+    const code = reason === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
+    throw new CofferError(code, { path, reason }, error);
+  }
 }
 
 async function chooseParent(

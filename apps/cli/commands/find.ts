@@ -1,10 +1,17 @@
 /** `coffer find`. */
-import { CofferError } from '@coffer/base';
+import { CofferError, type Finding, isCofferError } from '@coffer/base';
 import { type FoundPath, PathSearch } from '@coffer/flows/browse/find.ts';
 import { compilePattern } from '@coffer/flows/browse/glob.ts';
 import { rootFolder } from '@coffer/flows/point-path.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
-import { formatBytes, formatTime, isoTimeOfNs, LinePrinter, printJson } from '../output.ts';
+import { isChunkError, type RecoveryPoint, type Repository } from '@coffer/repository';
+import {
+  formatBytes,
+  formatTime,
+  isoTimeOfNs,
+  LinePrinter,
+  printJson,
+  reportFindings,
+} from '../output.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
 import { readablePoints, withRepository } from '../session.ts';
@@ -19,9 +26,10 @@ export async function runFind(pattern: string, options: FindCommandOptions): Pro
   await withRepository(options, 'required', async (repository) => {
     const search = new PathSearch(repository.reader(interruptSignal), matches);
     const documents: unknown[] = [];
+    const findings: Finding[] = [];
     const lines = new LinePrinter();
     for (const point of await searchedPoints(repository, options)) {
-      for await (const found of search.below(rootFolder(point))) {
+      for await (const found of searchPoint(search, point, findings)) {
         interruptSignal.throwIfAborted();
         if (options.json) documents.push(toDocument(point, found));
         else lines.add(toLine(point, found));
@@ -29,7 +37,22 @@ export async function runFind(pattern: string, options: FindCommandOptions): Pro
       lines.flush();
     }
     if (options.json) printJson(documents);
+    reportFindings(options, findings);
   });
+}
+
+/** A damaged point must not hide what the others hold. */
+async function* searchPoint(
+  search: PathSearch,
+  point: RecoveryPoint,
+  findings: Finding[],
+): AsyncGenerator<FoundPath> {
+  try {
+    yield* search.below(rootFolder(point));
+  } catch (error) {
+    if (!isChunkError(error) && !isCofferError(error, 'object-damaged')) throw error;
+    findings.push({ code: error.code, path: `${point.item} ${point.id}`, message: error.message });
+  }
 }
 
 /** Points of files, of the item that was named. Fails with `item-not-found`. */

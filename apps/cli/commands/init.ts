@@ -44,7 +44,10 @@ export async function runInit(options: InitCommandOptions): Promise<void> {
       : choice.isEmbedded && givenPassphrase(options) === undefined
         ? await initEmbedded(options.recoveryKeyFile)
         : await initNew(choice.location, await firstPassphrase(options), options.recoveryKeyFile);
-  printResult(options, report, () => printReport(report));
+  // Even with --quiet: the recovery key is shown once.
+  printResult({ ...options, quiet: options.quiet === true && !report.recoveryKey }, report, () =>
+    printReport(report),
+  );
 }
 
 async function firstPassphrase(options: GlobalOptions): Promise<string | undefined> {

@@ -9,7 +9,7 @@ import {
   type Repository,
   writeKeySlot,
 } from '@coffer/repository';
-import { formatTime, printLine, printResult, printTable } from '../output.ts';
+import { formatTime, printJson, printLine, printResult, printTable } from '../output.ts';
 import { newPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
 import { random } from '../compose.ts';
@@ -73,12 +73,12 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
       label: 'printed',
     });
     await writeWithFile(repository, slot, { recoveryKey, recoveryKeyFile });
+    // Shown first, even with --quiet: it may be the only key that is left.
+    if (!options.json) printRecovery(recoveryKey, recoveryKeyFile, earlier.length);
     for (const each of earlier) await removeKeySlot(store, each.slot);
     const removed = earlier.map((each) => each.slot);
     const shown = recoveryKeyFile === undefined ? { recoveryKey } : { recoveryKeyFile };
-    printResult(options, { ...toDocument(slot), ...shown, removed }, () =>
-      printRecovery(recoveryKey, recoveryKeyFile, removed.length),
-    );
+    if (options.json) printJson({ ...toDocument(slot), ...shown, removed });
   });
 }
 

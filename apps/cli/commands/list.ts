@@ -1,12 +1,7 @@
 /** `coffer items`, `coffer points`. */
 import { required } from '@coffer/base';
 import type { RecoveryPoint } from '@coffer/repository';
-import {
-  formatBytes,
-  formatTime,
-  printResult,
-  printTable,
-} from '../output.ts';
+import { formatBytes, formatTime, printResult, printTable } from '../output.ts';
 import { printable } from '../printable.ts';
 import { readablePoints, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';

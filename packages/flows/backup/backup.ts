@@ -77,7 +77,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
         tags: options.tags,
       },
       manifestOf(options, captured, result),
-      repository.keys.publicKey,
+      { publicKey: repository.keys.publicKey, random: repository.random },
     );
     signal?.throwIfAborted();
     await session.commit([point]);

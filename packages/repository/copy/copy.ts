@@ -3,8 +3,9 @@
  * missing are moved as they are, by someone who needs no key. Otherwise they are opened and sealed
  * anew.
  */
-import { CofferError } from '@coffer/base';
-import { RecordReader } from '../chunk/record-reader.ts';
+import { CofferError, isCofferError } from '@coffer/base';
+import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
+import type { IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
 import {
@@ -40,8 +41,8 @@ export interface CopyResult {
 export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   const { source, target, signal } = options;
   const sealedAsTheyAre = source.sharesKeysWith(target);
-  await source.index.synchronize(source.store, signal);
   const wanted = (await source.points()).filter(options.isWanted);
+  await source.index.synchronize(source.store, signal);
   const present = await target.points();
   const missing = wanted.filter((point) => !isPresent(point, present, sealedAsTheyAre));
   const copied: string[] = [];
@@ -49,24 +50,63 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   let bytesStored = 0;
   // Each point is a session of its own, so that what is copied is there, whatever comes later.
   for (const point of missing) {
-    const session = await target.beginSession(signal, { moves: sealedAsTheyAre });
-    try {
-      const encoded = sealedAsTheyAre
-        ? await copySealed(options, point, session, [...present, ...copiedOf(wanted, copied)])
-        : await copyOpened(options, point, session);
-      await session.commit([encoded]);
-      copied.push(encoded.id);
-    } catch (error) {
-      await session.abandon().catch(() => {
-        // The store may be gone; a garbage collection ends the session then.
-      });
-      throw error;
-    }
-    chunksNew += session.writer.statistics.chunksNew;
-    bytesStored += session.writer.statistics.bytesStored;
+    const known = [...present, ...wanted.filter(({ id }) => copied.includes(id))];
+    const outcome = await copyPoint(options, point, known);
+    if (!outcome) continue;
+    copied.push(outcome.id);
+    chunksNew += outcome.chunksNew;
+    bytesStored += outcome.bytesStored;
   }
   const pointsPresent = wanted.length - missing.length;
   return { pointsCopied: copied, pointsPresent, chunksNew, bytesStored, sealedAsTheyAre };
+}
+
+/** A collection of garbage in the source may move chunks while they are copied, so often. */
+const ATTEMPTS_MAX = 5;
+
+/** Undefined for a point that was removed from the source while it was copied. */
+async function copyPoint(
+  options: CopyOptions,
+  point: RecoveryPoint,
+  known: readonly RecoveryPoint[],
+): Promise<{ id: string; chunksNew: number; bytesStored: number } | undefined> {
+  const { source, signal } = options;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await copyOnce(options, point, known);
+    } catch (error) {
+      if (!mayBeMoved(error)) throw error;
+      if (!(await source.points()).some(({ id }) => id === point.id)) return undefined;
+      if (attempt === ATTEMPTS_MAX) throw error;
+      await source.index.synchronize(source.store, signal);
+    }
+  }
+}
+
+async function copyOnce(
+  options: CopyOptions,
+  point: RecoveryPoint,
+  known: readonly RecoveryPoint[],
+): Promise<{ id: string; chunksNew: number; bytesStored: number }> {
+  const { source, target, signal } = options;
+  const moves = source.sharesKeysWith(target);
+  const session = await target.beginSession(signal, { moves });
+  try {
+    const encoded = moves
+      ? await copySealed(options, point, session, known)
+      : await copyOpened(options, point, session);
+    await session.commit([encoded]);
+    return { id: encoded.id, ...session.writer.statistics };
+  } catch (error) {
+    await session.abandon().catch(() => {
+      // The store may be gone; a garbage collection ends the session then.
+    });
+    throw error;
+  }
+}
+
+function mayBeMoved(error: unknown): boolean {
+  return isChunkError(error) || isCofferError(error, 'object-not-found');
 }
 
 /** A point sealed anew has another id; its item and time tell that it is the same. */
@@ -80,10 +120,6 @@ function isPresent(
   return present.some(
     (other) => other.item === item && other.kind === kind && other.takenAt === takenAt,
   );
-}
-
-function copiedOf(wanted: readonly RecoveryPoint[], ids: readonly string[]): RecoveryPoint[] {
-  return wanted.filter(({ id }) => ids.includes(id));
 }
 
 async function copySealed(
@@ -101,11 +137,18 @@ async function copySealed(
     if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
     if (!session.writer.isStored(id)) wanted.add(location);
   }
-  const packs = [...wanted.packNumbers()].map((packNumber) => index.requiredPack(packNumber));
+  const packs = [...wanted.packNumbers()].map((packNumber) => packOf(source, packNumber));
   const onPackDone = ({ packNumber }: { packNumber: number }): void =>
     onProgress?.(wanted.use(packNumber)?.bytes ?? 0);
   await moveChunks({ source, packs, wanted, writer: session.writer, onPackDone, signal });
   return await readEncoded(source, point);
+}
+
+/** Fails with `object-not-found` when a collection has removed the pack meanwhile. */
+function packOf({ index }: Repository, packNumber: number): IndexedPack {
+  const pack = index.pack(packNumber);
+  if (!pack) throw new CofferError('object-not-found', { packNumber });
+  return pack;
 }
 
 async function copyOpened(
@@ -123,7 +166,10 @@ async function copyOpened(
     });
     roots.push({ root: resealed.toString('hex'), sizeBytes });
   }
-  return encodePointAgain(point, roots, source.keys, target.keys.publicKey);
+  return encodePointAgain(point, roots, source.keys, {
+    publicKey: target.keys.publicKey,
+    random: target.random,
+  });
 }
 
 /** The point's record, byte for byte. */

@@ -7,6 +7,7 @@
 import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
+import { indexGenerationOf } from '../index/index-codec.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { putIfAbsent } from '../store-calls.ts';
@@ -26,6 +27,8 @@ const Sweep = v.object({
   generation: count,
   packs: v.array(hexOf(32)),
   survivors: v.array(hexOf(POINT_ID_SIZE_BYTES)),
+  /** Names of the index objects of earlier generations that count. */
+  indexObjects: v.array(v.string()),
 });
 
 export type CondemnedRecord = v.InferOutput<typeof Condemned>;
@@ -149,15 +152,27 @@ async function putOrGet(
 export function survives(point: { generation: number; id: string }, state: GcState): boolean {
   const { sweep } = state;
   if (!sweep || point.generation >= sweep.generation) return true;
-  return survivorsOf(sweep).has(point.id);
+  return setsOf(sweep).points.has(point.id);
 }
 
-const survivorSets = new WeakMap<SweepRecord, ReadonlySet<string>>();
+/** Whether an index object counts: one that appears late, from before the sweep, does not. */
+export function isIndexObjectValid(name: string, { sweep }: GcState): boolean {
+  const generation = indexGenerationOf(name);
+  if (generation === undefined) return false;
+  return !sweep || generation >= sweep.generation || setsOf(sweep).indexObjects.has(name);
+}
 
-function survivorsOf(sweep: SweepRecord): ReadonlySet<string> {
+interface SurvivorSets {
+  readonly points: ReadonlySet<string>;
+  readonly indexObjects: ReadonlySet<string>;
+}
+
+const survivorSets = new WeakMap<SweepRecord, SurvivorSets>();
+
+function setsOf(sweep: SweepRecord): SurvivorSets {
   const known = survivorSets.get(sweep);
   if (known) return known;
-  const survivors = new Set(sweep.survivors);
-  survivorSets.set(sweep, survivors);
-  return survivors;
+  const sets = { points: new Set(sweep.survivors), indexObjects: new Set(sweep.indexObjects) };
+  survivorSets.set(sweep, sets);
+  return sets;
 }

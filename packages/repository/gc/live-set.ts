@@ -2,7 +2,7 @@
 import { type CofferError, mapBounded } from '@coffer/base';
 import { type ChunkId, isZeroId } from '../chunk/chunk-id.ts';
 import { isChunkError, type RecordReader } from '../chunk/record-reader.ts';
-import type { ChunkIndex } from '../index/chunk-index.ts';
+import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 
 /** Nodes read at once. */
@@ -13,8 +13,10 @@ const FRONTIER_MAX = 100_000;
 export interface LiveSetOptions {
   readonly index: ChunkIndex;
   readonly records: RecordReader;
+  /** Chunks in other packs count as missing. */
+  readonly accepts: AcceptsPack;
   /** Of several copies of a chunk, one in a pack that this accepts counts, when there is one. */
-  readonly prefers?: ((packNumber: number) => boolean) | undefined;
+  readonly prefers?: AcceptsPack | undefined;
   /** Takes nodes that cannot be read; without it they end the marking. */
   readonly onUnreadable?: ((id: ChunkId, error: CofferError) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -72,8 +74,8 @@ export class LiveSet {
   /** Marks one chunk; a node that was not marked yet is to be expanded. */
   #visit(id: ChunkId, nodes: ChunkId[]): void {
     if (isZeroId(id)) return;
-    const { index, prefers } = this.#options;
-    const location = (prefers && index.find(id, prefers)) ?? index.find(id);
+    const { index, accepts, prefers } = this.#options;
+    const location = (prefers && index.find(id, prefers)) ?? index.find(id, accepts);
     if (!location) {
       this.missing.push(Buffer.from(id));
       return;

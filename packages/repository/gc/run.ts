@@ -7,6 +7,7 @@ import { hostname } from 'node:os';
 import { CofferError, isCofferError, systemErrorCode } from '@coffer/base';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
+import { writeReplacements } from '../index/leave-out.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
@@ -22,6 +23,7 @@ import {
   agreeOnSweep,
   agreeOnWaiting,
   type CondemnedRecord,
+  type GcState,
   readGcState,
   type SweepRecord,
   writeGcRecord,
@@ -65,21 +67,25 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
   await finishCommittedSessions(store);
   const state = await readGcState(store);
-  if (state.unfinished) return await carryOn(options, state.unfinished, undefined);
-  const planned = await makePlan(options);
+  const { unfinished } = state;
+  if (unfinished) {
+    return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
+  }
+  const planned = await unlessOvertaken(repository, state, () => makePlan(options));
   const { plan, live } = planned;
   const packs = [...plan.remove, ...plan.repack];
   if (packs.length === 0 && !(await hasEndedSessions(repository))) {
     await store.removeLeftovers(LEFTOVER_AGE_MS);
     return { outcome: 'nothing-to-do', plan };
   }
-  await repack(options, plan, live);
+  await unlessOvertaken(repository, state, () => repack(options, plan, live, state.generation));
   const collection = repository.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
   const record = { generation: state.generation + 1, collection, packs, sessions };
   await condemn(repository, record);
-  return await carryOn(options, record, planned);
+  const condemned = { ...state, generation: record.generation, unfinished: record };
+  return await unlessOvertaken(repository, condemned, () => carryOn(options, record, planned));
 }
 
 interface Planned {
@@ -91,9 +97,11 @@ interface Planned {
 
 async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planned> {
   const { index, store } = repository;
-  await synchronizeOrRefuse(repository, signal);
+  // Points first: what is listed then, the index objects that are read afterwards know.
   const points = await repository.points();
-  const live = new LiveSet({ index, records: new RecordReader({ store, index, signal }), signal });
+  const objects = await synchronizeOrRefuse(repository, signal);
+  const records = new RecordReader({ store, index, signal });
+  const live = new LiveSet({ index, records, accepts: index.acceptor(objects), signal });
   await markOrRefuse(live, points);
   return {
     plan: planGc(await packFacts(repository, live), plan ?? GC_PLAN_DEFAULTS),
@@ -106,9 +114,11 @@ async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planne
 async function synchronizeOrRefuse(
   { index, store }: Repository,
   signal?: AbortSignal,
-): Promise<void> {
-  const [damaged] = await index.synchronize(store, signal);
-  if (damaged) throw new CofferError('repository-damaged', { reason: damaged.message }, damaged);
+): Promise<ReadonlySet<string>> {
+  const { damaged, objects } = await index.synchronize(store, signal);
+  const [first] = damaged;
+  if (first) throw new CofferError('repository-damaged', { reason: first.message }, first);
+  return objects;
 }
 
 /** What a missing node reaches would be taken for garbage. */
@@ -154,15 +164,18 @@ async function repack(
   { repository, signal }: GcOptions,
   plan: GcPlan,
   live: LiveSet,
+  generation: number,
 ): Promise<void> {
   if (plan.repack.length === 0) return;
   const { index, random } = repository;
   const keys = { publicKey: repository.context().keys.publicKey, hashKey: Buffer.alloc(32) };
   const absent = new Set([...plan.remove, ...plan.repack]);
+  const objects = await synchronizeOrRefuse(repository, signal);
   const writer = new ChunkWriter({
     ...repository.context(),
+    generation,
     work: inlineChunkWork({ ...keys, privateKey: undefined }, random),
-    acceptsPack: (packNumber) => !absent.has(index.requiredPack(packNumber).pack.toString('hex')),
+    acceptsPack: index.acceptor(objects, absent),
     packSizeBytes: repository.packSizeBytes,
     signal,
   });
@@ -203,6 +216,29 @@ async function carryOn(
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
 }
 
+/**
+ * What looks like damage may be the work of another collection that was faster: points that we saw
+ * were removed and swept. Fails with `gc-superseded` then.
+ */
+async function unlessOvertaken<T>(
+  { store }: Repository,
+  before: GcState,
+  task: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await task();
+  } catch (error) {
+    if (!isCofferError(error) || error.row.retry === 'later') throw error;
+    const after = await readGcState(store);
+    const isSame =
+      after.generation === before.generation &&
+      (after.unfinished === undefined) === (before.unfinished === undefined) &&
+      after.sweep?.generation === before.sweep?.generation;
+    if (isSame) throw error;
+    throw new CofferError('gc-superseded', { generation: after.generation }, error);
+  }
+}
+
 /** Takes off the list what sessions committed meanwhile reach. */
 async function rescue(
   { repository, signal }: GcOptions,
@@ -210,13 +246,16 @@ async function rescue(
   marked: ReadonlySet<string>,
 ): Promise<SweepRecord> {
   const { index, store } = repository;
-  await synchronizeOrRefuse(repository, signal);
   const condemned = new Set(packs);
   const points = await repository.points();
-  const isKept = (packNumber: number): boolean =>
-    !condemned.has(index.requiredPack(packNumber).pack.toString('hex'));
-  const records = new RecordReader({ store, index, signal });
-  const live = new LiveSet({ index, records, prefers: isKept, signal });
+  const objects = await synchronizeOrRefuse(repository, signal);
+  const live = new LiveSet({
+    index,
+    records: new RecordReader({ store, index, signal }),
+    accepts: index.acceptor(objects),
+    prefers: index.acceptor(objects, condemned),
+    signal,
+  });
   await markOrRefuse(
     live,
     points.filter(({ id }) => !marked.has(id)),
@@ -224,7 +263,16 @@ async function rescue(
   for (const { packNumber, pack } of index.packs()) {
     if (live.entries.use(packNumber)) condemned.delete(pack.toString('hex'));
   }
-  return { generation, packs: [...condemned], survivors: points.map(({ id }) => id) };
+  // Written before the sweep is: from then on they count, and those that they replace do not.
+  const { replaced, written } = await writeReplacements(repository, condemned, generation - 1);
+  const gone = new Set(replaced);
+  const indexObjects = [...objects].filter((name) => !gone.has(name));
+  return {
+    generation,
+    packs: [...condemned],
+    survivors: points.map(({ id }) => id),
+    indexObjects: [...indexObjects, ...written],
+  };
 }
 
 /** Fences the sessions that gave no sign of life for too long; returns how many are open. */

@@ -1,14 +1,20 @@
 /**
- * Deletes what a sweep record says. The order matters: first index objects that do not name the
- * packs any more, then the packs, last the records; so it can be killed and repeated anywhere.
+ * Deletes what a sweep record says. The order matters: first the index objects that name the packs,
+ * which do not count any more, then the packs, last the records; so it can be killed and repeated anywhere.
  */
 import { mapBounded } from '@coffer/base';
-import { leaveOutOfIndex } from '../index/leave-out.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
-import { listSessions, readEnd, removeSession } from '../session/session-record.ts';
-import { listGcObjects, type SweepRecord, survives, writeDone } from './gc-record.ts';
+import { listSessions, removeSession } from '../session/session-record.ts';
+import {
+  type GcState,
+  isIndexObjectValid,
+  listGcObjects,
+  type SweepRecord,
+  survives,
+  writeDone,
+} from './gc-record.ts';
 
 /** Deletions under way at once. */
 const DELETIONS_AT_ONCE = 16;
@@ -20,11 +26,10 @@ export async function sweep(
   sessions: readonly string[],
 ): Promise<number> {
   const { index, store } = repository;
-  const swept = new Set(record.packs);
-  await leaveOutOfIndex(repository, swept);
+  await deleteVoidIndexObjects(repository, record);
   const bytesFreed = await deletePacks(repository, record.packs);
   await deleteVoidPoints(repository, record);
-  await deleteFencedSessions(repository, new Set(sessions));
+  await deleteSessions(repository, new Set(sessions));
   await finish(repository, record.generation);
   await index.synchronize(store);
   return bytesFreed;
@@ -40,24 +45,32 @@ async function deletePacks({ store }: Repository, packs: readonly string[]): Pro
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** Points of fenced sessions that were listed late do not exist, and their objects go. */
-async function deleteVoidPoints({ store }: Repository, sweepRecord: SweepRecord): Promise<void> {
-  const state = { generation: sweepRecord.generation, unfinished: undefined, sweep: sweepRecord };
-  for await (const { name } of store.list('points/')) {
-    const point = parsePointObjectName(name);
-    if (point && !survives(point, state)) await store.delete(name);
+/** Those that the sweep replaced, and those of fenced sessions that came late. */
+async function deleteVoidIndexObjects({ store }: Repository, record: SweepRecord): Promise<void> {
+  for await (const { name } of store.list('index/')) {
+    if (!isIndexObjectValid(name, stateOf(record))) await store.delete(name);
   }
 }
 
-/** Their `end` was needed until the sweep record voided whatever they might still write. */
-async function deleteFencedSessions(
-  { store }: Repository,
-  sessions: ReadonlySet<string>,
-): Promise<void> {
+function stateOf(record: SweepRecord): GcState {
+  return { generation: record.generation, unfinished: undefined, sweep: record };
+}
+
+/** Points of fenced sessions that were listed late do not exist, and their objects go. */
+async function deleteVoidPoints({ store }: Repository, record: SweepRecord): Promise<void> {
+  for await (const { name } of store.list('points/')) {
+    const point = parsePointObjectName(name);
+    if (point && !survives(point, stateOf(record))) await store.delete(name);
+  }
+}
+
+/**
+ * All of these have ended. Their `end` was needed until the sweep voided whatever they might still
+ * write; the points of those that were committed are listed.
+ */
+async function deleteSessions({ store }: Repository, sessions: ReadonlySet<string>): Promise<void> {
   for (const session of await listSessions(store)) {
-    if (!sessions.has(session.session)) continue;
-    const end = await readEnd(store, session.session);
-    if (end?.outcome === 'fenced') await removeSession(store, session);
+    if (sessions.has(session.session)) await removeSession(store, session);
   }
 }
 

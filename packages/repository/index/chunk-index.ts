@@ -12,6 +12,7 @@ import { CofferError, mapBounded, required } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
+import { isIndexObjectValid, readGcState } from '../gc/gc-record.ts';
 import { KEY_BOX_SIZE_BYTES, type PackDescription, type PackEntry } from '../pack/pack-codec.ts';
 import { decodeIndexObject, type IndexObject } from './index-codec.ts';
 
@@ -44,6 +45,16 @@ export interface IndexedPack {
   /** The index object that names it. */
   readonly object: string;
 }
+
+/** What the store held when the index was made equal to it. */
+export interface Synchronized {
+  readonly damaged: readonly CofferError[];
+  /** Names of the index objects that count. */
+  readonly objects: ReadonlySet<string>;
+}
+
+/** Says of a pack, by its number, whether its chunks count as stored. */
+export type AcceptsPack = (packNumber: number) => boolean;
 
 interface StoredPack {
   readonly pack: string;
@@ -93,7 +104,7 @@ export class ChunkIndex {
   }
 
   /** Where a chunk lies, in a pack that `accepts` allows; undefined when it is not stored. */
-  find(id: ChunkId, accepts: (packNumber: number) => boolean = () => true): Location | undefined {
+  find(id: ChunkId, accepts: AcceptsPack = () => true): Location | undefined {
     const bytes = this.#chunks.getBinaryFast(id);
     if (bytes === undefined) return undefined;
     const first = readLocation(bytes as Buffer, 0);
@@ -109,6 +120,25 @@ export class ChunkIndex {
     if (this.#packCache.size >= PACKS_CACHED_MAX) this.#packCache.clear();
     this.#packCache.set(packNumber, pack);
     return pack;
+  }
+
+  /**
+   * Accepts packs that one of these index objects names, and that are not condemned (hexadecimal).
+   * Another process with the same cache may add objects at any time, also such that do not count any
+   * more: a session that was fenced and does not know it yet. So what must be right asks with the
+   * objects that it saw in the store itself.
+   */
+  acceptor(objects: ReadonlySet<string>, condemned: ReadonlySet<string> = new Set()): AcceptsPack {
+    const known = new Map<number, boolean>();
+    return (packNumber) => {
+      const decided = known.get(packNumber);
+      if (decided !== undefined) return decided;
+      const pack = this.pack(packNumber);
+      const accepted =
+        pack !== undefined && objects.has(pack.object) && !condemned.has(pack.pack.toString('hex'));
+      known.set(packNumber, accepted);
+      return accepted;
+    };
   }
 
   requiredPack(packNumber: number): IndexedPack {
@@ -138,6 +168,11 @@ export class ChunkIndex {
     return (this.#chunks.getStats() as { entryCount: number }).entryCount;
   }
 
+  /** Index objects that it holds. */
+  objectNames(): Iterable<string> {
+    return this.#objects.getKeys();
+  }
+
   hasObject(name: string): boolean {
     return this.#objects.doesExist(name);
   }
@@ -162,15 +197,17 @@ export class ChunkIndex {
   }
 
   /**
-   * Makes the index equal to the `index/` objects of the store. Damaged objects are left out and
-   * returned, so that the caller decides what that means.
+   * Makes the index equal to the `index/` objects of the store that count. Damaged objects are left
+   * out and returned, so that the caller decides what that means.
    */
-  async synchronize(store: ObjectStore, signal?: AbortSignal): Promise<CofferError[]> {
+  async synchronize(store: ObjectStore, signal?: AbortSignal): Promise<Synchronized> {
     // Another process with the same cache may have changed it meanwhile.
     this.#packCache.clear();
+    const state = await readGcState(store);
     const present = new Set<string>();
-    for await (const { name } of store.list('index/', { signal })) present.add(name);
-    for (const name of [...this.#objects.getKeys()]) if (!present.has(name)) this.#remove(name);
+    for await (const { name } of store.list('index/', { signal })) {
+      if (isIndexObjectValid(name, state)) present.add(name);
+    }
     const missing = [...present].filter((name) => !this.hasObject(name));
     const damaged: CofferError[] = [];
     await mapBounded(missing, FETCHES_AT_ONCE, async (name) => {
@@ -184,7 +221,9 @@ export class ChunkIndex {
         damaged.push(error);
       }
     });
-    return damaged;
+    // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
+    for (const name of [...this.#objects.getKeys()]) if (!present.has(name)) this.#remove(name);
+    return { damaged, objects: present };
   }
 
   /** Forgets everything. */
@@ -211,7 +250,7 @@ export class ChunkIndex {
     });
   }
 
-  #findCopy(id: ChunkId, accepts: (packNumber: number) => boolean): Location | undefined {
+  #findCopy(id: ChunkId, accepts: AcceptsPack): Location | undefined {
     const copies = this.#copies.getBinary(id) ?? Buffer.alloc(0);
     for (let offset = 0; offset < copies.length; offset += LOCATION_SIZE_BYTES) {
       const location = readLocation(copies, offset);

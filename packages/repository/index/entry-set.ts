@@ -47,6 +47,7 @@ export class EntrySet {
   }
 
   #newUse(packNumber: number): PackUse {
+    // A location is looked up and added at once, so its pack is known.
     const { entryCount } = this.#index.requiredPack(packNumber);
     const use = { bits: new Uint8Array((entryCount + 7) >> 3), count: 0, bytes: 0 };
     this.#packs.set(packNumber, use);

@@ -9,20 +9,34 @@ export interface IndexObject {
   readonly bytes: Buffer;
 }
 
-/** The object that describes these packs; its name is the BLAKE3 of its bytes. */
-export function encodeIndexObject(packs: readonly PackDescription[]): IndexObject {
+/**
+ * The object that describes these packs. Its name holds the generation of who writes it, since a
+ * put that seemed to fail may come to effect late, when its packs are swept; and the BLAKE3 of its
+ * bytes.
+ */
+export function encodeIndexObject(
+  packs: readonly PackDescription[],
+  generation: number,
+): IndexObject {
   const writer = new BinaryWriter(1024 * 1024).raw(MAGIC).u32(packs.length);
   for (const pack of packs) {
     writer.raw(pack.pack).u32(pack.sizeBytes);
     writeFooter(writer, pack);
   }
   const bytes = Buffer.from(writer.finish());
-  return { name: `index/${digest(bytes).toString('hex')}`, bytes };
+  const name = `index/${String(generation).padStart(8, '0')}-${digest(bytes).toString('hex')}`;
+  return { name, bytes };
+}
+
+/** The generation in the name of an index object, or undefined for another name. */
+export function indexGenerationOf(name: string): number | undefined {
+  const match = /^index\/(\d{8,})-[0-9a-f]{64}$/.exec(name);
+  return match ? Number(match[1]) : undefined;
 }
 
 /** Fails with `object-damaged` when the bytes are not those that the name promises. */
 export function decodeIndexObject({ name, bytes }: IndexObject): PackDescription[] {
-  if (name !== `index/${digest(bytes).toString('hex')}`) {
+  if (!name.endsWith(digest(bytes).toString('hex'))) {
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   }
   const reader = new BinaryReader(bytes, name);

@@ -110,7 +110,13 @@ export class PackBuilder {
 
   #newKey(): { key: Buffer; keyIndex: number } {
     const key = this.#random.bytes(PACK_KEY_SIZE_BYTES);
-    return { key, keyIndex: this.#keyIndexOf(sealBox(this.#publicKey, key, KEY_BOX_PURPOSE)) };
+    const box = sealBox({
+      publicKey: this.#publicKey,
+      content: key,
+      associated: KEY_BOX_PURPOSE,
+      random: this.#random,
+    });
+    return { key, keyIndex: this.#keyIndexOf(box) };
   }
 
   #keyIndexOf(keyBox: Buffer): number {

@@ -14,6 +14,8 @@ export interface RebuildOptions {
   readonly store: ObjectStore;
   /** Packs (hexadecimal) that are not to be named: a garbage collection has condemned them. */
   readonly leaveOut: ReadonlySet<string>;
+  /** Of the session that repairs. */
+  readonly generation: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -26,6 +28,7 @@ export interface RebuildResult {
 export async function rebuildIndex({
   store,
   leaveOut,
+  generation,
   signal,
 }: RebuildOptions): Promise<RebuildResult> {
   const before: string[] = [];
@@ -44,7 +47,7 @@ export async function rebuildIndex({
       await mapBounded(group, PACKS_AT_ONCE, (pack) => describePack(store, pack, findings))
     ).filter((pack) => pack !== undefined);
     if (described.length === 0) continue;
-    const { name, bytes } = encodeIndexObject(described);
+    const { name, bytes } = encodeIndexObject(described, generation);
     await putIfAbsent(store, name, bytes);
     written.add(name);
     packsIndexed += described.length;

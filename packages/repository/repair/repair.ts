@@ -9,8 +9,8 @@ import { type CofferError, type Finding, mapBounded } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { readGcState } from '../gc/gc-record.ts';
-import type { IndexedPack } from '../index/chunk-index.ts';
-import { leaveOutOfIndex } from '../index/leave-out.ts';
+import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
+import { writeReplacements } from '../index/leave-out.ts';
 import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
@@ -47,8 +47,11 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
   const session = await repository.beginSession(signal, { moves: true });
   try {
     const findings: Finding[] = [];
-    const indexRebuilt = await repairIndex(options, findings);
-    const packs = options.rebuildIndex ? NO_PACKS : await repairPacks(options, findings);
+    const { generation } = session;
+    const indexRebuilt = await repairIndex(options, generation, findings);
+    const packs = options.rebuildIndex
+      ? NO_PACKS
+      : await repairPacks(options, generation, findings);
     const pointsDropped = await dropDamagedPoints(repository, findings);
     const verified = await verifyRepository({ repository, readFraction: 0, signal });
     await session.commit([]);
@@ -63,15 +66,19 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
   }
 }
 
-async function repairIndex(options: RepairOptions, findings: Finding[]): Promise<boolean> {
+async function repairIndex(
+  options: RepairOptions,
+  generation: number,
+  findings: Finding[],
+): Promise<boolean> {
   const { repository, signal } = options;
   const { index, store } = repository;
-  const damaged = await index.synchronize(store, signal);
+  const { damaged } = await index.synchronize(store, signal);
   for (const { code, message } of damaged) findings.push({ code, path: 'index', message });
   if (damaged.length === 0 && !options.rebuildIndex) return false;
   const state = await readGcState(store);
   const leaveOut = new Set(state.unfinished?.packs);
-  const rebuilt = await rebuildIndex({ store, leaveOut, signal });
+  const rebuilt = await rebuildIndex({ store, leaveOut, generation, signal });
   findings.push(...rebuilt.findings);
   index.clear();
   await index.synchronize(store, signal);
@@ -83,26 +90,33 @@ const NO_PACKS: PacksRepaired = { packsDropped: 0, chunksSalvaged: 0, chunksLost
 
 interface DamagedPack {
   readonly pack: IndexedPack;
-  /** Undefined when the pack is gone. */
-  readonly bytes: Buffer | undefined;
+  /** False when the pack is gone. */
+  readonly isThere: boolean;
 }
 
-async function repairPacks(options: RepairOptions, findings: Finding[]): Promise<PacksRepaired> {
+async function repairPacks(
+  options: RepairOptions,
+  generation: number,
+  findings: Finding[],
+): Promise<PacksRepaired> {
   const { repository, signal } = options;
   const damaged = await findDamagedPacks(options);
-  for (const { pack, bytes } of damaged) {
+  for (const { pack, isThere } of damaged) {
     const path = packObjectName(pack.pack);
-    const message = bytes ? 'the pack is damaged' : 'the pack is missing';
+    const message = isThere ? 'the pack is damaged' : 'the pack is missing';
     findings.push({ code: 'object-damaged', path, message });
   }
   // Without a key, what is intact in a damaged pack cannot be told from what is not.
-  const dropped = damaged.filter(({ bytes }) => bytes === undefined || repository.isUnlocked);
+  const dropped = damaged.filter(({ isThere }) => !isThere || repository.isUnlocked);
   if (dropped.length === 0) return NO_PACKS;
   const names = new Set(dropped.map(({ pack }) => pack.pack.toString('hex')));
-  const writer = salvageWriter(repository, names, signal);
+  const { objects } = await repository.index.synchronize(repository.store, signal);
+  const acceptsPack = repository.index.acceptor(objects, names);
+  const writer = salvageWriter(options, generation, acceptsPack);
   let chunksSalvaged = 0;
   let chunksLost = 0;
-  for (const { pack, bytes } of dropped) {
+  for (const { pack } of dropped) {
+    const bytes = await getIfThere(repository.store, packObjectName(pack.pack));
     const lost = new Set(damagedChunks(repository, pack, bytes).map(idKey));
     chunksLost += lost.size;
     for (const entry of bytes ? [...repository.index.entriesOf(pack)] : []) {
@@ -113,7 +127,8 @@ async function repairPacks(options: RepairOptions, findings: Finding[]): Promise
     }
   }
   await writer.flush();
-  await leaveOutOfIndex(repository, names);
+  const { replaced } = await writeReplacements(repository, names, generation);
+  for (const name of replaced) await repository.store.delete(name);
   for (const { pack } of dropped) await repository.store.delete(packObjectName(pack.pack));
   await repository.index.synchronize(repository.store, signal);
   return { packsDropped: dropped.length, chunksSalvaged, chunksLost };
@@ -130,23 +145,26 @@ async function findDamagedPacks({
     signal?.throwIfAborted();
     const bytes = await getIfThere(repository.store, packObjectName(pack.pack));
     onProgress?.(++done, packs.length);
-    return bytes && isPackIntact(bytes, pack.pack) ? undefined : { pack, bytes };
+    return bytes && isPackIntact(bytes, pack.pack)
+      ? undefined
+      : { pack, isThere: bytes !== undefined };
   });
   return checked.filter((each) => each !== undefined);
 }
 
 /** Takes chunks of the damaged packs as if they were not stored. */
 function salvageWriter(
-  repository: Repository,
-  damaged: ReadonlySet<string>,
-  signal: AbortSignal | undefined,
+  { repository, signal }: RepairOptions,
+  generation: number,
+  acceptsPack: AcceptsPack,
 ): ChunkWriter {
   const context = repository.context();
-  const { index, packSizeBytes } = repository;
+  const { packSizeBytes } = repository;
   return new ChunkWriter({
     ...context,
+    generation,
     work: inlineChunkWork({ ...context.keys, privateKey: undefined }, context.random),
-    acceptsPack: (packNumber) => !damaged.has(index.requiredPack(packNumber).pack.toString('hex')),
+    acceptsPack,
     packSizeBytes,
     signal,
   });

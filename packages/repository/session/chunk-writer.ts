@@ -16,7 +16,7 @@ import {
 } from '../chunk/chunk-id.ts';
 import type { ChunkWork } from '../chunk/chunk-work.ts';
 import type { Slab, Span } from '../chunk/slab.ts';
-import type { ChunkIndex } from '../index/chunk-index.ts';
+import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { encodeIndexObject } from '../index/index-codec.ts';
 import type { WriterKeys } from '../keys.ts';
 import { type FinishedPack, type MovedChunk, PackBuilder } from '../pack/pack-builder.ts';
@@ -43,8 +43,10 @@ export interface ChunkWriterOptions {
   readonly keys: WriterKeys;
   readonly work: ChunkWork;
   readonly random: Random;
-  /** False for packs that a garbage collection has condemned: their chunks count as absent. */
-  readonly acceptsPack: (packNumber: number) => boolean;
+  /** The newest garbage collection that the writer knows of. */
+  readonly generation: number;
+  /** False for packs whose chunks count as absent. */
+  readonly acceptsPack: AcceptsPack;
   readonly packSizeBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -64,6 +66,9 @@ export class ChunkWriter {
   readonly #uploads = new TaskQueue(UPLOADS_AT_ONCE);
   /** Ids of chunks that are being written and that the index does not know yet. */
   readonly #pending = new Set<string>();
+  /** Index objects that this writer wrote. */
+  readonly #ownObjects = new Set<string>();
+  #acceptsOwn: AcceptsPack;
   #stored: PackDescription[] = [];
   #storedEntries = 0;
   /** Resolves when every pack so far has found its place among the uploads. */
@@ -72,6 +77,7 @@ export class ChunkWriter {
   constructor(options: ChunkWriterOptions) {
     this.#options = options;
     this.#hasher = new ChunkHasher(options.keys.hashKey);
+    this.#acceptsOwn = options.index.acceptor(this.#ownObjects);
     const { random, packSizeBytes: sizeBytes } = options;
     const builder = { publicKey: options.keys.publicKey, random, sizeBytes };
     this.#nodes = new PackBuilder(builder);
@@ -80,7 +86,9 @@ export class ChunkWriter {
 
   /** True when a chunk is stored, and may be referred to. */
   isStored(id: ChunkId): boolean {
-    return this.#options.index.find(id, this.#options.acceptsPack) !== undefined;
+    const { index, acceptsPack } = this.#options;
+    const accepts: AcceptsPack = (pack) => acceptsPack(pack) || this.#acceptsOwn(pack);
+    return index.find(id, accepts) !== undefined;
   }
 
   /** Lengths of the chunks in a part of a slab; what follows the last cut waits for more. */
@@ -148,9 +156,8 @@ export class ChunkWriter {
 
   /** True when the chunk has to be written, by the caller, who is the only one told so. */
   #claim(id: ChunkId, length: number): boolean {
-    const { index, acceptsPack } = this.#options;
     const key = idKey(id);
-    if (this.#pending.has(key) || index.find(id, acceptsPack)) {
+    if (this.#pending.has(key) || this.isStored(id)) {
       this.statistics.chunksReused++;
       return false;
     }
@@ -196,10 +203,12 @@ export class ChunkWriter {
     const packs = this.#stored;
     this.#stored = [];
     this.#storedEntries = 0;
-    const { store, index, signal } = this.#options;
-    const { name, bytes } = encodeIndexObject(packs);
+    const { store, index, signal, generation } = this.#options;
+    const { name, bytes } = encodeIndexObject(packs, generation);
     await store.put(name, bytes, { signal });
     this.statistics.bytesStored += bytes.length;
+    this.#ownObjects.add(name);
+    this.#acceptsOwn = index.acceptor(this.#ownObjects);
     index.add(name, packs);
     for (const pack of packs) for (const { id } of pack.entries) this.#pending.delete(idKey(id));
   }

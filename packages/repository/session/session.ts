@@ -11,6 +11,7 @@ import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkWork } from '../chunk/chunk-work.ts';
 import { type GcState, readGcState, survives } from '../gc/gc-record.ts';
+import type { AcceptsPack } from '../index/chunk-index.ts';
 import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
 import type { RepositoryContext } from '../repository.ts';
 import { putIfAbsent } from '../store-calls.ts';
@@ -45,7 +46,12 @@ export class Session {
   readonly #state: GcState;
   readonly #stopRenewing = new AbortController();
 
-  private constructor(id: string, state: GcState, options: SessionOptions) {
+  private constructor(
+    id: string,
+    state: GcState,
+    acceptsPack: AcceptsPack,
+    options: SessionOptions,
+  ) {
     const { context, work, signal, packSizeBytes } = options;
     this.id = id;
     this.#store = context.store;
@@ -55,7 +61,8 @@ export class Session {
       work,
       signal,
       packSizeBytes,
-      acceptsPack: packFilter(context, state),
+      generation: state.generation,
+      acceptsPack,
     });
     void this.#keepRenewing(context);
   }
@@ -69,8 +76,9 @@ export class Session {
     // not see yet sees us.
     await store.put(beginName(id), encodeBegin(begin));
     const state = await readGcState(store);
-    await index.synchronize(store, options.signal);
-    return new Session(id, state, options);
+    const { objects } = await index.synchronize(store, options.signal);
+    const condemned = new Set(state.unfinished?.packs);
+    return new Session(id, state, index.acceptor(objects, condemned), options);
   }
 
   /** The newest garbage collection when the session began. */
@@ -139,10 +147,4 @@ async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boo
 async function removeEnded(store: ObjectStore, id: string): Promise<void> {
   const own = (await listSessions(store)).find(({ session }) => session === id);
   if (own) await removeSession(store, own);
-}
-
-function packFilter({ index }: RepositoryContext, state: GcState): (packNumber: number) => boolean {
-  if (!state.unfinished) return () => true;
-  const condemned = new Set(state.unfinished.packs);
-  return (packNumber) => !condemned.has(index.requiredPack(packNumber).pack.toString('hex'));
 }

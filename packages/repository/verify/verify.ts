@@ -42,16 +42,19 @@ export interface VerifyResult {
 export async function verifyRepository(options: VerifyOptions): Promise<VerifyResult> {
   const { repository, signal } = options;
   const findings: Finding[] = await checkRecords(repository);
-  for (const error of await repository.index.synchronize(repository.store, signal)) {
-    findings.push(toFinding(error, 'index'));
-  }
+  // Points first: what is listed then, the index objects that are read afterwards know.
   const all = await repository.points((error) => findings.push(toFinding(error, 'points')));
-  const points = options.points ?? all;
-  const walked = await walk(options, points);
-  findings.push(...walked.findings);
-  const reachable = [...walked.live.entries.packNumbers()].map((number) =>
-    repository.index.requiredPack(number),
+  const { damaged: damagedObjects, objects } = await repository.index.synchronize(
+    repository.store,
+    signal,
   );
+  for (const error of damagedObjects) findings.push(toFinding(error, 'index'));
+  const points = options.points ?? all;
+  const walked = await walk(options, points, objects);
+  findings.push(...walked.findings);
+  const reachable = [...walked.live.entries.packNumbers()]
+    .map((number) => repository.index.pack(number))
+    .filter((pack) => pack !== undefined);
   const packs = options.points ? reachable : [...repository.index.packs()];
   const checked = await checkPacks(options, packs);
   findings.push(...checked.findings);
@@ -79,6 +82,7 @@ interface Walked {
 async function walk(
   { repository, signal }: VerifyOptions,
   points: readonly RecoveryPoint[],
+  objects: ReadonlySet<string>,
 ): Promise<Walked> {
   const { index, store } = repository;
   const findings: Finding[] = [];
@@ -86,6 +90,7 @@ async function walk(
   const live = new LiveSet({
     index,
     records: new RecordReader({ store, index, signal }),
+    accepts: index.acceptor(objects),
     signal,
     onUnreadable: (id, error) => {
       damaged.add(idKey(id));

@@ -12,6 +12,10 @@ export interface FaultyOptions {
   readonly errorBefore?: number;
   /** How likely a call fails after its effect: the caller cannot tell. */
   readonly errorAfter?: number;
+  /** How likely a put seems to fail, and comes to effect later all the same. */
+  readonly putsLate?: number;
+  /** How late at most. */
+  readonly lateMsMax?: number;
   /** Calls take up to so long before and after their effect. */
   readonly delayMsMax?: number;
 }
@@ -41,15 +45,28 @@ class Faulty implements FaultyStore {
     this.location = store.location;
     this.capabilities = store.capabilities;
     this.#store = store;
-    this.#options = { errorBefore: 0, errorAfter: 0, delayMsMax: 0, ...options };
+    this.#options = {
+      errorBefore: 0,
+      errorAfter: 0,
+      putsLate: 0,
+      lateMsMax: 0,
+      delayMsMax: 0,
+      ...options,
+    };
   }
 
   crash(): void {
     this.#crashed = true;
   }
 
-  put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
-    return this.#call(options, () => this.#store.put(name, bytes, options));
+  async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    const { random, putsLate } = this.#options;
+    if (random.fraction() < putsLate) {
+      this.#dieIfCrashed();
+      void this.#putLate(name, Buffer.from(bytes));
+      throw simulatedError();
+    }
+    await this.#call(options, () => this.#store.put(name, bytes, options));
   }
 
   get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
@@ -84,6 +101,17 @@ class Faulty implements FaultyStore {
 
   close(): Promise<void> {
     return this.#store.close();
+  }
+
+  /** What the network has kept comes to effect, whatever became of who sent it. */
+  async #putLate(name: string, bytes: Buffer): Promise<void> {
+    const { clock, random, lateMsMax } = this.#options;
+    await clock.sleep(random.fraction() * lateMsMax);
+    try {
+      await this.#store.put(name, bytes);
+    } catch {
+      // Another put of the name was faster.
+    }
   }
 
   async #call<T>(options: CallOptions | undefined, call: () => Promise<T>): Promise<T> {

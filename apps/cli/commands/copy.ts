@@ -1,0 +1,85 @@
+/** `coffer copy`. */
+import { CofferError } from '@coffer/base';
+import { newProgress } from '@coffer/flows/progress.ts';
+import {
+  copyPoints,
+  type CopyResult,
+  type RecoveryPoint,
+  type Repository,
+} from '@coffer/repository';
+import { formatBytes, printLine, printResult } from '../output.ts';
+import { passphraseOfTarget, requiredPassphrase } from '../passphrase.ts';
+import { showProgress } from '../progress.ts';
+import { interruptSignal } from '../run.ts';
+import { namedPoint, withRepositoryAt } from '../session.ts';
+import { absoluteLocation, type GlobalOptions } from '../settings.ts';
+
+export interface CopyCommandOptions extends GlobalOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly item?: string;
+  readonly point?: string;
+  readonly toPassphraseFile?: string;
+}
+
+export async function runCopy(options: CopyCommandOptions): Promise<void> {
+  const [from, to] = [absoluteLocation(options.from), absoluteLocation(options.to)];
+  if (from === to) throw new CofferError('usage', { reason: '--from and --to are the same' });
+  const result = await withRepositoryAt(from, options, 'none', (source) =>
+    withRepositoryAt(to, options, 'none', (target) => copy(options, source, target)),
+  );
+  printResult(options, { from, to, ...result }, () => printSummary(result, to));
+}
+
+async function copy(
+  options: CopyCommandOptions,
+  source: Repository,
+  target: Repository,
+): Promise<CopyResult> {
+  if (!source.sharesKeysWith(target)) await unlockBoth(options, source, target);
+  const isWanted = await wantedBy(options, source);
+  const progress = newProgress();
+  return await showProgress(options, 'copy', progress, () =>
+    copyPoints({
+      source,
+      target,
+      isWanted,
+      onProgress: (bytes) => {
+        progress.bytesDone += bytes;
+      },
+      signal: interruptSignal,
+    }),
+  );
+}
+
+/** With other keys, all is opened and sealed anew. */
+async function unlockBoth(
+  options: CopyCommandOptions,
+  source: Repository,
+  target: Repository,
+): Promise<void> {
+  const passphrase = await requiredPassphrase({ ...options, repo: options.from });
+  await source.unlock(passphrase);
+  await target.unlock(passphraseOfTarget(options.toPassphraseFile) ?? passphrase);
+}
+
+/** Fails with `point-not-found` or `item-not-found`, which an empty copy would hide. */
+async function wantedBy(
+  { item, point }: CopyCommandOptions,
+  source: Repository,
+): Promise<(point: RecoveryPoint) => boolean> {
+  const only = point === undefined ? undefined : (await namedPoint(source, point)).id;
+  const isWanted = (each: RecoveryPoint): boolean =>
+    (only === undefined || each.id === only) && (item === undefined || each.item === item);
+  if (item !== undefined && !(await source.points()).some(isWanted)) {
+    throw new CofferError('item-not-found', { item });
+  }
+  return isWanted;
+}
+
+function printSummary(result: CopyResult, to: string): void {
+  const { pointsCopied, pointsPresent, bytesStored, sealedAsTheyAre } = result;
+  const how = sealedAsTheyAre ? 'as they are' : 'sealed anew';
+  printLine(`Copied ${pointsCopied.length} points ${how} to ${to}: ${formatBytes(bytesStored)}`);
+  if (pointsPresent > 0) printLine(`${pointsPresent} were there already`);
+}

@@ -1,0 +1,37 @@
+/** `coffer repair`. */
+import { newProgress } from '@coffer/flows/progress.ts';
+import { repairRepository, type RepairResult } from '@coffer/repository';
+import { printLine, printResult, reportDamage } from '../output.ts';
+import { showProgress } from '../progress.ts';
+import { interruptSignal } from '../run.ts';
+import { withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+
+export interface RepairCommandOptions extends GlobalOptions {
+  readonly rebuildIndex?: boolean;
+}
+
+export async function runRepair(options: RepairCommandOptions): Promise<void> {
+  const result = await withRepository(options, 'optional', async (repository) =>
+    showProgress(options, 'repair', newProgress(), () =>
+      repairRepository({
+        repository,
+        rebuildIndex: options.rebuildIndex ?? false,
+        signal: interruptSignal,
+      }),
+    ),
+  );
+  printResult(options, result, () => printSummary(result));
+  reportDamage(options, result.findings, result.pointsDamaged);
+}
+
+function printSummary(result: RepairResult): void {
+  const { indexRebuilt, packsDropped, chunksSalvaged, chunksLost, pointsDropped } = result;
+  if (indexRebuilt) printLine('Made the index anew from the packs');
+  printLine(`Packs dropped: ${packsDropped}; chunks kept of them: ${chunksSalvaged}`);
+  printLine(`Chunks lost: ${chunksLost}; points dropped: ${pointsDropped.length}`);
+  if (result.pointsDamaged.length > 0) {
+    printLine(`Points that miss chunks: ${result.pointsDamaged.join(', ')}`);
+    printLine('The next backup of their items stores again what it still finds at the source.');
+  }
+}

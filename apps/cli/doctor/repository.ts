@@ -1,0 +1,145 @@
+/** What the doctor looks at in a repository. It writes one object, to see the store's clock. */
+import { statfsSync } from 'node:fs';
+import { CofferError, isCofferError } from '@coffer/base';
+import type { Repository } from '@coffer/repository';
+import { readGcState } from '@coffer/repository/gc/gc-record.ts';
+import { LEASE_MS } from '@coffer/repository/session/session.ts';
+import { listSessions } from '@coffer/repository/session/session-record.ts';
+import { parseLocation } from '@coffer/storage/location.ts';
+import { clock, openRepositoryAt, random } from '../compose.ts';
+import { formatBytes, formatDuration } from '../output.ts';
+import { givenPassphrase } from '../passphrase.ts';
+import { chooseRepository, type GlobalOptions } from '../settings.ts';
+import { type Check, failure, ok, warning } from './check.ts';
+
+const CLOCK_DIFFERENCE_MS_MAX = 60_000;
+const FREE_SHARE_MIN = 0.05;
+const FREE_BYTES_MIN = 1024 ** 3;
+
+export async function checkRepository(options: GlobalOptions): Promise<Check[]> {
+  let repository: Repository;
+  try {
+    repository = await openRepositoryAt(chooseRepository(options).location);
+  } catch (error) {
+    return [cannotOpen(error, options)];
+  }
+  try {
+    const checks = [ok('repository', `${repository.location} answers, its config is readable`)];
+    const parts: readonly (readonly [string, () => Promise<Check> | Check])[] = [
+      ['passphrase', () => checkPassphrase(repository, options)],
+      ['index cache', () => checkIndex(repository)],
+      ['clock', () => checkClock(repository)],
+      ['free space', () => checkSpace(repository)],
+      ['sessions', () => checkSessions(repository)],
+      ['garbage collection', () => checkGc(repository)],
+    ];
+    for (const [name, check] of parts) checks.push(await attempt(name, check));
+    return checks;
+  } finally {
+    await repository.close();
+  }
+}
+
+function cannotOpen(error: unknown, options: GlobalOptions): Check {
+  const isMissing = isCofferError(error, 'repository-not-found');
+  if (isMissing && isEmbedded(options)) {
+    return ok('repository', 'there is none yet; `coffer backup` makes one');
+  }
+  return toFailure('repository', error);
+}
+
+/** False as well for a user without a home, who has to name a repository. */
+function isEmbedded(options: GlobalOptions): boolean {
+  try {
+    return chooseRepository(options).isEmbedded;
+  } catch {
+    return false;
+  }
+}
+
+async function attempt(name: string, check: () => Promise<Check> | Check): Promise<Check> {
+  try {
+    return await check();
+  } catch (error) {
+    return toFailure(name, error);
+  }
+}
+
+function toFailure(check: string, error: unknown): Check {
+  const message = error instanceof Error ? error.message : String(error);
+  return failure(check, message, error instanceof CofferError ? error.row.help : 'See the reason.');
+}
+
+async function checkPassphrase(repository: Repository, options: GlobalOptions): Promise<Check> {
+  const passphrase = givenPassphrase(options);
+  if (passphrase === undefined) {
+    const help = 'Give --passphrase-file, COFFER_PASSPHRASE_FILE or COFFER_PASSPHRASE.';
+    return warning('passphrase', 'none was given, so it was not tried', help);
+  }
+  await repository.unlock(passphrase);
+  return ok('passphrase', 'it opens the repository');
+}
+
+async function checkIndex({ index, store }: Repository): Promise<Check> {
+  const missing: string[] = [];
+  for await (const { name } of store.list('index/')) if (!index.hasObject(name)) missing.push(name);
+  const damaged = await index.synchronize(store);
+  if (damaged.length > 0) {
+    const help = 'Run `coffer repair --rebuild-index`: packs hold all that the index says.';
+    return failure('index cache', `${damaged.length} index objects are damaged`, help);
+  }
+  const was = missing.length === 0 ? 'in step' : `in step now; ${missing.length} were missing`;
+  return ok('index cache', `${index.chunkCount} chunks, ${was}`);
+}
+
+async function checkClock({ store }: Repository): Promise<Check> {
+  const name = `doctor/${random.bytes(8).toString('hex')}`;
+  try {
+    const before = clock.now();
+    await store.put(name, Buffer.from('clock'));
+    const after = clock.now();
+    const createdAt = (await store.stat(name))?.createdAt ?? after;
+    const differenceMs = Math.max(0, before - createdAt, createdAt - after);
+    const message = `differs from the store's by ${formatDuration(differenceMs)} or less`;
+    if (differenceMs <= CLOCK_DIFFERENCE_MS_MAX) return ok('clock', message);
+    return warning('clock', message, 'Let both keep time by NTP: points are named by it.');
+  } catch (error) {
+    if (!isReadOnly(error)) throw error;
+    const help = 'Reading works; backup, remove and gc need a store that can be written to.';
+    return warning('clock', 'the store is read-only, so its clock was not seen', help);
+  } finally {
+    await store.delete(name).catch(() => {
+      // It was not written, or cannot be removed: the next doctor does not mind.
+    });
+  }
+}
+
+function isReadOnly(error: unknown): boolean {
+  return isCofferError(error, 'store-read-only') || isCofferError(error, 'store-denied');
+}
+
+function checkSpace({ location }: Repository): Check {
+  if (parseLocation(location).kind !== 'filesystem') {
+    return ok('free space', 'the store does not tell');
+  }
+  const { bavail, blocks, bsize } = statfsSync(location);
+  const free = bavail * bsize;
+  const message = `${formatBytes(free)} of ${formatBytes(blocks * bsize)} are free`;
+  if (free >= FREE_BYTES_MIN && bavail >= blocks * FREE_SHARE_MIN) return ok('free space', message);
+  return warning('free space', message, 'Make space, or remove points and run `coffer gc`.');
+}
+
+async function checkSessions({ store }: Repository): Promise<Check> {
+  const open = (await listSessions(store)).filter(({ hasEnd }) => !hasEnd);
+  const silent = open.filter(({ lastSignAt }) => clock.now() - lastSignAt > LEASE_MS);
+  if (silent.length === 0) return ok('sessions', `${open.length} open`);
+  const message = `${silent.length} of ${open.length} open ones have given no sign for an hour`;
+  return warning('sessions', message, 'They were killed, most likely; `coffer gc` ends them.');
+}
+
+async function checkGc({ store }: Repository): Promise<Check> {
+  const { generation, unfinished } = await readGcState(store);
+  if (!unfinished) return ok('garbage collection', `${generation} so far, none unfinished`);
+  const message = `number ${generation} is not finished`;
+  return warning('garbage collection', message, 'Run `coffer gc`: it goes on where that stopped.');
+}

@@ -1,0 +1,72 @@
+/** `remove`, `hold`, `release` and `key`. */
+import type { Command } from 'commander';
+import type { RemoveCommandOptions } from '../commands/keep.ts';
+import type { KeyAddOptions, KeyRecoveryOptions } from '../commands/key.ts';
+import type { GlobalOptions } from '../settings.ts';
+import { command } from './command.ts';
+
+export function addKeeping(program: Command): void {
+  addPoints(program);
+  addKeys(program);
+}
+
+function addPoints(program: Command): void {
+  command(program, 'remove', 'remove points; gc then frees their space', [
+    'coffer remove 3f2a91 77b0c2',
+    'coffer remove laptop-home@2025-01-01 --dry-run',
+  ])
+    .argument('<point...>', 'points')
+    .option('--dry-run', 'tell what would be removed')
+    .action(async (points: string[], _options, self: Command) => {
+      const { runRemove } = await import('../commands/keep.ts');
+      await runRemove(points, self.optsWithGlobals<RemoveCommandOptions>());
+    });
+  command(program, 'hold', 'keep a point from being removed', ['coffer hold web01@latest'])
+    .argument('<point>', 'point')
+    .action(async (point: string, _options, self: Command) => {
+      const { runHold } = await import('../commands/keep.ts');
+      await runHold(point, self.optsWithGlobals<GlobalOptions>());
+    });
+  command(program, 'release', 'end the hold of a point', ['coffer release 3f2a91'])
+    .argument('<point>', 'point')
+    .action(async (point: string, _options, self: Command) => {
+      const { runRelease } = await import('../commands/keep.ts');
+      await runRelease(point, self.optsWithGlobals<GlobalOptions>());
+    });
+}
+
+function addKeys(program: Command): void {
+  const key = command(program, 'key', 'see and change what opens the repository', [
+    'coffer key list',
+    'coffer key add --new-passphrase-file ~/new-pass',
+  ]);
+  command(key, 'list', 'list key slots', ['coffer key list --json']).action(
+    async (_options, self: Command) => {
+      const { runKeyList } = await import('../commands/key.ts');
+      await runKeyList(self.optsWithGlobals<GlobalOptions>());
+    },
+  );
+  command(key, 'add', 'add a passphrase', [
+    'coffer key add --new-passphrase-file ~/new-pass --label backup-operator',
+  ])
+    .option('--new-passphrase-file <file>', 'file that holds it (or COFFER_NEW_PASSPHRASE)')
+    .option('--label <text>', 'what it is for', 'added')
+    .action(async (_options, self: Command) => {
+      const { runKeyAdd } = await import('../commands/key.ts');
+      await runKeyAdd(self.optsWithGlobals<KeyAddOptions>());
+    });
+  command(key, 'remove', 'remove a key slot', ['coffer key remove 5d81'])
+    .argument('<slot>', 'slot, or 4 or more of its first characters')
+    .action(async (slot: string, _options, self: Command) => {
+      const { runKeyRemove } = await import('../commands/key.ts');
+      await runKeyRemove(slot, self.optsWithGlobals<GlobalOptions>());
+    });
+  command(key, 'recovery', 'make a new recovery key in place of the earlier ones', [
+    'coffer key recovery --recovery-key-file /media/stick/coffer-key',
+  ])
+    .option('--recovery-key-file <file>', 'write it there instead of showing it')
+    .action(async (_options, self: Command) => {
+      const { runKeyRecovery } = await import('../commands/key.ts');
+      await runKeyRecovery(self.optsWithGlobals<KeyRecoveryOptions>());
+    });
+}

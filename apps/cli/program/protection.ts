@@ -1,0 +1,73 @@
+/** `init`, `backup`, `restore`. */
+import { type Command, Option } from 'commander';
+import type { BackupCommandOptions } from '../commands/backup.ts';
+import type { InitCommandOptions } from '../commands/init.ts';
+import type { RestoreCommandOptions } from '../commands/restore.ts';
+import { command, repeatable } from './command.ts';
+
+export function addProtection(program: Command): void {
+  addInit(program);
+  addBackup(program);
+  addRestore(program);
+}
+
+function addInit(program: Command): void {
+  command(program, 'init', 'make a repository', [
+    'coffer init --repo /srv/backup --passphrase-file ~/pass',
+    'coffer init --repo s3://bucket/coffer --keys-from /srv/backup',
+  ])
+    .option('--recovery-key-file <file>', 'write the recovery key there instead of showing it')
+    .option('--keys-from <location>', 'use the keys of that repository')
+    .action(async (_options, self: Command) => {
+      const { runInit } = await import('../commands/init.ts');
+      await runInit(self.optsWithGlobals<InitCommandOptions>());
+    });
+}
+
+function addBackup(program: Command): void {
+  command(program, 'backup', 'make a recovery point of a folder or a disk', [
+    'coffer backup /home',
+    'coffer backup /home --item laptop-home --exclude "*.tmp" --tag plan=daily',
+    'coffer backup --disk /var/lib/images/web01.raw --item web01',
+  ])
+    .argument('<path>', 'folder; with --disk an image or a block device')
+    .option('--item <name>', 'name of what is protected (default: HOST:PATH)')
+    .option('--disk', 'protect the bytes of an image or block device')
+    .addOption(repeatable('--exclude <pattern>', 'leave out, in the syntax of gitignore'))
+    .option('--one-file-system', 'do not enter other file systems')
+    .addOption(repeatable('--tag <key=value>', 'a tag of the point'))
+    .option('--parent <point>', 'know unchanged files from that point; "none" reads all')
+    .action(async (path: string, _options, self: Command) => {
+      const { runBackup } = await import('../commands/backup.ts');
+      await runBackup(path, self.optsWithGlobals<BackupCommandOptions>());
+    });
+}
+
+function addRestore(program: Command): void {
+  command(program, 'restore', 'restore a point or a part of it', [
+    'coffer restore web01@latest --to /var/lib/images/web01.raw --delta',
+    'coffer restore laptop-home@2026-11-20T10:00:documents --to /tmp/documents',
+    'coffer restore 3f2a91 --to /tmp/all --include "*.odt"',
+  ])
+    .argument('<point[:path]>', 'point, and for files a path in it')
+    .requiredOption(
+      '--to <path>',
+      'folder that receives the files; image or block device for a disk',
+    )
+    .addOption(repeatable('--include <pattern>', 'restore only this, in the syntax of gitignore'))
+    .addOption(
+      new Option('--on-conflict <mode>', 'what to do with what exists').choices([
+        'overwrite',
+        'skip',
+        'fail',
+        'keep-both',
+      ]),
+    )
+    .option('--delta', 'write onto the existing target only what differs')
+    .option('--dry-run', 'tell what would be restored')
+    .option('--verify', 'read back and compare with the point')
+    .action(async (point: string, _options, self: Command) => {
+      const { runRestore } = await import('../commands/restore.ts');
+      await runRestore(point, self.optsWithGlobals<RestoreCommandOptions>());
+    });
+}

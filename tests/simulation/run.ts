@@ -1,0 +1,32 @@
+/** `npm run simulate -- --seeds N [--first SEED]`: many seeds, one after the other. */
+import { parseArgs } from 'node:util';
+import { simulate, SimulationHosts } from '@coffer/repository/testing/simulation.ts';
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    first: { type: 'string', default: '1' },
+  },
+});
+const seeds = Number(values.seeds);
+const first = Number(values.first);
+const hosts = await SimulationHosts.open();
+const totals = new Map<string, number>();
+let failed = 0;
+try {
+  for (let seed = first; seed < first + seeds; seed++) {
+    try {
+      for (const [name, value] of Object.entries(await simulate(seed, hosts))) {
+        if (name !== 'seed') totals.set(name, (totals.get(name) ?? 0) + value);
+      }
+    } catch (error) {
+      failed++;
+      console.error(`seed ${seed}:`, error);
+    }
+    if ((seed - first + 1) % 500 === 0) console.log(`${seed - first + 1} seeds, ${failed} failed`);
+  }
+} finally {
+  await hosts.close();
+}
+console.log(`${seeds} seeds from ${first}, ${failed} failed`, Object.fromEntries(totals));
+process.exitCode = failed === 0 ? 0 : 1;
