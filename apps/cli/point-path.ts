@@ -1,17 +1,22 @@
 /** `POINT:PATH`, as people write it. */
 
-/** The item of a point may hold colons, and so may the time after `@`. */
-export function splitPointPath(text: string): { readonly name: string; readonly path: string } {
-  const at = text.lastIndexOf('@');
-  const tail = text.slice(at + 1);
-  const time =
-    at < 0 ? '' : (/^\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d)?)?/.exec(tail)?.[0] ?? '');
-  const colon = text.indexOf(':', at + 1 + trimColon(time).length);
-  if (colon < 0) return { name: text, path: '' };
-  return { name: text.slice(0, colon), path: text.slice(colon + 1) };
+export interface PointPath {
+  readonly name: string;
+  /** Empty when there is none. */
+  readonly path: string;
 }
 
-/** A colon that ends what looks like a time begins the path. */
-function trimColon(time: string): string {
-  return time.endsWith(':') ? time.slice(0, -1) : time;
+const ID = /^([0-9a-f]{32})(?::(.*))?$/s;
+const TIME = String.raw`\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d)?)?`;
+/** The item may hold colons (`HOST:PATH` does), and the path may hold `@`. */
+const ITEM_AT_TIME = new RegExp(`^(.+?@(?:latest|${TIME}))(?::(.*))?$`, 's');
+const ID_PREFIX = /^([0-9a-f]{4,31})(?::(.*))?$/s;
+
+export function splitPointPath(text: string): PointPath {
+  for (const form of [ID, ITEM_AT_TIME, ID_PREFIX]) {
+    const [, name, path = ''] = form.exec(text) ?? [];
+    if (name !== undefined) return { name, path };
+  }
+  // No point is named like this; who looks for it says so.
+  return { name: text, path: '' };
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { addBrowsing } from './program/browsing.ts';
 import { addKeeping } from './program/keeping.ts';
-import { addMachine } from './program/machine.ts';
+import { addDiagnosis } from './program/diagnosis.ts';
 import { addMaintenance } from './program/maintenance.ts';
 import { addProtection } from './program/protection.ts';
 
@@ -35,7 +35,7 @@ export function buildProgram(): Command {
   addBrowsing(program);
   addKeeping(program);
   addMaintenance(program);
-  addMachine(program);
+  addDiagnosis(program);
   return program;
 }
 

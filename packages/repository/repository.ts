@@ -22,6 +22,7 @@ import {
 import { count, decodeRecord, encodeRecord } from './record.ts';
 import {
   decodePoint,
+  itemFolder,
   parsePointObjectName,
   pointObjectName,
   type RecoveryPoint,
@@ -228,6 +229,16 @@ export class Repository {
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
     const stored = (await this.#storedPoints()).get(id);
     return stored?.bytes ?? (await this.store.get(pointObjectName(item, generation, id)));
+  }
+
+  /** Whether the point exists now. Points are removed while others work with them. */
+  async isListed({ id, item }: Pick<RecoveryPoint, 'id' | 'item'>): Promise<boolean> {
+    const state = await readGcState(this.store);
+    for await (const { name } of this.store.list(itemFolder(item))) {
+      const listed = parsePointObjectName(name);
+      if (listed?.id === id && survives(listed, state)) return true;
+    }
+    return false;
   }
 
   /** Deletes a point; its chunks stay until the next garbage collection. */

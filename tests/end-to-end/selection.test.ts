@@ -46,7 +46,10 @@ test('of a cache folder only its tag is protected', async () => {
 });
 
 test('other file systems are entered, unless told otherwise', async (t) => {
-  if (!isRoot) return t.skip('only root mounts');
+  if (!isRoot) {
+    t.skip('only root mounts');
+    return;
+  }
   using sandbox = await Sandbox.withRepository();
   const source = sandbox.source({ file: '1' });
   const mount = join(source, 'mounted');
@@ -74,7 +77,10 @@ test('a link that is named is followed, links inside are kept', async () => {
 });
 
 test('what cannot be read is a finding, and the rest is protected', async (t) => {
-  if (!isRoot) return t.skip('only root can run as somebody else');
+  if (!isRoot) {
+    t.skip('only root can run as somebody else');
+    return;
+  }
   using sandbox = new Sandbox();
   const source = sandbox.source({ good: 'good', 'closed/in': 'x', secret: 'secret' });
   execFileSync('chown', ['-R', '65534:65534', sandbox.folder]);

@@ -1,6 +1,6 @@
 /** `coffer doctor`: looks for what keeps backups from working, and says what to do. */
 import type { Check } from '../doctor/check.ts';
-import { checkMachine } from '../doctor/machine.ts';
+import { checkMachine } from '../doctor/this-machine.ts';
 import { checkRepository } from '../doctor/repository.ts';
 import { EXIT_FAILED, EXIT_FINDINGS } from '../exit-codes.ts';
 import { printJson, printLine } from '../output.ts';

@@ -81,14 +81,15 @@ async function checkPassphrase(repository: Repository, options: GlobalOptions): 
 }
 
 async function checkIndex({ index, store }: Repository): Promise<Check> {
-  const missing: string[] = [];
-  for await (const { name } of store.list('index/')) if (!index.hasObject(name)) missing.push(name);
-  const damaged = await index.synchronize(store);
+  const known = new Set<string>();
+  for await (const { name } of store.list('index/')) if (index.hasObject(name)) known.add(name);
+  const { damaged, objects } = await index.synchronize(store);
   if (damaged.length > 0) {
     const help = 'Run `coffer repair --rebuild-index`: packs hold all that the index says.';
     return failure('index cache', `${damaged.length} index objects are damaged`, help);
   }
-  const was = missing.length === 0 ? 'in step' : `in step now; ${missing.length} were missing`;
+  const missing = [...objects].filter((name) => !known.has(name)).length;
+  const was = missing === 0 ? 'in step' : `in step now; ${missing} index objects were missing`;
   return ok('index cache', `${index.chunkCount} chunks, ${was}`);
 }
 

@@ -172,7 +172,9 @@ async function parentPoint({
   if (parent === 'none') return undefined;
   if (parent !== 'latest') {
     if (parent.kind !== kind) throw new CofferError('kind-mismatch', { point: parent.id });
-    return parent;
+    // The session has begun: what is listed now keeps its chunks until the session ends.
+    if (await repository.isListed(parent)) return parent;
+    throw new CofferError('point-not-found', { point: parent.id });
   }
   const points = await repository.points(() => {
     // A damaged point is no parent, and no reason not to make a new one.

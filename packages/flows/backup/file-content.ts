@@ -8,6 +8,7 @@ import {
   type ContentPiece,
   type FileContent,
   mapAhead,
+  required,
   systemErrorCode,
   TaskQueue,
 } from '@coffer/base';
@@ -139,8 +140,9 @@ export class ContentStore {
     try {
       const ids = await this.#options.session.writer.write(slab, spans);
       files.forEach((file, index) => {
-        const { length } = spans[index]!;
-        file.onStored({ form: 'pieces', pieces: [{ id: ids[index]!, length }] }, length);
+        const { length } = required(spans[index], 'each file has a span');
+        const id = required(ids[index], 'each span has an id');
+        file.onStored({ form: 'pieces', pieces: [{ id, length }] }, length);
       });
     } finally {
       this.#slabs.release(slab);
@@ -187,7 +189,10 @@ export class ContentStore {
     const pieces = mapAhead(this.#cutRun(fd, run), SLABS_PER_FILE, async ({ slab, spans }) => {
       try {
         const ids = await this.#options.session.writer.write(slab, spans);
-        return spans.map(({ length }, index): ContentPiece => ({ id: ids[index]!, length }));
+        return ids.map((id, index): ContentPiece => {
+          const { length } = required(spans[index], 'each id has a span');
+          return { id, length };
+        });
       } finally {
         this.#slabs.release(slab);
       }

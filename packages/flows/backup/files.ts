@@ -151,7 +151,7 @@ class FilesBackup {
   /** Names in the order of their bytes. */
   #names({ path, relative }: FolderPlace): Buffer[] {
     try {
-      const names = readdirSync(path, { encoding: 'buffer' }).sort(Buffer.compare);
+      const names = readdirSync(path, { encoding: 'buffer' }).sort((a, b) => Buffer.compare(a, b));
       return isCacheFolder(path, names) ? names.filter(isCacheTag) : names;
     } catch (error) {
       this.#find('folder-unreadable', relative, error);

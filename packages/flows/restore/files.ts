@@ -9,6 +9,7 @@ import {
   CofferError,
   type FileEntry,
   type Finding,
+  required,
   systemErrorCode,
   TaskQueue,
 } from '@coffer/base';
@@ -99,7 +100,7 @@ class OpenFolder {
 
   get target(): TargetFolder {
     // The root folder is always given its target.
-    this.#target ??= this.#parent!.target.enter(this.#name);
+    this.#target ??= required(this.#parent, 'the root is open').target.enter(this.#name);
     return this.#target;
   }
 
@@ -233,7 +234,7 @@ class FilesRestore {
     }
     const child = new OpenFolder(place.folder, name);
     // A folder that is wanted itself is made even when it is empty.
-    if (place.included) child.target;
+    if (place.included) void child.target;
     if (!entry.folder) return;
     const { finished } = await this.#folder(readFolder(reader, entry.folder), {
       folder: child,

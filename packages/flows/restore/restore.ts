@@ -63,11 +63,12 @@ async function restoreToFolder(options: RestoreOptions): Promise<Outcome> {
   const reader = repository.reader(signal);
   const wanted = await findPath(reader, point, options.path);
   const isIncluded = includeBy(options.include);
+  refuseOccupied(target, options.conflict);
   if (options.dryRun) {
     const bytesWritten = await measureFiles(reader, wanted, isIncluded);
     return { bytesWritten, bytesKept: 0, verified: false, findings };
   }
-  prepareFolder(target, options.conflict);
+  makeFolder(target);
   progress.bytesTotal = point.roots[0]?.sizeBytes ?? 0;
   const filesOptions: FilesRestoreOptions = {
     reader,
@@ -109,14 +110,21 @@ function folderOf(entry: FileEntry): { folder: Buffer; metadata: FolderMetadata 
   return entry.folder && { folder: entry.folder, metadata: entry };
 }
 
-function prepareFolder(target: string, conflict: Conflict | undefined): void {
+/** Fails with `target-not-empty` when nobody said what to do with what is there. */
+function refuseOccupied(target: string, conflict: Conflict | undefined): void {
+  if (conflict !== undefined || !existsSync(target)) return;
+  try {
+    if (readdirSync(target).length === 0) return;
+  } catch (error) {
+    throw new CofferError('target-unwritable', { target }, error);
+  }
+  throw new CofferError('target-not-empty', { target });
+}
+
+function makeFolder(target: string): void {
   try {
     mkdirSync(target, { recursive: true });
-    if (conflict === undefined && readdirSync(target).length > 0) {
-      throw new CofferError('target-not-empty', { target });
-    }
   } catch (error) {
-    if (error instanceof CofferError) throw error;
     throw new CofferError('target-unwritable', { target }, error);
   }
 }
@@ -144,11 +152,12 @@ function throwIfChunksFailed(point: RecoveryPoint, findings: readonly Finding[])
 }
 
 async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {
-  const { repository, point, target, progress, signal } = options;
+  const { repository, point, progress, signal } = options;
   const [root] = point.roots;
   if (!root || options.path !== '') throw new CofferError('kind-mismatch', { point: point.id });
   const source = { root: Buffer.from(root.root, 'hex'), sizeBytes: root.sizeBytes };
   if (options.dryRun) {
+    if (isOccupied(options)) throw new CofferError('target-not-empty', { target: options.target });
     return { bytesWritten: source.sizeBytes, bytesKept: 0, verified: false, findings: [] };
   }
   const opened = await openTarget(options, source.sizeBytes);
@@ -187,13 +196,17 @@ interface OpenedTarget {
 
 async function openTarget(options: RestoreOptions, sizeBytes: number): Promise<OpenedTarget> {
   const { target, conflict } = options;
-  if (!existsSync(target)) return await openNew(target, sizeBytes);
+  if (isOccupied(options)) throw new CofferError('target-not-empty', { target });
+  const isOpenedAsItIs =
+    existsSync(target) && (conflict === 'delta' || statSync(target).isBlockDevice());
+  return isOpenedAsItIs ? await openExisting(options, sizeBytes) : await openNew(target, sizeBytes);
+}
+
+/** True when something is there that nobody said to write over. */
+function isOccupied({ target, conflict }: RestoreOptions): boolean {
+  if (conflict === 'delta' || conflict === 'overwrite' || !existsSync(target)) return false;
   const stats = statSync(target);
-  if (stats.isBlockDevice() || conflict === 'delta') return await openExisting(options, sizeBytes);
-  if (stats.size > 0 && conflict !== 'overwrite') {
-    throw new CofferError('target-not-empty', { target });
-  }
-  return await openNew(target, sizeBytes);
+  return stats.isBlockDevice() || stats.size > 0;
 }
 
 /** Writes beside the final name, and renames when all is there. */
@@ -219,9 +232,6 @@ async function openExisting(
   { target, conflict }: RestoreOptions,
   sizeBytes: number,
 ): Promise<OpenedTarget> {
-  if (conflict !== 'delta' && conflict !== 'overwrite') {
-    throw new CofferError('target-not-empty', { target });
-  }
   const disk = await openWritableRawDisk(target);
   if (disk.sizeBytes < sizeBytes) {
     await disk.close();

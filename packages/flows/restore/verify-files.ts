@@ -1,6 +1,6 @@
 /** Reads restored files back and compares them with the point, chunk by chunk. */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
-import { type FileEntry, type Finding, systemErrorCode } from '@coffer/base';
+import { type FileEntry, type Finding, required, systemErrorCode } from '@coffer/base';
 import { type ChunkReader, contentPieces, SLAB_SIZE_BYTES } from '@coffer/repository';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
 import type { PathTarget } from '../point-path.ts';
@@ -23,7 +23,8 @@ export async function verifyFiles(
     await verify(wanted.entry, wanted.entry.name);
     return findings;
   }
-  const folder = wanted.form === 'root' ? wanted.folder : wanted.entry.folder!;
+  const folder =
+    wanted.form === 'root' ? wanted.folder : required(wanted.entry.folder, 'a folder has a node');
   for await (const { entry, relative } of walkFiles(reader, folder)) await verify(entry, relative);
   return findings;
 }

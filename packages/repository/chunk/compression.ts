@@ -1,33 +1,34 @@
-/** Zstandard as Node carries it. Level 1: the fastest that still finds most of what there is. */
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+/** Zstandard at level 1: the fastest that still finds most of what there is. */
 import { CofferError } from '@coffer/base';
+import { compressedSizeMax, Compressor, Decompressor } from '@coffer/base/zstd.ts';
 
 const LEVEL = 1;
+const PLAIN_LENGTH_MIN = 64;
 
-/** The compressed bytes, or undefined when they save less than a fiftieth. */
+const compressor = new Compressor(LEVEL);
+const decompressor = new Decompressor();
+let scratch: Buffer = Buffer.alloc(0);
+
+/**
+ * The compressed bytes, or undefined when they save less than a fiftieth. They are valid until the
+ * next call.
+ */
 export function compress(plain: Buffer): Buffer | undefined {
-  if (plain.length < 64) return undefined;
-  const compressed = zstdCompressSync(plain, {
-    // One output buffer for the worst case, so that nothing is joined afterwards.
-    chunkSize: plain.length + (plain.length >> 8) + 512,
-    params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
-  });
-  return compressed.length < plain.length - plain.length / 50 ? compressed : undefined;
+  if (plain.length < PLAIN_LENGTH_MIN) return undefined;
+  const sizeMax = compressedSizeMax(plain.length);
+  if (scratch.length < sizeMax) scratch = Buffer.allocUnsafeSlow(sizeMax);
+  const length = compressor.compress(plain, scratch);
+  if (length === undefined || length >= plain.length - plain.length / 50) return undefined;
+  return scratch.subarray(0, length);
 }
 
-/** The plain bytes, which must be exactly `plainLength` many. Fails with `chunk-damaged`. */
-export function decompress(compressed: Buffer, plainLength: number): Buffer {
-  let plain: Buffer;
-  try {
-    plain = zstdDecompressSync(compressed, {
-      chunkSize: Math.max(64, plainLength),
-      maxOutputLength: Math.max(64, plainLength),
-    });
-  } catch (error) {
-    throw new CofferError('chunk-damaged', { reason: 'it does not decompress' }, error);
+/** Fills `plain` exactly. Fails with `chunk-damaged`. */
+export function decompressInto(compressed: Buffer, plain: Buffer): void {
+  const length = decompressor.decompress(compressed, plain);
+  if (length === undefined) {
+    throw new CofferError('chunk-damaged', { reason: 'it does not decompress' });
   }
-  if (plain.length !== plainLength) {
+  if (length !== plain.length) {
     throw new CofferError('chunk-damaged', { reason: 'its length is not as recorded' });
   }
-  return plain;
 }

@@ -8,7 +8,7 @@ import { KEY_BOX_PURPOSE } from '../pack/pack-codec.ts';
 import { openBox } from '../sealed-box.ts';
 import { CHUNK_ID_SIZE_BYTES, ChunkHasher, isZero, ZERO_ID } from './chunk-id.ts';
 import { Cutter } from './cutter.ts';
-import { openChunk, type Seal } from './seal.ts';
+import { openChunkInto, type Seal } from './seal.ts';
 import type { Span } from './slab.ts';
 
 export interface EngineKeys {
@@ -93,9 +93,10 @@ export class ChunkEngine {
       const { offset, length } = item.record;
       try {
         const key = this.#packKeys.open(item.keyBox);
-        const plain = openChunk(key, item, source.subarray(offset, offset + length));
+        const { targetOffset, plainLength } = item;
+        const plain = target.subarray(targetOffset, targetOffset + plainLength);
+        openChunkInto(key, item, source.subarray(offset, offset + length), plain);
         if (!this.#hasher.data(plain).equals(item.id)) throw wrongContent();
-        target.set(plain, item.targetOffset);
       } catch (error) {
         if (!(error instanceof CofferError)) throw error;
         failures.push({ itemIndex, reason: error.message });

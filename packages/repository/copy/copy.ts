@@ -123,7 +123,7 @@ function isPresent(
 }
 
 async function copySealed(
-  { source, onProgress, signal }: CopyOptions,
+  { source, target, onProgress, signal }: CopyOptions,
   point: RecoveryPoint,
   session: Session,
   present: readonly RecoveryPoint[],
@@ -131,7 +131,7 @@ async function copySealed(
   const { store, index } = source;
   const records = new RecordReader({ store, index, signal });
   const wanted = new EntrySet(index);
-  const base = present.filter(({ item }) => item === point.item).at(-1);
+  const base = await baseOf(target, point, present);
   const found = chunksOnlyIn(rootsOf(point), base ? rootsOf(base) : [], { index, records, signal });
   for await (const { id, location } of found) {
     if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
@@ -142,6 +142,20 @@ async function copySealed(
     onProgress?.(wanted.use(packNumber)?.bytes ?? 0);
   await moveChunks({ source, packs, wanted, writer: session.writer, onPackDone, signal });
   return await readEncoded(source, point);
+}
+
+/**
+ * A point of the item that the target has. It is looked for after the session began: what it
+ * reaches stays then, though it may be removed meanwhile. Of one that was removed before, a
+ * collection that does not wait for this session may have condemned all.
+ */
+async function baseOf(
+  target: Repository,
+  { item }: RecoveryPoint,
+  present: readonly RecoveryPoint[],
+): Promise<RecoveryPoint | undefined> {
+  const base = present.filter((each) => each.item === item).at(-1);
+  return base && (await target.isListed(base)) ? base : undefined;
 }
 
 /** Fails with `object-not-found` when a collection has removed the pack meanwhile. */

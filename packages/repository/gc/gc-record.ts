@@ -19,6 +19,8 @@ const Condemned = v.object({
   packs: v.array(hexOf(32)),
   /** Sessions that began before; what is left of them is removed in the end. */
   sessions: v.array(hexOf(16)),
+  /** Names of the index objects that were there: the sweep will count them, or what replaces them. */
+  indexObjects: v.array(v.string()),
 });
 
 const Waiting = v.object({ generation: count, sessions: v.array(hexOf(16)) });
@@ -160,6 +162,26 @@ export function isIndexObjectValid(name: string, { sweep }: GcState): boolean {
   const generation = indexGenerationOf(name);
   if (generation === undefined) return false;
   return !sweep || generation >= sweep.generation || setsOf(sweep).indexObjects.has(name);
+}
+
+/**
+ * Whether an index object will count after the sweep of a collection that is not done. One of an
+ * earlier generation that appears while it runs may come too late for the sweep to name it.
+ */
+export function willIndexObjectCount(name: string, unfinished: CondemnedRecord): boolean {
+  const generation = indexGenerationOf(name);
+  if (generation === undefined) return false;
+  return generation >= unfinished.generation || namesOf(unfinished).has(name);
+}
+
+const indexObjectNames = new WeakMap<CondemnedRecord, ReadonlySet<string>>();
+
+function namesOf(condemned: CondemnedRecord): ReadonlySet<string> {
+  const known = indexObjectNames.get(condemned);
+  if (known) return known;
+  const names = new Set(condemned.indexObjects);
+  indexObjectNames.set(condemned, names);
+  return names;
 }
 
 interface SurvivorSets {

@@ -5,6 +5,7 @@
  */
 import { hostname } from 'node:os';
 import { CofferError, isCofferError, systemErrorCode } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
@@ -82,7 +83,8 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const collection = repository.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
-  const record = { generation: state.generation + 1, collection, packs, sessions };
+  const indexObjects = [...(await synchronizeOrRefuse(repository, signal))];
+  const record = { generation: state.generation + 1, collection, packs, sessions, indexObjects };
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
   return await unlessOvertaken(repository, condemned, () => carryOn(options, record, planned));
@@ -137,26 +139,26 @@ function rootsOf(point: RecoveryPoint): Buffer[] {
 
 /** All packs of the store; those that no index object names hold nothing that is reachable. */
 async function packFacts({ index, store }: Repository, live: LiveSet): Promise<PackFacts[]> {
-  const facts: PackFacts[] = [];
-  const indexed = new Set<string>();
+  const facts = new Map<string, PackFacts>();
   for (const { packNumber, pack, sizeBytes, entryCount } of index.packs()) {
     const use = live.entries.use(packNumber);
     const name = pack.toString('hex');
-    indexed.add(name);
-    facts.push({
+    // Several index objects may name a pack, each under its own number: its uses add up.
+    const known = facts.get(name);
+    facts.set(name, {
       pack: name,
       sizeBytes,
       entryCount,
-      liveCount: use?.count ?? 0,
-      liveBytes: use?.bytes ?? 0,
+      liveCount: (known?.liveCount ?? 0) + (use?.count ?? 0),
+      liveBytes: (known?.liveBytes ?? 0) + (use?.bytes ?? 0),
     });
   }
   for await (const { name, sizeBytes } of store.list('packs/')) {
     const pack = name.slice(name.lastIndexOf('/') + 1);
-    if (indexed.has(pack) || !/^[0-9a-f]{64}$/.test(pack)) continue;
-    facts.push({ pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
+    if (facts.has(pack) || !/^[0-9a-f]{64}$/.test(pack)) continue;
+    facts.set(pack, { pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
   }
-  return facts;
+  return [...facts.values()];
 }
 
 /** Moves what is live out of the packs that are to go, into packs that no plan knows yet. */
@@ -186,12 +188,17 @@ async function repack(
 }
 
 async function condemn({ store }: Repository, record: CondemnedRecord): Promise<void> {
+  const { generation, collection } = record;
   try {
     await writeGcRecord(store, 'condemned', record);
   } catch (error) {
     if (!isCofferError(error, 'object-exists')) throw error;
-    throw new CofferError('gc-superseded', { generation: record.generation }, error);
+    throw new CofferError('gc-superseded', { generation }, error);
   }
+  // The name is free again once a collection of this generation is done: then our record is not
+  // the newest, nobody takes notice of it, and its plan is out of date.
+  const { unfinished } = await readGcState(store);
+  if (unfinished?.collection !== collection) throw new CofferError('gc-superseded', { generation });
 }
 
 /** From the condemned list to the end; every step can be repeated, by anyone. */
@@ -211,9 +218,20 @@ async function carryOn(
   const proposed = await rescue(options, condemned, planned?.marked ?? new Set());
   signal?.throwIfAborted();
   const record = await agreeOnSweep(store, proposed);
+  await refuseOvertaken(store, generation);
   const bytesFreed = await sweep(repository, record, condemned.sessions);
   await store.removeLeftovers(LEFTOVER_AGE_MS);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
+}
+
+/**
+ * Once a later collection is done, the sweep record of this one is gone, and what we wrote in its
+ * place was agreed on by nobody. While no later sweep is decided, it is the one that counts.
+ */
+async function refuseOvertaken(store: ObjectStore, generation: number): Promise<void> {
+  const { sweep: newest } = await readGcState(store);
+  if (newest?.generation === generation) return;
+  throw new CofferError('gc-superseded', { generation });
 }
 
 /**

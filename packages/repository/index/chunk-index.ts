@@ -21,6 +21,8 @@ const FETCHES_AT_ONCE = 8;
 /** Packs whose names and keys are kept at hand. */
 const PACKS_CACHED_MAX = 4096;
 const LOCATION_SIZE_BYTES = 26;
+/** Under which the number of the next pack is stored. */
+const NEXT_PACK_NUMBER = 'nextPackNumber';
 
 export interface Location {
   readonly packNumber: number;
@@ -35,7 +37,11 @@ export interface Location {
   readonly plainLength: number;
 }
 
-/** A pack as the index knows it. Numbers are local and dense; they are never used twice. */
+/**
+ * A pack as the index knows it. Numbers are local, and never used twice, not even after the pack of
+ * the highest number was removed: locations that name a removed pack stay, and must not come to mean
+ * another one. So the next number is stored.
+ */
 export interface IndexedPack {
   readonly packNumber: number;
   readonly pack: Buffer;
@@ -74,7 +80,7 @@ export class ChunkIndex {
   /** Loaded index objects, with the numbers of their packs. */
   readonly #objects: Database<number[], string>;
   readonly #packCache = new Map<number, IndexedPack | undefined>();
-  #nextPackNumber: number;
+  readonly #counters: Database<number, string>;
 
   private constructor(root: RootDatabase) {
     this.#root = root;
@@ -82,8 +88,9 @@ export class ChunkIndex {
     this.#copies = root.openDB({ name: 'copies', keyEncoding: 'binary', encoding: 'binary' });
     this.#packs = root.openDB({ name: 'packs', keyEncoding: 'uint32', encoding: 'json' });
     this.#objects = root.openDB({ name: 'objects', encoding: 'json' });
-    const [last] = this.#packs.getKeys({ reverse: true, limit: 1 });
-    this.#nextPackNumber = (last ?? -1) + 1;
+    this.#counters = root.openDB({ name: 'counters', encoding: 'json' });
+    // Empty, or of an earlier make, whose numbers cannot be trusted.
+    if (this.#counters.get(NEXT_PACK_NUMBER) === undefined) this.clear();
   }
 
   /** Opens the index in `folder`, or makes an empty one; a damaged one is made anew. */
@@ -182,8 +189,7 @@ export class ChunkIndex {
     this.#root.transactionSync(() => {
       // Another process may have been faster, with the same cache.
       if (this.#objects.doesExist(name)) return;
-      const [last] = this.#packs.getKeys({ reverse: true, limit: 1 });
-      let packNumber = Math.max(this.#nextPackNumber, (last ?? -1) + 1);
+      let packNumber = this.#counters.get(NEXT_PACK_NUMBER) ?? 1;
       const numbers: number[] = [];
       for (const pack of packs) {
         this.#packs.putSync(packNumber, toStoredPack(name, pack));
@@ -192,7 +198,7 @@ export class ChunkIndex {
         numbers.push(packNumber++);
       }
       this.#objects.putSync(name, numbers);
-      this.#nextPackNumber = packNumber;
+      this.#counters.putSync(NEXT_PACK_NUMBER, packNumber);
     });
   }
 
@@ -234,7 +240,6 @@ export class ChunkIndex {
       }
     });
     this.#packCache.clear();
-    this.#nextPackNumber = 0;
   }
 
   #addEntries(packNumber: number, entries: readonly PackEntry[]): void {

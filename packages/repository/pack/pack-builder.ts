@@ -4,7 +4,8 @@
  */
 import { assert, digest, type Random } from '@coffer/base';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
-import { sealChunk } from '../chunk/seal.ts';
+import { SEAL_OVERHEAD_BYTES, sealChunk } from '../chunk/seal.ts';
+import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
 import { sealBox } from '../sealed-box.ts';
 import {
   encodePackEnd,
@@ -21,6 +22,7 @@ import {
 export const PACK_SIZE_BYTES = 32 * 1024 * 1024;
 /** And never holds more chunks than this, so that a pack of small files stays quick to read. */
 export const PACK_ENTRIES_MAX = 65_536;
+const FOOTER_ROOM_BYTES = 1024 * 1024;
 const KEY_BOXES_MAX = 65_535;
 
 export interface FinishedPack extends PackDescription {
@@ -69,11 +71,12 @@ export class PackBuilder {
   add(id: ChunkId, kind: ChunkKind, plain: Buffer, head?: Buffer): void {
     const { key, keyIndex } = (this.#ownKey ??= this.#newKey());
     const ordinal = this.#entries.length;
-    const { seal, parts } = sealChunk(key, { id, kind, ordinal, plain });
-    const offset = this.#length || PACK_HEAD_SIZE_BYTES;
+    const offset = this.#begin();
     if (head) this.#append(head);
-    this.#append(parts[0]);
-    this.#append(parts[1]);
+    this.#reserve(plain.length + SEAL_OVERHEAD_BYTES);
+    const target = this.#bytes!.subarray(this.#length);
+    const { seal, length } = sealChunk(key, { id, kind, ordinal, plain }, target);
+    this.#length += length;
     // Ids are views of larger buffers; entries outlive those.
     const ownId = Buffer.from(id);
     this.#entries.push({ ...seal, id: ownId, keyIndex, offset, length: this.#length - offset });
@@ -82,7 +85,7 @@ export class PackBuilder {
   /** Appends a chunk of another pack as it is, with the box of its key. */
   move({ entry, keyBox, record }: MovedChunk): void {
     const keyIndex = this.#keyIndexOf(keyBox);
-    const offset = this.#length || PACK_HEAD_SIZE_BYTES;
+    const offset = this.#begin();
     this.#append(record);
     this.#entries.push({ ...entry, id: Buffer.from(entry.id), keyIndex, offset });
   }
@@ -128,13 +131,17 @@ export class PackBuilder {
     return keyIndex;
   }
 
+  /** Where the next record begins; the head is written before the first. */
+  #begin(): number {
+    if (this.#length > 0) return this.#length;
+    this.#bytes ??= this.#takeMemory();
+    PACK_MAGIC.copy(this.#bytes);
+    this.#bytes.set(this.#random.bytes(PACK_SALT_SIZE_BYTES), PACK_MAGIC.length);
+    this.#length = PACK_HEAD_SIZE_BYTES;
+    return this.#length;
+  }
+
   #append(part: Buffer): void {
-    if (this.#length === 0) {
-      this.#bytes ??= this.#takeMemory();
-      PACK_MAGIC.copy(this.#bytes);
-      this.#bytes.set(this.#random.bytes(PACK_SALT_SIZE_BYTES), PACK_MAGIC.length);
-      this.#length = PACK_HEAD_SIZE_BYTES;
-    }
     this.#reserve(part.length);
     this.#bytes!.set(part, this.#length);
     this.#length += part.length;
@@ -143,8 +150,8 @@ export class PackBuilder {
   #takeMemory(): Buffer {
     const spare = this.#spare.pop();
     if (spare) return Buffer.from(spare);
-    // Room for what may follow the last byte below the limit: one chunk, and the footer.
-    return Buffer.from(new ArrayBuffer(Math.min(this.#sizeBytes, 64 * 1024) + 64 * 1024));
+    // Room for the chunk that fills it and for the footer; what is not used is not touched either.
+    return Buffer.from(new ArrayBuffer(this.#sizeBytes + CHUNK_SIZE_BYTES_MAX + FOOTER_ROOM_BYTES));
   }
 
   #reserve(size: number): void {

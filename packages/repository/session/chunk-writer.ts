@@ -24,7 +24,7 @@ import { type PackDescription, packObjectName } from '../pack/pack-codec.ts';
 import { encodeNodeHead } from '../tree/node-codec.ts';
 
 /** Packs on their way to the store at once; each is 32 MiB of memory. */
-const UPLOADS_AT_ONCE = 4;
+const UPLOADS_AT_ONCE = 2;
 /** An index object is written when this many chunks wait for one. */
 const INDEX_ENTRIES_MAX = 65_536;
 

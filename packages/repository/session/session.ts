@@ -10,7 +10,7 @@ import { hostname } from 'node:os';
 import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkWork } from '../chunk/chunk-work.ts';
-import { type GcState, readGcState, survives } from '../gc/gc-record.ts';
+import { type GcState, readGcState, survives, willIndexObjectCount } from '../gc/gc-record.ts';
 import type { AcceptsPack } from '../index/chunk-index.ts';
 import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
 import type { RepositoryContext } from '../repository.ts';
@@ -77,8 +77,12 @@ export class Session {
     await store.put(beginName(id), encodeBegin(begin));
     const state = await readGcState(store);
     const { objects } = await index.synchronize(store, options.signal);
-    const condemned = new Set(state.unfinished?.packs);
-    return new Session(id, state, index.acceptor(objects, condemned), options);
+    const { unfinished } = state;
+    const counting = unfinished
+      ? new Set([...objects].filter((name) => willIndexObjectCount(name, unfinished)))
+      : objects;
+    const condemned = new Set(unfinished?.packs);
+    return new Session(id, state, index.acceptor(counting, condemned), options);
   }
 
   /** The newest garbage collection when the session began. */

@@ -4,7 +4,7 @@ import type { Shell } from '../commands/completion.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { command } from './command.ts';
 
-export function addMachine(program: Command): void {
+export function addDiagnosis(program: Command): void {
   command(program, 'benchmark', 'measure this machine and the store', [
     'coffer benchmark',
     'coffer benchmark --repo s3://bucket/coffer --json',

@@ -1,0 +1,193 @@
+/**
+ * Small repositories in memory for tests: known keys, repeatable randomness, a clock that stands
+ * still until a test moves it. Several hosts may open the same store, each with its own index.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Clock, type Random, seededRandom } from '@coffer/base';
+import { openMemoryStore } from '@coffer/storage/memory.ts';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { inlineChunkWork } from '../chunk/chunk-work.ts';
+import { SlabPool } from '../chunk/slab.ts';
+import { GEOMETRY, newConfig, writeConfig } from '../config.ts';
+import { ChunkIndex } from '../index/chunk-index.ts';
+import type { RepositoryKeys } from '../keys.ts';
+import { type EncodedPoint, encodePoint, type RecoveryPoint } from '../recovery-point.ts';
+import { Repository } from '../repository.ts';
+import { generateKeyPair } from '../sealed-box.ts';
+import type { Session } from '../session/session.ts';
+import { DiskTreeBuilder, diskLeaves } from '../tree/disk-tree.ts';
+
+export const DISK_CHUNK_BYTES = GEOMETRY.diskChunkSizeBytes;
+
+/** Time that passes only when a test says so. Sleepers sleep until they are told to stop. */
+export interface StillClock extends Clock {
+  advance(durationMs: number): void;
+}
+
+export function stillClock(startMs = 1_800_000_000_000): StillClock {
+  let nowMs = startMs;
+  return {
+    now: () => nowMs,
+    advance: (durationMs) => void (nowMs += durationMs),
+    sleep: (_durationMs, signal) =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      }),
+  };
+}
+
+export interface TestRepositoryOptions {
+  readonly store?: ObjectStore;
+  readonly clock?: StillClock;
+  readonly seed?: number;
+  /** Keys of another repository, for one of the same key domain. */
+  readonly keys?: RepositoryKeys;
+  readonly packSizeBytes?: number;
+}
+
+/** A store with a repository in it, and what tests do with it. */
+export class TestRepository {
+  readonly store: ObjectStore;
+  readonly clock: StillClock;
+  readonly random: Random;
+  readonly keys: RepositoryKeys;
+  readonly #packSizeBytes: number | undefined;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'coffer-repository-'));
+  readonly #indexes: ChunkIndex[] = [];
+
+  private constructor(options: TestRepositoryOptions) {
+    this.clock = options.clock ?? stillClock();
+    this.store = options.store ?? openMemoryStore({ clock: this.clock });
+    this.random = seededRandom(options.seed ?? 1);
+    this.keys = options.keys ?? {
+      ...generateKeyPair(this.random),
+      hashKey: this.random.bytes(32),
+    };
+    this.#packSizeBytes = options.packSizeBytes;
+  }
+
+  static async create(options: TestRepositoryOptions = {}): Promise<TestRepository> {
+    const created = new TestRepository(options);
+    const { keys, clock, random } = created;
+    await writeConfig(created.store, newConfig({ ...keys, createdAt: clock.now(), random }));
+    return created;
+  }
+
+  /** Opens it as one more host would, over the same store or a wrapper of it. */
+  async host({ store = this.store, unlocked = true } = {}): Promise<Repository> {
+    const index = ChunkIndex.open(join(this.#folder, String(this.#indexes.length)));
+    this.#indexes.push(index);
+    const { clock, random } = this;
+    const packSizeBytes = this.#packSizeBytes;
+    const repository = await Repository.open({
+      store,
+      index,
+      clock,
+      random,
+      chunkWork: (keys) => inlineChunkWork(keys, random, packSizeBytes),
+      packSizeBytes,
+    });
+    if (unlocked) repository.unlockWith(this.keys);
+    return repository;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const index of this.#indexes) await index.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Makes a disk of these chunks durable in the session, and a point of it that is not committed. */
+export async function writeDisk(
+  repository: Repository,
+  session: Session,
+  chunks: readonly Buffer[],
+  { item = 'disk', takenAt = repository.clock.now() } = {},
+): Promise<EncodedPoint> {
+  const { writer } = session;
+  const slabs = new SlabPool(1);
+  const sizeBytes = diskSize(chunks);
+  const tree = new DiskTreeBuilder(sizeBytes, (children, body) => writer.writeNode(children, body));
+  for (const chunk of chunks) {
+    const [id] = await slabs.use(async (slab) => {
+      chunk.copy(slab.bytes);
+      return await writer.write(slab, [{ offset: 0, length: chunk.length }]);
+    });
+    await tree.add(id!);
+  }
+  const roots = [{ root: (await tree.finish()).toString('hex'), sizeBytes }];
+  const header = { item, kind: 'disk' as const, takenAt, roots, tags: {} };
+  const { publicKey } = repository.keys;
+  return encodePoint(header, {}, { publicKey, random: repository.random });
+}
+
+/** Protects a disk of these chunks in a session of its own. */
+export async function protectDisk(
+  repository: Repository,
+  chunks: readonly Buffer[],
+  options: { item?: string; takenAt?: number } = {},
+): Promise<RecoveryPoint> {
+  const session = await repository.beginSession();
+  const encoded = await writeDisk(repository, session, chunks, options);
+  await session.commit([encoded]);
+  return (await repository.points()).find(({ id }) => id === encoded.id)!;
+}
+
+/** Reads a disk of chunks back; zero chunks come as zeroes. */
+export async function readDisk(repository: Repository, point: RecoveryPoint): Promise<Buffer[]> {
+  const reader = repository.reader();
+  const { root, sizeBytes } = point.roots[0]!;
+  const chunks: Buffer[] = [];
+  const leaves = diskLeaves(reader, { root: Buffer.from(root, 'hex'), sizeBytes });
+  for await (const { ids, firstChunkIndex, chunkCount } of leaves) {
+    for (let index = 0; index < chunkCount; index++) {
+      const offset = (firstChunkIndex + index) * DISK_CHUNK_BYTES;
+      const length = Math.min(DISK_CHUNK_BYTES, sizeBytes - offset);
+      const id = ids?.[index];
+      const isData = id !== undefined && id.some((byte) => byte !== 0);
+      chunks.push(isData ? await reader.readData(id) : Buffer.alloc(length));
+    }
+  }
+  return chunks;
+}
+
+/**
+ * A chunk that is the same for the same number. Only its last chunk may be short in a real disk;
+ * short ones keep tests fast, and trees do not care.
+ */
+export function chunkOf(content: number, sizeBytes = 600): Buffer {
+  return seededRandom(content + 1).bytes(sizeBytes);
+}
+
+/** As if all chunks were whole: their number decides the shape of the tree. */
+function diskSize(chunks: readonly Buffer[]): number {
+  return chunks.length * DISK_CHUNK_BYTES;
+}
+
+/** Names of all objects under a prefix. */
+export async function namesOf(store: ObjectStore, prefix: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of store.list(prefix)) names.push(name);
+  return names;
+}
+
+/** A store that tells of a put before it is made, so that others can act in between. */
+export function onPut(
+  store: ObjectStore,
+  before: (name: string, bytes: Buffer) => Promise<void> | void,
+): ObjectStore {
+  return new Proxy(store, {
+    get(target, property) {
+      if (property === 'put') {
+        return async (name: string, bytes: Buffer, options?: object) => {
+          await before(name, bytes);
+          await target.put(name, bytes, options);
+        };
+      }
+      const value: unknown = Reflect.get(target, property);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
