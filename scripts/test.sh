@@ -6,7 +6,7 @@
 set -eu
 
 # Debian packages that tests start or call. Tests whose package is missing fail; none is skipped.
-debian_packages='attr acl e2fsprogs radosgw ceph-mon ceph-osd ceph-common'
+debian_packages='attr acl libcap2-bin e2fsprogs radosgw ceph-mon ceph-osd ceph-common'
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$root"

@@ -7,6 +7,9 @@ import koffi from 'koffi';
 const library = koffi.load(null);
 const lseek = library.func('int64_t lseek(int fd, int64_t offset, int whence)');
 const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+const syncFileRange = library.func(
+  'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
+);
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
 const futimens = library.func('int futimens(int fd, void *times)');
 const mknod = library.func('int mknod(void *path, uint32_t mode, uint64_t device)');
@@ -27,6 +30,8 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
+/** SYNC_FILE_RANGE_WRITE: begins to write back, and does not wait for it. */
+const BEGIN_WRITE_BACK = 2;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = 0x3ffffffen;
@@ -49,7 +54,26 @@ export class SystemError extends Error {
 
 /** Size of a file or block device in bytes, by seeking to its end. */
 export function sizeOf(fd: number): number {
-  return check(Number(lseek(fd, 0, SEEK_END)), 'lseek');
+  return check(lseek(fd, 0, SEEK_END), 'lseek');
+}
+
+/** What direct input and output asks of offsets, lengths and addresses; devices ask for less. */
+export const DIRECT_ALIGNMENT_BYTES = 4096;
+
+/** Shared memory that begins at an address that direct input and output takes. */
+export function alignedSharedBuffer(sizeBytes: number): Buffer {
+  const memory = Buffer.from(new SharedArrayBuffer(sizeBytes + DIRECT_ALIGNMENT_BYTES));
+  const excess = Number(koffi.address(memory) % BigInt(DIRECT_ALIGNMENT_BYTES));
+  const start = excess === 0 ? 0 : DIRECT_ALIGNMENT_BYTES - excess;
+  return memory.subarray(start, start + sizeBytes);
+}
+
+/** True when direct input and output takes these bytes at this offset. */
+export function isDirectlyWritable(bytes: Uint8Array, offset: number): boolean {
+  if (offset % DIRECT_ALIGNMENT_BYTES !== 0 || bytes.length % DIRECT_ALIGNMENT_BYTES !== 0) {
+    return false;
+  }
+  return koffi.address(bytes) % BigInt(DIRECT_ALIGNMENT_BYTES) === 0n;
 }
 
 /** A run of data in a sparse file, in bytes. */
@@ -68,6 +92,17 @@ export function nextData(fd: number, offset: number, sizeBytes: number): DataRun
   }
   const end = Number(lseek(fd, start, SEEK_HOLE));
   return { offset: start, length: (end < 0 ? sizeBytes : Math.min(end, sizeBytes)) - start };
+}
+
+/**
+ * Begins to write a range of a file back to its disk, so that a later sync finds little to do. It is
+ * a hint: where the file system does not take it, nothing happens.
+ */
+export async function beginWriteBack(fd: number, offset: number, length: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    // It may wait for a busy disk, so it runs beside the thread that asks.
+    syncFileRange.async(fd, offset, length, BEGIN_WRITE_BACK, () => resolve());
+  });
 }
 
 /** Makes a range of a file a hole, where the file system can; false where it cannot. */
@@ -117,7 +152,7 @@ export function listAttributes(path: Buffer): Buffer[] {
     names.push(Buffer.from(listBuffer.subarray(start, end)));
     start = end + 1;
   }
-  return names.sort(Buffer.compare);
+  return names.sort((a, b) => a.compare(b));
 }
 
 /** Undefined when the attribute has vanished or may not be read. */
@@ -142,9 +177,10 @@ function terminated(text: Buffer): Buffer {
   return Buffer.concat([text, ZERO_BYTE]);
 }
 
-function check(result: number, syscall: string): number {
-  if (result < 0) throw new SystemError(syscall);
-  return result;
+function check(result: unknown, syscall: string): number {
+  const code = Number(result);
+  if (code < 0) throw new SystemError(syscall);
+  return code;
 }
 
 function errnoName(errno: number): string {

@@ -2,7 +2,13 @@
 import { constants, type BigIntStats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CofferError, systemErrorCode } from '@coffer/base';
-import { nextData, punchHole, sizeOf } from '@coffer/base/libc.ts';
+import {
+  beginWriteBack,
+  isDirectlyWritable,
+  nextData,
+  punchHole,
+  sizeOf,
+} from '@coffer/base/libc.ts';
 import type { Disk, Extent, WritableDisk } from './disk.ts';
 
 /** Zeroes are written in pieces of this size where no hole can be made. */
@@ -28,7 +34,7 @@ export async function createRawDisk(path: string, sizeBytes: number): Promise<Wr
   try {
     const handle = await open(path, flags, 0o600);
     await handle.truncate(sizeBytes);
-    return new RawDisk(path, handle, sizeBytes);
+    return new RawDisk({ path, handle, direct: await openDirect(path), sizeBytes });
   } catch (error) {
     throw new CofferError(targetCode(error), { path, reason: systemErrorCode(error) }, error);
   }
@@ -47,7 +53,28 @@ async function openDisk(path: string, flags: number, role: 'source' | 'target'):
     const code = role === 'source' ? 'source-unreadable' : 'target-unwritable';
     throw new CofferError(code, { path, reason: 'neither a file nor a block device' });
   }
-  return new RawDisk(path, handle, sizeOf(handle.fd), stats);
+  const direct = role === 'target' ? await openDirect(path) : undefined;
+  return new RawDisk({ path, handle, direct, sizeBytes: sizeOf(handle.fd), stats });
+}
+
+/**
+ * Direct writes go to the disk without a copy in the page cache, where a restore would push out what
+ * others use and wait for the write-back in the end. Not every file system has them.
+ */
+async function openDirect(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, constants.O_WRONLY | constants.O_DIRECT);
+  } catch {
+    return undefined;
+  }
+}
+
+interface RawDiskParts {
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly direct: FileHandle | undefined;
+  readonly sizeBytes: number;
+  readonly stats?: BigIntStats;
 }
 
 class RawDisk implements WritableDisk {
@@ -56,9 +83,12 @@ class RawDisk implements WritableDisk {
   readonly #handle: FileHandle;
   readonly #isBlockDevice: boolean;
 
-  constructor(path: string, handle: FileHandle, sizeBytes: number, stats?: BigIntStats) {
+  readonly #direct: FileHandle | undefined;
+
+  constructor({ path, handle, direct, sizeBytes, stats }: RawDiskParts) {
     this.#path = path;
     this.#handle = handle;
+    this.#direct = direct;
     this.sizeBytes = sizeBytes;
     this.#isBlockDevice = stats?.isBlockDevice() ?? false;
   }
@@ -91,13 +121,16 @@ class RawDisk implements WritableDisk {
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
+    const direct = this.#direct && isDirectlyWritable(bytes, offset) ? this.#direct : undefined;
+    const handle = direct ?? this.#handle;
     let done = 0;
     try {
       while (done < bytes.length) {
         const rest = bytes.length - done;
-        const { bytesWritten } = await this.#handle.write(bytes, done, rest, offset + done);
+        const { bytesWritten } = await handle.write(bytes, done, rest, offset + done);
         done += bytesWritten;
       }
+      if (!direct) await beginWriteBack(this.#handle.fd, offset, bytes.length);
     } catch (error) {
       const details = { path: this.#path, reason: systemErrorCode(error) };
       throw new CofferError(targetCode(error), details, error);
@@ -116,6 +149,7 @@ class RawDisk implements WritableDisk {
   }
 
   async close(): Promise<void> {
+    await this.#direct?.close();
     await this.#handle.close();
   }
 

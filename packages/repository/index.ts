@@ -29,7 +29,7 @@ export {
   Repository,
 } from './repository.ts';
 export { type Session } from './session/session.ts';
-export { ContentBuilder, contentPieces } from './tree/content-tree.ts';
+export { ContentBuilder, contentPieces, isContentStored } from './tree/content-tree.ts';
 export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
 export { findInFolder, readFolder, readFolderWhole, writeFolder } from './tree/folder-tree.ts';
 export { verifyRepository, type VerifyOptions, type VerifyResult } from './verify/verify.ts';

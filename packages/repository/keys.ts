@@ -54,7 +54,7 @@ export interface NewSlot {
 
 /** Fails with `passphrase-weak` when a passphrase is too short. */
 export function checkPassphrase(passphrase: string): void {
-  const length = [...passphrase].length;
+  const { length } = Array.from(passphrase);
   if (length < PASSPHRASE_LENGTH_MIN) throw new CofferError('passphrase-weak', { length });
 }
 

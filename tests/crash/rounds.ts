@@ -95,7 +95,12 @@ async function killRestore(site: CrashSite): Promise<boolean> {
   const target = join(site.folder, 'target');
   rmSync(target, { recursive: true, force: true });
   const words = ['restore', point.id, '--to', target];
-  const { signal } = await site.run('repo', words, site.times.choose(`restore ${kind}`), site.folder);
+  const { signal } = await site.run(
+    'repo',
+    words,
+    site.times.choose(`restore ${kind}`),
+    site.folder,
+  );
   const { state } = side.promised.get(point.id)!;
   if (kind === 'disk' && existsSync(target)) {
     assert.equal(stateOf(target, kind), state, 'a disk under its name is whole');

@@ -14,7 +14,11 @@ try {
   const record = await power.record();
   console.log(`seed ${seed}, ${record.length} steps`);
   for (let length = 0; length <= record.length; length++) {
-    const losses = ['all', 'none', ...Array.from({ length: Number(values.variants) }, () => 'random')];
+    const losses = [
+      'all',
+      'none',
+      ...Array.from({ length: Number(values.variants) }, () => 'random'),
+    ];
     for (const [variant, loss] of losses.entries()) {
       states++;
       try {

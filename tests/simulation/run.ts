@@ -1,6 +1,10 @@
 /** `npm run simulate -- --seeds N [--first SEED]`: many seeds, one after the other. */
 import { parseArgs } from 'node:util';
-import { simulate, SimulationHosts } from '@coffer/repository/testing/simulation.ts';
+import {
+  simulate,
+  SimulationHosts,
+  type SimulationResult,
+} from '@coffer/repository/testing/simulation.ts';
 
 const { values } = parseArgs({
   options: {
@@ -16,9 +20,7 @@ let failed = 0;
 try {
   for (let seed = first; seed < first + seeds; seed++) {
     try {
-      for (const [name, value] of Object.entries(await simulate(seed, hosts))) {
-        if (name !== 'seed') totals.set(name, (totals.get(name) ?? 0) + value);
-      }
+      add(await simulate(seed, hosts));
     } catch (error) {
       failed++;
       console.error(`seed ${seed}:`, error);
@@ -28,5 +30,11 @@ try {
 } finally {
   await hosts.close();
 }
+function add({ seed: _, ...counts }: SimulationResult): void {
+  for (const [name, value] of Object.entries(counts)) {
+    totals.set(name, (totals.get(name) ?? 0) + value);
+  }
+}
+
 console.log(`${seeds} seeds from ${first}, ${failed} failed`, Object.fromEntries(totals));
 process.exitCode = failed === 0 ? 0 : 1;

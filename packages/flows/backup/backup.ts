@@ -172,7 +172,7 @@ async function parentPoint({
   if (parent === 'none') return undefined;
   if (parent !== 'latest') {
     if (parent.kind !== kind) throw new CofferError('kind-mismatch', { point: parent.id });
-    // The session has begun: what is listed now keeps its chunks until the session ends.
+    // It may have been removed since it was named.
     if (await repository.isListed(parent)) return parent;
     throw new CofferError('point-not-found', { point: parent.id });
   }

@@ -5,7 +5,6 @@
  */
 import { readdirSync } from 'node:fs';
 import {
-  type ContentPiece,
   type FileContent,
   type FileEntry,
   type FileMetadata,
@@ -15,7 +14,8 @@ import {
 import {
   type ChunkId,
   type ChunkReader,
-  isZeroId,
+  isChunkError,
+  isContentStored,
   readFolderWhole,
   type Session,
   writeFolder,
@@ -170,7 +170,7 @@ class FilesBackup {
     try {
       const stats = readStats(path);
       if (this.#options.isExcluded(relative, stats.isDirectory())) return undefined;
-      if (before && isUnchanged(before, stats) && this.#isReusable(before))
+      if (before && isUnchanged(before, stats) && (await this.#isReusable(before)))
         return this.#reuse(before);
       const type = fileTypeOf(stats);
       if (!type) return undefined;
@@ -212,10 +212,15 @@ class FilesBackup {
     return { metadata: before, content: before.content, folder: undefined };
   }
 
-  #isReusable({ content }: FileEntry): boolean {
-    const { isStored } = this.#options;
-    if (content?.form === 'tree') return isStored(content.root);
-    return content?.pieces.every(({ id }: ContentPiece) => isZeroId(id) || isStored(id)) ?? false;
+  async #isReusable({ content }: FileEntry): Promise<boolean> {
+    const { isStored, reader } = this.#options;
+    try {
+      return content !== undefined && (await isContentStored(reader, content, isStored));
+    } catch (error) {
+      // What is damaged is read and stored again.
+      if (isChunkError(error)) return false;
+      throw error;
+    }
   }
 
   async #storeContent(

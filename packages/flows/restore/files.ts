@@ -7,6 +7,7 @@ import { closeSync, writeSync, readSync, fstatSync } from 'node:fs';
 import {
   type ContentPiece,
   CofferError,
+  isCofferError,
   type FileEntry,
   type Finding,
   required,
@@ -561,6 +562,8 @@ function pathErrorCode(error: unknown): string | undefined {
   const code = systemErrorCode(error);
   const isGeneral =
     code === undefined || ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE'].includes(code);
-  if (error instanceof CofferError && error.code === 'target-unwritable') return error.code;
+  if (isCofferError(error, 'target-unwritable') || isCofferError(error, 'object-damaged')) {
+    return error.code;
+  }
   return isGeneral || error instanceof CofferError ? undefined : 'not-restored';
 }

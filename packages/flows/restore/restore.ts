@@ -134,12 +134,14 @@ function includeBy(patterns: readonly string[]): (relative: Buffer, isFolder: bo
   return excludeBy(patterns);
 }
 
+const LOSSES: ReadonlySet<string> = new Set(['chunk-damaged', 'chunk-missing', 'object-damaged']);
+
 /** All that could be restored is; but a point that lost data is a failure, not a remark. */
 function throwIfChunksFailed(point: RecoveryPoint, findings: readonly Finding[]): void {
-  const lost = findings.filter(({ code }) => code === 'chunk-damaged' || code === 'chunk-missing');
+  const lost = findings.filter(({ code }) => LOSSES.has(code));
   const [first] = lost;
   if (!first) return;
-  throw new CofferError(first.code as 'chunk-damaged' | 'chunk-missing', {
+  throw new CofferError(first.code as 'chunk-damaged', {
     point: point.id,
     item: point.item,
     filesNotRestored: lost.length,

@@ -4,6 +4,7 @@
  * memory costs a page fault for each 4 KiB.
  */
 import { assert, Semaphore } from '@coffer/base';
+import { alignedSharedBuffer } from '@coffer/base/libc.ts';
 
 export const SLAB_SIZE_BYTES = 4 * 1024 * 1024;
 
@@ -30,7 +31,7 @@ export class SlabPool {
   /** Waits until a slab is free. */
   async acquire(): Promise<Slab> {
     await this.#places.acquire();
-    return this.#free.pop() ?? { bytes: Buffer.from(new SharedArrayBuffer(this.#sizeBytes)) };
+    return this.#free.pop() ?? { bytes: alignedSharedBuffer(this.#sizeBytes) };
   }
 
   release(slab: Slab): void {

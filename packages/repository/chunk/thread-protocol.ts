@@ -1,8 +1,16 @@
 /** What the main thread and the chunk threads say to each other. */
+import { assert } from '@coffer/base';
 import { KEY_BOX_SIZE_BYTES } from '../pack/pack-codec.ts';
 import { CHUNK_ID_SIZE_BYTES } from './chunk-id.ts';
 import type { OpenFailure, OpenItem } from './engine.ts';
 import type { Span } from './slab.ts';
+
+/** A slab, as another thread can see it. */
+export interface SharedBytes {
+  readonly memory: SharedArrayBuffer;
+  readonly offset: number;
+  readonly length: number;
+}
 
 export interface ThreadStart {
   readonly publicKey: Uint8Array;
@@ -13,25 +21,25 @@ export interface ThreadStart {
 export type ThreadRequest =
   | {
       readonly type: 'identify';
-      readonly memory: SharedArrayBuffer;
+      readonly slab: SharedBytes;
       readonly spans: readonly Span[];
     }
   | {
       readonly type: 'cut';
-      readonly memory: SharedArrayBuffer;
+      readonly slab: SharedBytes;
       readonly span: Span;
       readonly last: boolean;
     }
   | {
       readonly type: 'seal';
-      readonly memory: SharedArrayBuffer;
+      readonly slab: SharedBytes;
       readonly spans: readonly Span[];
       readonly ids: Uint8Array;
     }
   | {
       readonly type: 'open';
-      readonly source: SharedArrayBuffer;
-      readonly target: SharedArrayBuffer;
+      readonly source: SharedBytes;
+      readonly target: SharedBytes;
       readonly items: OpenItemsMessage;
     }
   | { readonly type: 'finish' }
@@ -98,6 +106,8 @@ export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
 }
 
 export type ThreadResult =
+  /** Comes once, when the thread has loaded its code. */
+  | { readonly type: 'ready' }
   | { readonly type: 'ids'; readonly ids: Uint8Array }
   | { readonly type: 'lengths'; readonly lengths: readonly number[] }
   | { readonly type: 'packs'; readonly packs: readonly MovedPack[] }
@@ -107,4 +117,13 @@ export type ThreadResult =
 /** Buffers arrive in another thread as plain byte arrays. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+export function toShared({ buffer, byteOffset, length }: Buffer): SharedBytes {
+  assert(buffer instanceof SharedArrayBuffer, 'slabs are shared');
+  return { memory: buffer, offset: byteOffset, length };
+}
+
+export function fromShared({ memory, offset, length }: SharedBytes): Buffer {
+  return Buffer.from(memory, offset, length);
 }

@@ -5,6 +5,7 @@ import type { FinishedPack } from '../pack/pack-builder.ts';
 import { ChunkEngine } from './engine.ts';
 import {
   asBuffer,
+  fromShared,
   type MovedPack,
   type ThreadRequest,
   type ThreadResult,
@@ -32,6 +33,9 @@ port.on('message', (request: ThreadRequest) => {
   port.postMessage(result, result.type === 'packs' ? result.packs.map((pack) => pack.memory) : []);
 });
 
+const ready: ThreadResult = { type: 'ready' };
+port.postMessage(ready);
+
 function answer(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadResult {
   try {
     return perform(request);
@@ -43,19 +47,19 @@ function answer(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadRes
 function perform(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadResult {
   switch (request.type) {
     case 'identify':
-      return { type: 'ids', ids: engine.identify(Buffer.from(request.memory), request.spans) };
+      return { type: 'ids', ids: engine.identify(fromShared(request.slab), request.spans) };
     case 'cut': {
-      const lengths = engine.cut(Buffer.from(request.memory), request.span, request.last);
+      const lengths = engine.cut(fromShared(request.slab), request.span, request.last);
       return { type: 'lengths', lengths };
     }
     case 'seal': {
-      const { memory, spans, ids } = request;
-      return packs(engine.seal(Buffer.from(memory), spans, asBuffer(ids)));
+      const { slab, spans, ids } = request;
+      return packs(engine.seal(fromShared(slab), spans, asBuffer(ids)));
     }
     case 'open': {
       const { source, target } = request;
       const items = unpackOpenItems(request.items);
-      const failures = engine.open(Buffer.from(source), Buffer.from(target), items);
+      const failures = engine.open(fromShared(source), fromShared(target), items);
       return { type: 'failures', failures };
     }
     case 'finish': {

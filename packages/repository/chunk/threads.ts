@@ -14,6 +14,7 @@ import {
   type ThreadRequest,
   type ThreadResult,
   type ThreadStart,
+  toShared,
 } from './thread-protocol.ts';
 
 /** More threads than this wait for memory more than they compute. */
@@ -34,16 +35,16 @@ export function threadedChunkWork(
       const thread = idlest();
       lastThread.set(slab, thread);
       return asBuffer(
-        (await thread.ask({ type: 'identify', memory: memoryOf(slab), spans }, 'ids')).ids,
+        (await thread.ask({ type: 'identify', slab: toShared(slab.bytes), spans }, 'ids')).ids,
       );
     },
     cut: async ({ slab, span, last }) => {
-      const request: ThreadRequest = { type: 'cut', memory: memoryOf(slab), span, last };
+      const request: ThreadRequest = { type: 'cut', slab: toShared(slab.bytes), span, last };
       return [...(await idlest().ask(request, 'lengths')).lengths];
     },
     seal: async ({ slab, spans, ids }, onPack) => {
       const thread = threadOf(slab);
-      const request: ThreadRequest = { type: 'seal', memory: memoryOf(slab), spans, ids };
+      const request: ThreadRequest = { type: 'seal', slab: toShared(slab.bytes), spans, ids };
       for (const pack of (await thread.ask(request, 'packs')).packs) {
         onPack(toFinishedPack(pack), () => thread.recycle(pack.memory));
       }
@@ -51,8 +52,8 @@ export function threadedChunkWork(
     open: async ({ source, target, items }) => {
       const request: ThreadRequest = {
         type: 'open',
-        source: memoryOf(source),
-        target: memoryOf(target),
+        source: toShared(source.bytes),
+        target: toShared(target.bytes),
         items: packOpenItems(items),
       };
       return [...(await idlest().ask(request, 'failures')).failures];
@@ -76,12 +77,16 @@ interface Waiting {
 class ChunkThread {
   readonly #worker: Worker;
   readonly #waiting: Waiting[] = [];
+  readonly #ready = Promise.withResolvers<void>();
 
   constructor(keys: EngineKeys) {
     const workerData: ThreadStart = keys;
     this.#worker = new Worker(new URL('./thread.ts', import.meta.url), { workerData });
     this.#worker.unref();
-    this.#worker.on('message', (result: ThreadResult) => this.#waiting.shift()?.resolve(result));
+    this.#worker.on('message', (result: ThreadResult) => {
+      if (result.type === 'ready') this.#ready.resolve();
+      else this.#waiting.shift()?.resolve(result);
+    });
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', () => this.#fail(new Error('a chunk thread ended')));
   }
@@ -111,17 +116,16 @@ class ChunkThread {
   }
 
   async close(): Promise<void> {
+    // A thread that is ended while it loads native code takes the process with it.
+    this.#worker.ref();
+    await this.#ready.promise;
     await this.#worker.terminate();
   }
 
   #fail(error: unknown): void {
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.#ready.resolve();
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
   }
-}
-
-function memoryOf(slab: Slab): SharedArrayBuffer {
-  assert(slab.bytes.buffer instanceof SharedArrayBuffer, 'slabs are shared');
-  return slab.bytes.buffer;
 }
 
 function toFinishedPack({ pack, sizeBytes, memory }: MovedPack): FinishedPack {

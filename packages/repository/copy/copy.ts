@@ -131,7 +131,7 @@ async function copySealed(
   const { store, index } = source;
   const records = new RecordReader({ store, index, signal });
   const wanted = new EntrySet(index);
-  const base = await baseOf(target, point, present);
+  const base = await baseOf(target, point, present, session);
   const found = chunksOnlyIn(rootsOf(point), base ? rootsOf(base) : [], { index, records, signal });
   for await (const { id, location } of found) {
     if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
@@ -145,15 +145,16 @@ async function copySealed(
 }
 
 /**
- * A point of the item that the target has. It is looked for after the session began: what it
- * reaches stays then, though it may be removed meanwhile. Of one that was removed before, a
- * collection that does not wait for this session may have condemned all.
+ * A point of the item that the target has: what it reaches is not looked at again. It is looked for
+ * after the session began, so that what it reaches stays, though it may be removed meanwhile.
  */
 async function baseOf(
   target: Repository,
   { item }: RecoveryPoint,
   present: readonly RecoveryPoint[],
+  session: Session,
 ): Promise<RecoveryPoint | undefined> {
+  if (session.isSweepAhead) return undefined;
   const base = present.filter((each) => each.item === item).at(-1);
   return base && (await target.isListed(base)) ? base : undefined;
 }

@@ -114,7 +114,7 @@ export class ChunkIndex {
   find(id: ChunkId, accepts: AcceptsPack = () => true): Location | undefined {
     const bytes = this.#chunks.getBinaryFast(id);
     if (bytes === undefined) return undefined;
-    const first = readLocation(bytes as Buffer, 0);
+    const first = readLocation(bytes, 0);
     if (this.pack(first.packNumber) && accepts(first.packNumber)) return first;
     return this.#findCopy(id, accepts);
   }
@@ -228,7 +228,8 @@ export class ChunkIndex {
       }
     });
     // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
-    for (const name of [...this.#objects.getKeys()]) if (!present.has(name)) this.#remove(name);
+    const known = Array.from(this.#objects.getKeys());
+    for (const name of known) if (!present.has(name)) this.#remove(name);
     return { damaged, objects: present };
   }
 

@@ -90,6 +90,14 @@ export class Session {
     return this.#state.generation;
   }
 
+  /**
+   * True while a collection that the session does not hold up may still sweep. Then a chunk that an
+   * existing point reaches need not stay: the point may be removed, and the chunk be condemned.
+   */
+  get isSweepAhead(): boolean {
+    return this.#state.unfinished !== undefined;
+  }
+
   /** Makes the points exist. Fails with `session-fenced` when a collection closed the session. */
   async commit(points: readonly EncodedPoint[]): Promise<void> {
     await this.writer.flush();

@@ -121,9 +121,12 @@ class Simulation {
   }
 
   async run(): Promise<SimulationResult> {
-    const { now } = this.#clock;
     for (const store of this.#stores) {
-      const config = newConfig({ ...this.#keys, createdAt: now(), random: this.#random });
+      const config = newConfig({
+        ...this.#keys,
+        createdAt: this.#clock.now(),
+        random: this.#random,
+      });
       await writeConfig(store, config);
     }
     const actions: Promise<void>[] = [];

@@ -4,7 +4,7 @@
  */
 import { BinaryReader, BinaryWriter, type ContentPiece, type FileContent } from '@coffer/base';
 import type { ChunkReader } from '../chunk/chunk-reader.ts';
-import type { ChunkId } from '../chunk/chunk-id.ts';
+import { type ChunkId, isZeroId } from '../chunk/chunk-id.ts';
 import type { WriteNode } from './disk-tree.ts';
 
 /** So many pieces stand in the folder's node itself. */
@@ -79,6 +79,36 @@ export async function* contentPieces(
 ): AsyncGenerator<ContentPiece> {
   if (content.form === 'pieces') yield* content.pieces;
   else yield* piecesUnder(reader, content.root);
+}
+
+/**
+ * True when all of a file's content is stored, its nodes included. That a node is stored says
+ * nothing of its children: they may be lost, or condemned by a garbage collection.
+ */
+export async function isContentStored(
+  reader: ChunkReader,
+  content: FileContent,
+  isStored: (id: ChunkId) => boolean,
+): Promise<boolean> {
+  if (content.form === 'pieces')
+    return content.pieces.every(({ id }) => isZeroId(id) || isStored(id));
+  return await isTreeStored(reader, content.root, isStored);
+}
+
+async function isTreeStored(
+  reader: ChunkReader,
+  root: ChunkId,
+  isStored: (id: ChunkId) => boolean,
+): Promise<boolean> {
+  if (!isStored(root)) return false;
+  const { children, body } = await reader.readNode(root);
+  const isInner = body[0] === INNER;
+  for (const id of children) {
+    if (isZeroId(id)) continue;
+    const isWhole = isInner ? await isTreeStored(reader, id, isStored) : isStored(id);
+    if (!isWhole) return false;
+  }
+  return true;
 }
 
 async function* piecesUnder(reader: ChunkReader, root: ChunkId): AsyncGenerator<ContentPiece> {

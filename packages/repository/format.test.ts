@@ -1,0 +1,477 @@
+/**
+ * A reader written from FORMAT.md alone: offsets by hand, no codec of the code. When it cannot read
+ * the golden repository, the document is wrong, or the code is.
+ */
+import assert from 'node:assert/strict';
+import {
+  createDecipheriv,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  hkdfSync,
+  scryptSync,
+} from 'node:crypto';
+import { globSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { zstdDecompressSync } from 'node:zlib';
+import { Blake3Hasher } from '@napi-rs/blake-hash';
+
+const FOLDER = join(import.meta.dirname, 'golden/v1/objects');
+const FACTS = JSON.parse(readFileSync(join(FOLDER, '../facts.json'), 'utf8')) as {
+  passphrase: string;
+  recoveryKey: string;
+  points: { id: string; item: string; kind: string; contents: Record<string, string> }[];
+};
+const ZEROES = Buffer.alloc(32);
+
+function object(name: string): Buffer {
+  return readFileSync(join(FOLDER, name));
+}
+
+function names(folder: string): string[] {
+  return globSync(`${folder}/**/*`, { cwd: FOLDER })
+    .filter((name) => statSync(join(FOLDER, name)).isFile())
+    .sort();
+}
+
+function blake3(...parts: readonly Buffer[]): Buffer {
+  const hasher = new Blake3Hasher();
+  for (const part of parts) hasher.update(part);
+  return hasher.digestBuffer();
+}
+
+function keyedBlake3(key: Buffer, ...parts: readonly Buffer[]): Buffer {
+  const hasher = Blake3Hasher.newKeyed(key);
+  for (const part of parts) hasher.update(part);
+  return hasher.digestBuffer();
+}
+
+/** The function GCM of FORMAT.md, backwards. */
+function openGcm(key: Buffer, nonce: Buffer, aad: Buffer, sealed: Buffer): Buffer {
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce);
+  decipher.setAAD(aad);
+  decipher.setAuthTag(sealed.subarray(-16));
+  return Buffer.concat([decipher.update(sealed.subarray(0, -16)), decipher.final()]);
+}
+
+function hkdf(material: Buffer, salt: Buffer, info: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', material, salt, info, 32));
+}
+
+const base64url = (bytes: Buffer): string => bytes.toString('base64url');
+
+function x25519(privateKey: Buffer, itsPublicKey: Buffer, publicKey: Buffer): Buffer {
+  const jwk = { kty: 'OKP', crv: 'X25519' };
+  const own = { ...jwk, x: base64url(itsPublicKey), d: base64url(privateKey) };
+  return diffieHellman({
+    privateKey: createPrivateKey({ key: own, format: 'jwk' }),
+    publicKey: createPublicKey({ key: { ...jwk, x: base64url(publicKey) }, format: 'jwk' }),
+  });
+}
+
+// Section 2.
+function record(kind: string, name: string): Record<string, never> {
+  const bytes = object(name);
+  const lines = bytes.subarray(0, bytes.length - 65);
+  assert.equal(bytes.toString('latin1', bytes.length - 65), `${blake3(lines).toString('hex')}\n`);
+  const [first, second, rest] = lines.toString('utf8').split('\n');
+  assert.equal(first, `coffer ${kind} 1`);
+  assert.equal(rest, '');
+  return JSON.parse(second!) as Record<string, never>;
+}
+
+// Sections 3 and 5.
+interface Keys {
+  publicKey: Buffer;
+  privateKey: Buffer;
+  hashKey: Buffer;
+}
+
+function unlock(): Keys[] {
+  const config = record('config', 'config') as Record<string, string>;
+  return names('keys').map((name) => {
+    const slot = record('key', name) as Record<string, string>;
+    assert.equal(name, `keys/${slot['slot']}`);
+    const salt = Buffer.from(slot['salt']!, 'hex');
+    const letters = FACTS.recoveryKey.replaceAll('-', '').slice(0, 32);
+    const options = { N: 65_536, r: 8, p: 1, maxmem: 2 ** 27 };
+    const slotKey =
+      slot['kind'] === 'recovery'
+        ? hkdf(Buffer.from(letters), salt, 'coffer 1 recovery key')
+        : scryptSync(FACTS.passphrase, salt, 32, options);
+    const wrapped = Buffer.from(slot['wrapped']!, 'hex');
+    const secrets = openGcm(slotKey, Buffer.alloc(12), Buffer.alloc(0), wrapped);
+    const hashKey = secrets.subarray(32, 64);
+    const check = Blake3Hasher.deriveKey('coffer 1 hash key check', hashKey);
+    assert.equal(check.toString('hex'), config['hashKeyCheck']);
+    const publicKey = Buffer.from(config['publicKey']!, 'hex');
+    return { publicKey, privateKey: secrets.subarray(0, 32), hashKey };
+  });
+}
+
+// Section 4.
+function openSealedBox({ privateKey, publicKey }: Keys, box: Buffer, aad: string): Buffer {
+  const e = box.subarray(0, 32);
+  const shared = x25519(privateKey, publicKey, e);
+  const key = hkdf(shared, Buffer.concat([e, publicKey]), 'coffer 1 sealed box');
+  return openGcm(key, Buffer.alloc(12), Buffer.from(aad), box.subarray(32));
+}
+
+interface Entry {
+  pack: string;
+  box: Buffer;
+  isNode: boolean;
+  isCompressed: boolean;
+  ordinal: number;
+  offset: number;
+  length: number;
+  plainLength: number;
+}
+
+// Section 9: the footer at `start`; returns where it ends.
+function footer(bytes: Buffer, start: number, pack: string, chunks: Map<string, Entry>): number {
+  const boxCount = bytes.readUInt16LE(start);
+  const boxes = start + 2;
+  const entryCount = bytes.readUInt32LE(boxes + boxCount * 80);
+  const entries = boxes + boxCount * 80 + 4;
+  for (let at = entries; at < entries + entryCount * 51; at += 51) {
+    const flags = bytes[at + 32]!;
+    const boxAt = boxes + bytes.readUInt16LE(at + 33) * 80;
+    chunks.set(bytes.toString('hex', at, at + 32), {
+      pack,
+      box: bytes.subarray(boxAt, boxAt + 80),
+      isNode: (flags & 1) !== 0,
+      isCompressed: (flags & 2) !== 0,
+      ordinal: bytes.readUInt32LE(at + 35),
+      offset: bytes.readUInt32LE(at + 39),
+      length: bytes.readUInt32LE(at + 43),
+      plainLength: bytes.readUInt32LE(at + 47),
+    });
+  }
+  return entries + entryCount * 51;
+}
+
+function packName(pack: string): string {
+  return `packs/${pack.slice(0, 2)}/${pack}`;
+}
+
+// Section 10.
+function chunksOfIndex(): Map<string, Entry> {
+  const chunks = new Map<string, Entry>();
+  for (const name of names('index')) {
+    const bytes = object(name);
+    assert.equal(name.slice(-64), blake3(bytes).toString('hex'));
+    assert.equal(bytes.toString('latin1', 0, 8), 'CFRINDX1');
+    let at = 12;
+    for (let left = bytes.readUInt32LE(8); left > 0; left--) {
+      const pack = bytes.toString('hex', at, at + 32);
+      assert.equal(object(packName(pack)).length, bytes.readUInt32LE(at + 32));
+      at = footer(bytes, at + 36, pack, chunks);
+    }
+    assert.equal(at, bytes.length);
+  }
+  return chunks;
+}
+
+// Section 9: all packs, by their own footers.
+function chunksOfPacks(): Map<string, Entry> {
+  const chunks = new Map<string, Entry>();
+  for (const name of names('packs')) {
+    const bytes = object(name);
+    const pack = name.slice(-64);
+    assert.equal(pack, blake3(bytes).toString('hex'));
+    const trailer = bytes.length - 12;
+    for (const at of [0, trailer + 4]) assert.equal(bytes.toString('latin1', at, at + 8), 'CFRPACK1');
+    const start = trailer - bytes.readUInt32LE(trailer);
+    assert.equal(footer(bytes, start, pack, chunks), trailer);
+  }
+  return chunks;
+}
+
+class Reader {
+  readonly #keys: Keys;
+  readonly #chunks = chunksOfIndex();
+  readonly #read = new Map<string, { children: Buffer[]; plain: Buffer }>();
+
+  constructor(keys: Keys) {
+    this.#keys = keys;
+  }
+
+  /** Sections 6, 7 and 11. */
+  chunk(id: Buffer): { children: Buffer[]; plain: Buffer } {
+    const hex = id.toString('hex');
+    const known = this.#read.get(hex) ?? this.#open(id, this.#chunks.get(hex)!);
+    this.#read.set(hex, known);
+    return known;
+  }
+
+  #open(id: Buffer, entry: Entry): { children: Buffer[]; plain: Buffer } {
+    const { offset, length, isNode, isCompressed } = entry;
+    const bytes = object(packName(entry.pack)).subarray(offset, offset + length);
+    const childCount = isNode ? bytes.readUInt32LE(0) : 0;
+    const head = bytes.subarray(0, isNode ? 4 + childCount * 32 : 0);
+    const nonce = Buffer.alloc(12);
+    nonce.writeUInt32LE(entry.ordinal, 0);
+    const aad = Buffer.concat([id, Buffer.from([Number(isNode), Number(isCompressed)])]);
+    const packKey = openSealedBox(this.#keys, entry.box, 'coffer 1 pack key');
+    const content = openGcm(packKey, nonce, aad, bytes.subarray(head.length));
+    const plain = isCompressed ? zstdDecompressSync(content) : content;
+    assert.equal(plain.length, entry.plainLength);
+    const context = isNode ? 'coffer 1 node id' : 'coffer 1 data chunk id';
+    const key = Blake3Hasher.deriveKey(context, this.#keys.hashKey);
+    assert.deepEqual(keyedBlake3(key, head, plain), id);
+    const children: Buffer[] = [];
+    for (let at = 4; at < head.length; at += 32) children.push(head.subarray(at, at + 32));
+    return { children, plain };
+  }
+
+  data(id: Buffer, length: number): Buffer {
+    if (id.equals(ZEROES)) return Buffer.alloc(length);
+    const { plain } = this.chunk(id);
+    assert.equal(plain.length, length);
+    return plain;
+  }
+}
+
+// Section 11.1.
+function hashDisk(reader: Reader, root: Buffer, sizeBytes: number): string {
+  const chunkCount = Math.ceil(sizeBytes / 262_144);
+  let levels = 1;
+  while (512 ** levels < chunkCount) levels++;
+  const hasher = new Blake3Hasher();
+  const walk = (id: Buffer, level: number, first: number): void => {
+    if (level === 0) {
+      hasher.update(reader.data(id, Math.min(262_144, sizeBytes - first * 262_144)));
+      return;
+    }
+    const reach = 512 ** (level - 1);
+    const count = Math.min(512, Math.ceil((chunkCount - first) / reach));
+    const children = id.equals(ZEROES) ? Array<Buffer>(count).fill(ZEROES) : reader.chunk(id).children;
+    assert.equal(children.length, count);
+    children.forEach((child, index) => walk(child, level - 1, first + index * reach));
+  };
+  walk(root, levels, 0);
+  return hasher.digestBuffer().toString('hex');
+}
+
+/** Reads the fields of a body. */
+class Fields {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  u8(): number {
+    return this.#bytes[this.#at++]!;
+  }
+
+  varint(): number {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = this.u8();
+      value += (byte & 0x7f) * 2 ** shift;
+      if (byte < 0x80) return value;
+    }
+  }
+
+  i64(): bigint {
+    this.#at += 8;
+    return this.#bytes.readBigInt64LE(this.#at - 8);
+  }
+
+  bytes(): Buffer {
+    const size = this.varint();
+    this.#at += size;
+    return this.#bytes.subarray(this.#at - size, this.#at);
+  }
+
+  end(): void {
+    assert.equal(this.#at, this.#bytes.length);
+  }
+}
+
+type Piece = [id: Buffer, length: number];
+
+// Section 11.2.
+function piecesOf(reader: Reader, root: Buffer): Piece[] {
+  const { children, plain } = reader.chunk(root);
+  const fields = new Fields(plain);
+  const form = fields.u8();
+  assert.ok(form === 3 || form === 4);
+  const pieces = children.flatMap((id): Piece[] => {
+    const length = fields.varint();
+    return form === 3 ? [[id, length]] : piecesOf(reader, id);
+  });
+  fields.end();
+  return pieces;
+}
+
+interface Found {
+  type: number;
+  name: string;
+  facts: unknown[];
+  folder?: Buffer;
+  pieces: Piece[];
+}
+
+// Section 11.3.
+function entriesOf(reader: Reader, root: Buffer): Found[] {
+  const { children, plain } = reader.chunk(root);
+  const fields = new Fields(plain);
+  const form = fields.u8();
+  if (form === 2) {
+    const found = children.flatMap((page) => {
+      const entries = entriesOf(reader, page);
+      assert.equal(entries[0]?.name, fields.bytes().toString('latin1'));
+      return entries;
+    });
+    fields.end();
+    return found;
+  }
+  assert.equal(form, 1);
+  const ids = children.values();
+  const count = fields.varint();
+  const found = Array.from({ length: count }, () => entry(reader, fields, () => ids.next().value!));
+  fields.end();
+  assert.equal(ids.next().done, true);
+  return found;
+}
+
+function entry(reader: Reader, fields: Fields, child: () => Buffer): Found {
+  const type = fields.u8();
+  const flags = fields.u8();
+  const name = fields.bytes().toString('latin1');
+  const facts: unknown[] = [fields.varint(), fields.varint(), fields.varint()];
+  facts.push(fields.i64(), fields.i64());
+  fields.i64();
+  if (flags & 1) facts.push(fields.i64(), typeof fields.i64());
+  if (flags & 2) {
+    for (let left = fields.varint(); left > 0; left--) {
+      facts.push(fields.bytes().toString(), fields.bytes().toString());
+    }
+  }
+  if (type === 0) {
+    const sizeBytes = fields.varint();
+    const pieces =
+      flags & 4
+        ? piecesOf(reader, child())
+        : Array.from({ length: fields.varint() }, (): Piece => {
+            const length = fields.varint();
+            return [child(), length];
+          });
+    assert.equal(
+      pieces.reduce((sum, [, length]) => sum + length, 0),
+      sizeBytes,
+    );
+    return { type, name, facts, pieces };
+  }
+  if (type === 1) return { type, name, facts, folder: child(), pieces: [] };
+  if (type === 2) facts.push(fields.bytes().toString());
+  if (type === 5 || type === 6) facts.push(fields.i64());
+  return { type, name, facts, pieces: [] };
+}
+
+function hashFiles(reader: Reader, root: Buffer, found: Record<string, string>): typeof found {
+  for (const { name, pieces, folder } of entriesOf(reader, root)) {
+    if (folder) hashFiles(reader, folder, found);
+    if (pieces.length === 0) continue;
+    const hasher = new Blake3Hasher();
+    for (const [id, length] of pieces) hasher.update(reader.data(id, length));
+    found[name] = hasher.digestBuffer().toString('hex');
+  }
+  return found;
+}
+
+// Sections 12, 13 and 14.
+interface Point {
+  item: string;
+  kind: string;
+  takenAt: number;
+  roots: { root: string; sizeBytes: number }[];
+  manifest: string;
+}
+
+function points(): Map<string, Point> {
+  const sweeps = names('gc').filter((name) => name.endsWith('-sweep'));
+  const sweep = record('gc', sweeps.at(-1)!) as { generation: number; survivors: string[] };
+  const found = new Map<string, Point>();
+  for (const name of names('points')) {
+    const [, folder, generation, id] = /^points\/(.{32})\/(\d{8})-(.{32})$/.exec(name)!;
+    const point = record('point', name) as unknown as Point;
+    assert.equal(id, blake3(object(name)).toString('hex', 0, 16));
+    assert.equal(folder, blake3(Buffer.from(point.item)).toString('hex', 0, 16));
+    if (Number(generation) < sweep.generation && !sweep.survivors.includes(id!)) continue;
+    found.set(id!, point);
+  }
+  for (const name of names('sessions').filter((each) => each.endsWith('-end'))) {
+    const end = record('session', name) as unknown as {
+      outcome: string;
+      generation: number;
+      points: { id: string; record: string }[];
+    };
+    assert.equal(end.outcome, 'committed');
+    assert.ok(end.generation >= sweep.generation);
+    for (const { id, record: text } of end.points) {
+      const [, json] = Buffer.from(text, 'base64').toString('utf8').split('\n');
+      found.set(id, JSON.parse(json!) as Point);
+    }
+  }
+  return found;
+}
+
+test('both key slots open to the same keys', () => {
+  const [first, second] = unlock();
+  assert.deepEqual(first, second);
+});
+
+test('index objects and footers of packs say the same', () => {
+  assert.deepEqual(
+    new Map([...chunksOfIndex()].sort()).keys().toArray(),
+    new Map([...chunksOfPacks()].sort()).keys().toArray(),
+  );
+});
+
+test('every point reads as recorded', () => {
+  const [keys] = unlock();
+  const reader = new Reader(keys!);
+  const found = [...points()].map(([id, { item, kind, takenAt, roots, manifest }]) => {
+    const [{ root, sizeBytes }] = roots as [Point['roots'][0]];
+    const facts = JSON.stringify([item, kind, takenAt, [[root, sizeBytes]]]);
+    const box = Buffer.from(manifest, 'base64');
+    const opened = openSealedBox(keys!, box, `coffer 1 manifest ${facts}`).toString();
+    assert.equal(opened, JSON.stringify({ golden: item }));
+    const rootId = Buffer.from(root, 'hex');
+    const contents =
+      kind === 'disk' ? { disk: hashDisk(reader, rootId, sizeBytes) } : hashFiles(reader, rootId, {});
+    return { id, item, kind, contents };
+  });
+  for (const { id, item, kind, contents } of FACTS.points) {
+    const expected = item === 'golden files' ? { 'linked too': contents['linked']! } : {};
+    const point = found.find((each) => each.id === id);
+    assert.deepEqual(point, { id, item, kind, contents: { ...contents, ...expected } });
+  }
+  assert.equal(found.length, FACTS.points.length);
+});
+
+test('entries of each type hold what they were written with', () => {
+  const [keys] = unlock();
+  const [, files] = [...points()].find(([, { item }]) => item === 'golden files')!;
+  const entries = entriesOf(new Reader(keys!), Buffer.from(files.roots[0]!.root, 'hex'));
+  const common = [0o644, 1000, 100_000, 1_700_000_000_123_456_789n, -1n];
+  const found = new Map(entries.map(({ name, type, facts }) => [name, [type, ...facts]]));
+  assert.deepEqual(found.get('link'), [2, ...common, '../elsewhere']);
+  assert.deepEqual(found.get('pipe'), [3, ...common]);
+  assert.deepEqual(found.get('socket'), [4, ...common]);
+  assert.deepEqual(found.get('null'), [5, ...common, 0x103n]);
+  assert.deepEqual(found.get('disk'), [6, ...common, 0x800n]);
+  assert.deepEqual(found.get('folder'), [1, 0o2750, ...common.slice(1)]);
+  assert.deepEqual(found.get('linked'), [0, ...common, 2049n, 'bigint']);
+  const attributes = ['user.empty', '', 'user.key', 'value'];
+  assert.deepEqual(found.get('attributes'), [0, ...common, ...attributes]);
+  assert.ok(found.has('not \xff\xfe UTF-8'));
+  const many = entries.find(({ name }) => name === 'many')!;
+  assert.equal(entriesOf(new Reader(keys!), many.folder!).length, 2500);
+});
