@@ -62,10 +62,14 @@ export const DIRECT_ALIGNMENT_BYTES = 4096;
 
 /** Shared memory that begins at an address that direct input and output takes. */
 export function alignedSharedBuffer(sizeBytes: number): Buffer {
-  const memory = Buffer.from(new SharedArrayBuffer(sizeBytes + DIRECT_ALIGNMENT_BYTES));
-  const excess = Number(koffi.address(memory) % BigInt(DIRECT_ALIGNMENT_BYTES));
-  const start = excess === 0 ? 0 : DIRECT_ALIGNMENT_BYTES - excess;
-  return memory.subarray(start, start + sizeBytes);
+  return aligned(new SharedArrayBuffer(sizeBytes + DIRECT_ALIGNMENT_BYTES)).subarray(0, sizeBytes);
+}
+
+/** The part of the memory that begins at an address that direct input and output takes. */
+export function aligned(memory: ArrayBufferLike): Buffer {
+  const bytes = Buffer.from(memory);
+  const excess = Number(koffi.address(bytes) % BigInt(DIRECT_ALIGNMENT_BYTES));
+  return bytes.subarray(excess === 0 ? 0 : DIRECT_ALIGNMENT_BYTES - excess);
 }
 
 /** True when direct input and output takes these bytes at this offset. */

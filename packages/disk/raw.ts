@@ -121,16 +121,11 @@ class RawDisk implements WritableDisk {
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
-    const direct = this.#direct && isDirectlyWritable(bytes, offset) ? this.#direct : undefined;
-    const handle = direct ?? this.#handle;
-    let done = 0;
     try {
-      while (done < bytes.length) {
-        const rest = bytes.length - done;
-        const { bytesWritten } = await handle.write(bytes, done, rest, offset + done);
-        done += bytesWritten;
-      }
-      if (!direct) await beginWriteBack(this.#handle.fd, offset, bytes.length);
+      const done = await this.#writeDirectly(offset, bytes);
+      if (done === bytes.length) return;
+      await writeAll(this.#handle, bytes.subarray(done), offset + done);
+      await beginWriteBack(this.#handle.fd, offset, bytes.length);
     } catch (error) {
       const details = { path: this.#path, reason: systemErrorCode(error) };
       throw new CofferError(targetCode(error), details, error);
@@ -153,6 +148,19 @@ class RawDisk implements WritableDisk {
     await this.#handle.close();
   }
 
+  /** Returns how many bytes went directly: none, where that is not possible. */
+  async #writeDirectly(offset: number, bytes: Uint8Array): Promise<number> {
+    if (!this.#direct || !isDirectlyWritable(bytes, offset)) return 0;
+    try {
+      await writeAll(this.#direct, bytes, offset);
+      return bytes.length;
+    } catch (error) {
+      // The device asks for more than our alignment, or the file system for the usual way.
+      if (systemErrorCode(error) !== 'EINVAL') throw error;
+      return 0;
+    }
+  }
+
   async #readSome(offset: number, target: Uint8Array): Promise<{ bytesRead: number }> {
     try {
       return await this.#handle.read(target, 0, target.length, offset);
@@ -160,6 +168,15 @@ class RawDisk implements WritableDisk {
       const details = { path: this.#path, offset, reason: systemErrorCode(error) };
       throw new CofferError('source-unreadable', details, error);
     }
+  }
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const rest = bytes.length - done;
+    const { bytesWritten } = await handle.write(bytes, done, rest, offset + done);
+    done += bytesWritten;
   }
 }
 

@@ -182,7 +182,8 @@ function chunksOfPacks(): Map<string, Entry> {
     const pack = name.slice(-64);
     assert.equal(pack, blake3(bytes).toString('hex'));
     const trailer = bytes.length - 12;
-    for (const at of [0, trailer + 4]) assert.equal(bytes.toString('latin1', at, at + 8), 'CFRPACK1');
+    for (const at of [0, trailer + 4])
+      assert.equal(bytes.toString('latin1', at, at + 8), 'CFRPACK1');
     const start = trailer - bytes.readUInt32LE(trailer);
     assert.equal(footer(bytes, start, pack, chunks), trailer);
   }
@@ -247,7 +248,9 @@ function hashDisk(reader: Reader, root: Buffer, sizeBytes: number): string {
     }
     const reach = 512 ** (level - 1);
     const count = Math.min(512, Math.ceil((chunkCount - first) / reach));
-    const children = id.equals(ZEROES) ? Array<Buffer>(count).fill(ZEROES) : reader.chunk(id).children;
+    const children = id.equals(ZEROES)
+      ? Array<Buffer>(count).fill(ZEROES)
+      : reader.chunk(id).children;
     assert.equal(children.length, count);
     children.forEach((child, index) => walk(child, level - 1, first + index * reach));
   };
@@ -445,7 +448,9 @@ test('every point reads as recorded', () => {
     assert.equal(opened, JSON.stringify({ golden: item }));
     const rootId = Buffer.from(root, 'hex');
     const contents =
-      kind === 'disk' ? { disk: hashDisk(reader, rootId, sizeBytes) } : hashFiles(reader, rootId, {});
+      kind === 'disk'
+        ? { disk: hashDisk(reader, rootId, sizeBytes) }
+        : hashFiles(reader, rootId, {});
     return { id, item, kind, contents };
   });
   for (const { id, item, kind, contents } of FACTS.points) {

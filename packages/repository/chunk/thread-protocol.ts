@@ -48,6 +48,8 @@ export type ThreadRequest =
 /** A finished pack on its way between threads: its memory is moved, not copied. */
 export interface MovedPack {
   readonly pack: Uint8Array;
+  /** Where the pack begins in the memory. */
+  readonly offset: number;
   readonly sizeBytes: number;
   readonly memory: ArrayBuffer;
 }

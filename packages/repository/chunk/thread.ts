@@ -74,5 +74,6 @@ function packs(finished: readonly FinishedPack[]): ThreadResult {
 }
 
 function toMovedPack({ pack, sizeBytes, bytes }: FinishedPack): MovedPack {
-  return { pack: new Uint8Array(pack), sizeBytes, memory: bytes.buffer as ArrayBuffer };
+  const memory = bytes.buffer as ArrayBuffer;
+  return { pack: new Uint8Array(pack), offset: bytes.byteOffset, sizeBytes, memory };
 }

@@ -128,8 +128,8 @@ class ChunkThread {
   }
 }
 
-function toFinishedPack({ pack, sizeBytes, memory }: MovedPack): FinishedPack {
-  const bytes = Buffer.from(memory, 0, sizeBytes);
+function toFinishedPack({ pack, offset, sizeBytes, memory }: MovedPack): FinishedPack {
+  const bytes = Buffer.from(memory, offset, sizeBytes);
   const footer = decodePack(bytes, 'a pack of a chunk thread');
   return {
     pack: asBuffer(pack),

@@ -3,6 +3,7 @@
  * then it is finished and named by the BLAKE3 of its bytes. It has no effects.
  */
 import { assert, digest, type Random } from '@coffer/base';
+import { aligned, DIRECT_ALIGNMENT_BYTES } from '@coffer/base/libc.ts';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
 import { SEAL_OVERHEAD_BYTES, sealChunk } from '../chunk/seal.ts';
 import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
@@ -149,17 +150,22 @@ export class PackBuilder {
 
   #takeMemory(): Buffer {
     const spare = this.#spare.pop();
-    if (spare) return Buffer.from(spare);
+    if (spare) return aligned(spare);
     // Room for the chunk that fills it and for the footer; what is not used is not touched either.
-    return Buffer.from(new ArrayBuffer(this.#sizeBytes + CHUNK_SIZE_BYTES_MAX + FOOTER_ROOM_BYTES));
+    return newMemory(this.#sizeBytes + CHUNK_SIZE_BYTES_MAX + FOOTER_ROOM_BYTES);
   }
 
   #reserve(size: number): void {
     const needed = this.#length + size;
     const bytes = this.#bytes!;
     if (needed <= bytes.length) return;
-    const grown = Buffer.from(new ArrayBuffer(Math.max(needed, bytes.length * 2)));
+    const grown = newMemory(Math.max(needed, bytes.length * 2));
     bytes.copy(grown, 0, 0, this.#length);
     this.#bytes = grown;
   }
+}
+
+/** Aligned, so that a store can write it to a disk without a copy. */
+function newMemory(sizeBytes: number): Buffer {
+  return aligned(new ArrayBuffer(sizeBytes + DIRECT_ALIGNMENT_BYTES));
 }

@@ -1,0 +1,240 @@
+/** Damages one repository in one way after the other, and looks at what each of them does. */
+import assert from 'node:assert/strict';
+import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CofferError, isCofferError } from '@coffer/base';
+import { newProgress } from '@coffer/flows/progress.ts';
+import { restore } from '@coffer/flows/restore/restore.ts';
+import {
+  collectGarbage,
+  type RecoveryPoint,
+  repairRepository,
+  type Repository,
+  verifyRepository,
+} from '@coffer/repository';
+import { openMemoryStore } from '@coffer/storage/memory.ts';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { snapshot } from '../end-to-end/testing/snapshot.ts';
+import { stateOf } from '../power-loss/small-source.ts';
+import type { Damage } from './damages.ts';
+import { EAGER_PLAN, type IntactPoint, IntactRepository, PASSPHRASE, stillClock } from './intact.ts';
+
+const READ_ERRORS = ['chunk-damaged', 'chunk-missing', 'object-damaged'];
+
+export class DamageMatrix {
+  readonly intact: IntactRepository;
+  /** What each path of each point holds when it is whole. */
+  readonly #whole = new Map<string, Record<string, string>>();
+
+  private constructor(intact: IntactRepository) {
+    this.intact = intact;
+  }
+
+  static async make(seed: number): Promise<DamageMatrix> {
+    // Nothing here has to survive anything, so memory will do.
+    const parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+    const folder = mkdtempSync(join(parent, 'coffer-damage-'));
+    const matrix = new DamageMatrix(await IntactRepository.make(folder, seed));
+    await matrix.#checkIntact();
+    return matrix;
+  }
+
+  async close(): Promise<void> {
+    await this.intact.close();
+  }
+
+  /** Everything that has to hold for one damage. */
+  async check(damage: Damage, { thorough }: { readonly thorough: boolean }): Promise<void> {
+    try {
+      await this.#check(damage, thorough);
+    } catch (error) {
+      throw new Error(`${damage.description} (${thorough ? 'thorough' : 'quick'})`, { cause: error });
+    }
+  }
+
+  async #check(damage: Damage, thorough: boolean): Promise<void> {
+    const store = await this.#damagedStore(damage);
+    let repository: Repository;
+    try {
+      repository = await this.intact.open(store);
+    } catch (error) {
+      const codes = ['object-damaged', 'repository-not-found', 'repository-version'];
+      assert.ok(damage.changes.has('config') && isOneOf(error, codes), String(error));
+      return;
+    }
+    if (thorough && Array.from(damage.changes.keys()).some((name) => name.startsWith('keys/'))) {
+      await this.#checkUnlock(repository);
+    }
+    repository.unlockWith(this.intact.keys);
+    const { findings, pointsDamaged } = await verifyRepository({ repository, readFraction: 1 });
+    if (damage.isFound) assert.ok(findings.length > 0, 'a verification finds it');
+    const lost = this.intact.points.filter(damage.touches);
+    if (damage.isExact) {
+      const expected = lost.map(({ id }) => id).sort();
+      assert.deepEqual(Array.from(pointsDamaged).sort(), expected, 'it names the points that it touches');
+    }
+    await this.#checkRestores(repository, damage);
+    if (thorough) await this.#checkRepair(store, damage);
+  }
+
+  /** One slot that is damaged is no reason for the other one not to open. */
+  async #checkUnlock(repository: Repository): Promise<void> {
+    const opened: string[] = [];
+    for (const secret of [PASSPHRASE, this.intact.recoveryKey]) {
+      try {
+        await repository.unlock(secret);
+        opened.push(secret);
+      } catch (error) {
+        assert.ok(isOneOf(error, ['object-damaged', 'passphrase-wrong']), String(error));
+      }
+    }
+    assert.ok(opened.length > 0, 'the slot that is not damaged opens');
+  }
+
+  /** Points that are not touched restore whole; the others never with wrong bytes. */
+  async #checkRestores(repository: Repository, damage: Damage): Promise<void> {
+    const points = await listed(repository);
+    for (const expected of this.intact.points) {
+      const isTouched = damage.touches(expected);
+      const point = points.find(({ id }) => id === expected.id);
+      if (!point) {
+        assert.ok(isTouched, `point ${expected.id} of ${expected.item} is listed`);
+        continue;
+      }
+      const failure = await this.#restore(repository, point);
+      if (failure === undefined) {
+        assert.ok(!(isTouched && damage.isExact), 'a restore of what is damaged fails');
+        continue;
+      }
+      assert.ok(isTouched, `point ${expected.id} of ${expected.item} restores: ${failure.message}`);
+      assert.ok(READ_ERRORS.includes(failure.code), failure.code);
+      if (damage.isExact) this.#checkNames(failure, expected, damage);
+    }
+  }
+
+  #checkNames({ message }: CofferError, point: IntactPoint, { changes }: Damage): void {
+    assert.ok(message.includes(point.item), `the item is named: ${message}`);
+    const [pack] = changes.keys();
+    const chunks = (point.needs.get(pack!) ?? []).map(({ chunk }) => chunk);
+    assert.ok(
+      chunks.some((chunk) => message.includes(chunk)),
+      `the chunk is named: ${message}`,
+    );
+  }
+
+  /** The error of a restore; undefined when it restored what it has to. */
+  async #restore(repository: Repository, point: RecoveryPoint): Promise<CofferError | undefined> {
+    const target = join(this.intact.folder, 'restored');
+    rmSync(target, { recursive: true, force: true });
+    const wanted = { path: '', include: [], dryRun: false, verify: false, conflict: undefined };
+    const progress = newProgress();
+    try {
+      const { findings } = await restore({ repository, point, target, progress, ...wanted });
+      assert.deepEqual(findings, []);
+    } catch (error) {
+      if (!isCofferError(error)) throw error;
+      this.#checkPart(target, point);
+      return error;
+    }
+    assert.equal(stateOf(target, point.kind), point.tags['state'], 'it restores to its source');
+    return undefined;
+  }
+
+  /** What a failed restore has left: no disk under its name, and no file that is not whole. */
+  #checkPart(target: string, { id, kind }: RecoveryPoint): void {
+    if (!existsSync(target)) return;
+    assert.equal(kind, 'files', 'a disk that is not whole has no name');
+    const whole = this.#whole.get(id)!;
+    for (const [path, content] of Object.entries(contentsOf(target))) {
+      assert.equal(content, whole[path], `${path} is whole, or not there`);
+    }
+  }
+
+  /** Repair drops what is damaged and no more; the next backup makes whole what it meets. */
+  async #checkRepair(store: ObjectStore, damage: Damage): Promise<void> {
+    const repository = await this.intact.open(store, 2);
+    repository.unlockWith(this.intact.keys);
+    const repaired = await repairRepository({ repository, rebuildIndex: false });
+    const named = new Set([...repaired.pointsDamaged, ...repaired.pointsDropped]);
+    const after = await verifyRepository({ repository, readFraction: 1 });
+    assert.deepEqual(after.pointsDamaged, repaired.pointsDamaged, 'a repair names what it left');
+    if (named.size === 0) assert.deepEqual(after.findings, [], 'after a repair nothing is found');
+    for (const { code } of after.findings) {
+      assert.ok(['chunk-missing', 'point-damaged'].includes(code), `only chunks are missing: ${code}`);
+    }
+    await this.#checkRestores(repository, { ...damage, isExact: false });
+    for (const kind of ['disk', 'files'] as const) await this.intact.backUp(repository, kind);
+    const whole = await verifyRepository({ repository, readFraction: 1 });
+    const lost = new Set(whole.pointsDamaged);
+    for (const point of this.intact.points) {
+      const isGone = repaired.pointsDropped.includes(point.id);
+      if (lost.has(point.id)) assert.ok(!point.isCurrent || isGone, 'a backup makes it whole again');
+    }
+    await this.#checkCollection(repository, lost);
+  }
+
+  /** A collection refuses as long as something is lost, and works when that was removed. */
+  async #checkCollection(repository: Repository, lost: ReadonlySet<string>): Promise<void> {
+    for (const point of await repository.points()) {
+      if (!lost.has(point.id)) continue;
+      if (point.held) await repository.release(point);
+      await repository.removePoint({ ...point, held: false });
+    }
+    const before = (await repository.points()).map(({ id }) => id);
+    for (let round = 0; round < 2; round++) await collectGarbage({ repository, plan: EAGER_PLAN });
+    const { findings } = await verifyRepository({ repository, readFraction: 1 });
+    assert.deepEqual(findings, [], 'after a collection nothing is found');
+    assert.deepEqual(
+      (await repository.points()).map(({ id }) => id),
+      before,
+    );
+    for (const point of await repository.points()) {
+      assert.equal(await this.#restore(repository, point), undefined);
+    }
+  }
+
+  async #damagedStore({ changes }: Damage): Promise<ObjectStore> {
+    const store = openMemoryStore({ clock: stillClock(0) });
+    for (const [name, bytes] of new Map([...this.intact.objects, ...changes])) {
+      if (bytes) await store.put(name, bytes);
+    }
+    return store;
+  }
+
+  async #checkIntact(): Promise<void> {
+    const nothing: Damage = {
+      description: 'nothing',
+      changes: new Map(),
+      isFound: false,
+      touches: () => false,
+      isExact: true,
+    };
+    const store = await this.#damagedStore(nothing);
+    const repository = await this.intact.open(store);
+    repository.unlockWith(this.intact.keys);
+    for (const point of await repository.points()) {
+      assert.equal(await this.#restore(repository, point), undefined);
+      const target = join(this.intact.folder, 'restored');
+      if (point.kind === 'files') this.#whole.set(point.id, contentsOf(target));
+    }
+    await this.check(nothing, { thorough: true });
+  }
+}
+
+async function listed(repository: Repository): Promise<RecoveryPoint[]> {
+  return await repository.points((error) => assert.ok(isCofferError(error, 'object-damaged')));
+}
+
+function contentsOf(folder: string): Record<string, string> {
+  const contents: Record<string, string> = {};
+  for (const path of Object.keys(snapshot(folder))) {
+    const full = join(folder, path);
+    if (lstatSync(full).isFile()) contents[path] = readFileSync(full).toString('base64');
+  }
+  return contents;
+}
+
+function isOneOf(error: unknown, codes: readonly string[]): boolean {
+  return error instanceof CofferError && codes.includes(error.code);
+}
