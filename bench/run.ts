@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { disk } from './disk.ts';
 import { gc } from './gc.ts';
+import { indexScale } from './index-scale.ts';
 import { freshScratch } from './lib/inputs.ts';
 import { link } from './link.ts';
 import { openTools, parseOptions, USAGE } from './lib/options.ts';
@@ -15,6 +16,7 @@ const BENCHES: Record<string, (options: Options, report: Report) => Promise<void
   'small-files': smallFilesBench,
   link,
   gc,
+  'index-scale': indexScale,
 };
 
 if (process.argv.includes('--help')) {

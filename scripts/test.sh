@@ -51,7 +51,7 @@ for argument in "$@"; do
   esac
 done
 [ -n "$only_files" ] ||
-  set -- "$@" 'packages/**/*.test.ts' 'apps/**/*.test.ts' 'tests/**/*.test.ts'
+  set -- "$@" 'packages/**/*.test.ts' 'apps/**/*.test.ts' 'tests/**/*.test.ts' 'bench/**/*.test.ts'
 
 installed_for_tests "$root" || sh scripts/install.sh --dev
 install_debian_packages

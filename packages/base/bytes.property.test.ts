@@ -77,7 +77,13 @@ test('any bytes are a number or damage, never anything else', () => {
 
 test('lengths and counts are bounded before they are used', () => {
   const check = (read: (reader: BinaryReader) => unknown): void => {
-    const reader = new BinaryReader(new BinaryWriter().varint(2 ** 40).u32(0).finish(), 'test');
+    const reader = new BinaryReader(
+      new BinaryWriter()
+        .varint(2 ** 40)
+        .u32(0)
+        .finish(),
+      'test',
+    );
     assert.throws(
       () => read(reader),
       (error) => isCofferError(error, 'object-damaged'),

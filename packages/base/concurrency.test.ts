@@ -47,7 +47,10 @@ test('a semaphore lets no more through than its limit, in order', async () => {
 
 test('a place is free again when its task fails', async () => {
   const semaphore = new Semaphore(1);
-  await assert.rejects(semaphore.run(() => Promise.reject(new Error('first'))), /first/);
+  await assert.rejects(
+    semaphore.run(() => Promise.reject(new Error('first'))),
+    /first/,
+  );
   assert.equal(await semaphore.run(() => Promise.resolve('second')), 'second');
 });
 

@@ -73,7 +73,6 @@ test('a fifo is made, and what fails names its system call and code', () => {
   assert.ok(statSync(path('fifo')).isFIFO());
   assert.throws(
     () => makeNode(path('fifo'), 0o010600, 0n),
-    (error) =>
-      error instanceof SystemError && error.code === 'EEXIST' && error.syscall === 'mknod',
+    (error) => error instanceof SystemError && error.code === 'EEXIST' && error.syscall === 'mknod',
   );
 });

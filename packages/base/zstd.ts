@@ -34,8 +34,7 @@ export class Compressor {
 
   /** Length of the frame written to `target`; undefined when it does not fit there. */
   compress(source: Buffer, target: Buffer): number | undefined {
-    const code = Number(compress2(this.#context, target, target.length, source, source.length));
-    return isError(code) ? undefined : code;
+    return lengthOf(compress2(this.#context, target, target.length, source, source.length));
   }
 }
 
@@ -45,11 +44,13 @@ export class Decompressor {
 
   /** Length of the content written to `target`; undefined when it is no frame, or does not fit. */
   decompress(source: Buffer, target: Buffer): number | undefined {
-    const code = Number(
-      decompressDCtx(this.#context, target, target.length, source, source.length),
-    );
-    return isError(code) ? undefined : code;
+    return lengthOf(decompressDCtx(this.#context, target, target.length, source, source.length));
   }
+}
+
+/** Codes of errors are beyond 2^53: as a number, one would be another code, and no error. */
+function lengthOf(code: unknown): number | undefined {
+  return isError(code) ? undefined : Number(code);
 }
 
 /** The largest frame that `sourceSize` bytes can become. */

@@ -71,14 +71,14 @@ function x25519(privateKey: Buffer, itsPublicKey: Buffer, publicKey: Buffer): Bu
 }
 
 // Section 2.
-function record(kind: string, name: string): Record<string, never> {
+function record(kind: string, name: string): unknown {
   const bytes = object(name);
   const lines = bytes.subarray(0, bytes.length - 65);
   assert.equal(bytes.toString('latin1', bytes.length - 65), `${blake3(lines).toString('hex')}\n`);
   const [first, second, rest] = lines.toString('utf8').split('\n');
   assert.equal(first, `coffer ${kind} 1`);
   assert.equal(rest, '');
-  return JSON.parse(second!) as Record<string, never>;
+  return JSON.parse(second!) as unknown;
 }
 
 // Sections 3 and 5.
@@ -403,14 +403,14 @@ function points(): Map<string, Point> {
   const found = new Map<string, Point>();
   for (const name of names('points')) {
     const [, folder, generation, id] = /^points\/(.{32})\/(\d{8})-(.{32})$/.exec(name)!;
-    const point = record('point', name) as unknown as Point;
+    const point = record('point', name) as Point;
     assert.equal(id, blake3(object(name)).toString('hex', 0, 16));
     assert.equal(folder, blake3(Buffer.from(point.item)).toString('hex', 0, 16));
-    if (Number(generation) < sweep.generation && !sweep.survivors.includes(id!)) continue;
-    found.set(id!, point);
+    if (Number(generation) < sweep.generation && !sweep.survivors.includes(id)) continue;
+    found.set(id, point);
   }
   for (const name of names('sessions').filter((each) => each.endsWith('-end'))) {
-    const end = record('session', name) as unknown as {
+    const end = record('session', name) as {
       outcome: string;
       generation: number;
       points: { id: string; record: string }[];
@@ -431,10 +431,7 @@ test('both key slots open to the same keys', () => {
 });
 
 test('index objects and footers of packs say the same', () => {
-  assert.deepEqual(
-    new Map([...chunksOfIndex()].sort()).keys().toArray(),
-    new Map([...chunksOfPacks()].sort()).keys().toArray(),
-  );
+  assert.deepEqual(new Set(chunksOfIndex().keys()), new Set(chunksOfPacks().keys()));
 });
 
 test('every point reads as recorded', () => {

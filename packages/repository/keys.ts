@@ -7,7 +7,7 @@
  * stranger put into the store opens nothing. FORMAT.md, section 5.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, scrypt } from 'node:crypto';
-import { CofferError, type Random } from '@coffer/base';
+import { CofferError, isCofferError, type Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { hashKeyCheck, type RepositoryConfig } from './config.ts';
@@ -77,10 +77,19 @@ export async function writeKeySlot(store: ObjectStore, slot: KeySlot): Promise<v
   await store.put(slotName(slot.slot), encodeRecord('key', slot));
 }
 
-export async function readKeySlots(store: ObjectStore): Promise<KeySlot[]> {
+/** Damaged slots are told to `onDamaged`, or thrown: another slot may open. */
+export async function readKeySlots(
+  store: ObjectStore,
+  onDamaged?: (error: CofferError, name: string) => void,
+): Promise<KeySlot[]> {
   const slots: KeySlot[] = [];
   for await (const { name } of store.list('keys/')) {
-    slots.push(decodeRecord('key', KeySlot, await store.get(name), name));
+    try {
+      slots.push(decodeRecord('key', KeySlot, await store.get(name), name));
+    } catch (error) {
+      if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
+      onDamaged(error, name);
+    }
   }
   return slots.sort((a, b) => a.createdAt - b.createdAt);
 }

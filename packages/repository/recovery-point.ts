@@ -99,7 +99,11 @@ export function decodePoint(id: string, bytes: Buffer): PointRecord {
 export function openManifest(point: PointRecord, keys: RepositoryKeys): unknown {
   const sealed = Buffer.from(point.manifest, 'base64');
   const content = openBox(keys.privateKey, sealed, associatedData(point));
-  return JSON.parse(content.toString('utf8')) as unknown;
+  try {
+    return JSON.parse(content.toString('utf8')) as unknown;
+  } catch (error) {
+    throw new CofferError('object-damaged', { what: 'manifest', reason: 'not JSON' }, error);
+  }
 }
 
 function pointIdOf(bytes: Buffer): string {

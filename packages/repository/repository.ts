@@ -7,7 +7,7 @@ import { ChunkReader } from './chunk/chunk-reader.ts';
 import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
 import type { EngineKeys } from './chunk/engine.ts';
 import { newConfig, readConfig, type RepositoryConfig, writeConfig } from './config.ts';
-import { readGcState, survives } from './gc/gc-record.ts';
+import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
 import {
   type KeySlot,
@@ -29,7 +29,7 @@ import {
 } from './recovery-point.ts';
 import { generateKeyPair } from './sealed-box.ts';
 import { finishCommittedSessions, Session } from './session/session.ts';
-import { listSessions, readEnd } from './session/session-record.ts';
+import { listSessions, readEndIfIntact } from './session/session-record.ts';
 
 /** Points fetched at once when they are listed. */
 const FETCHES_AT_ONCE = 16;
@@ -143,7 +143,14 @@ export class Repository {
 
   /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
   async unlock(secret: string): Promise<void> {
-    this.#keys = await unlockKeys(this.config, await readKeySlots(this.store), secret);
+    const damaged: CofferError[] = [];
+    const slots = await readKeySlots(this.store, (error) => damaged.push(error));
+    try {
+      this.#keys = await unlockKeys(this.config, slots, secret);
+    } catch (error) {
+      // Perhaps the slot of this secret is the damaged one.
+      throw isCofferError(error, 'passphrase-wrong') ? (damaged[0] ?? error) : error;
+    }
   }
 
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
@@ -188,7 +195,7 @@ export class Repository {
 
   /** Begins a writer's run. `moves` tells that it only moves sealed chunks, which takes no threads. */
   async beginSession(signal?: AbortSignal, { moves = false } = {}): Promise<Session> {
-    await finishCommittedSessions(this.store);
+    await finishCommittedSessions(this.store, ignoreDamaged);
     const work = moves ? this.#inlineWork() : this.work;
     const { packSizeBytes } = this.#options;
     return await Session.begin({ context: this.context(), work, signal, packSizeBytes });
@@ -206,10 +213,10 @@ export class Repository {
 
   /** All points that exist, oldest first. Damaged ones are told to `onDamaged`, or thrown. */
   async points(onDamaged?: (error: CofferError) => void): Promise<RecoveryPoint[]> {
-    const state = await readGcState(this.store);
+    const state = await readGcStateIfIntact(this.store, onDamaged);
     const held = new Set<string>();
     for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
-    const stored = await this.#storedPoints();
+    const stored = await this.#storedPoints(onDamaged);
     const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (each) => {
       if (!survives(each, state)) return undefined;
       try {
@@ -227,7 +234,7 @@ export class Repository {
 
   /** The record of a point as it is stored. */
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
-    const stored = (await this.#storedPoints()).get(id);
+    const stored = (await this.#storedPoints(ignoreDamaged)).get(id);
     return stored?.bytes ?? (await this.store.get(pointObjectName(item, generation, id)));
   }
 
@@ -245,7 +252,7 @@ export class Repository {
   async removePoint(point: RecoveryPoint): Promise<void> {
     if (point.held) throw new CofferError('point-held', { point: point.id });
     // A committed session that is not cleaned up would list the point again.
-    await finishCommittedSessions(this.store);
+    await finishCommittedSessions(this.store, ignoreDamaged);
     await this.store.delete(pointObjectName(point.item, point.generation, point.id));
   }
 
@@ -265,11 +272,13 @@ export class Repository {
   }
 
   /** By id: what is listed, and what a session committed and did not list yet. */
-  async #storedPoints(): Promise<Map<string, StoredPoint>> {
+  async #storedPoints(
+    onDamaged: ((error: CofferError) => void) | undefined,
+  ): Promise<Map<string, StoredPoint>> {
     const points = new Map<string, StoredPoint>();
     // Sessions first: a session that lists its points in between is found at one of both places.
     for (const { session, hasEnd } of await listSessions(this.store)) {
-      const end = hasEnd ? await readEnd(this.store, session) : undefined;
+      const end = hasEnd ? await readEndIfIntact(this.store, session, onDamaged) : undefined;
       if (end?.outcome !== 'committed') continue;
       for (const { id, item, record } of end.points) {
         const { generation } = end;
@@ -299,6 +308,9 @@ export function checkHold(bytes: Buffer, name: string): void {
     throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
   }
 }
+
+/** What a damaged record promised is lost; who works beside it need not stop for it. */
+function ignoreDamaged(): void {}
 
 function holdName(pointId: string): string {
   return `holds/${pointId}`;

@@ -146,7 +146,7 @@ function touchedBy(
   points: readonly IntactPoint[],
   offset?: number,
 ): (point: IntactPoint) => boolean {
-  const [kind] = name.split('/');
+  const kind = name.split('/')[0] ?? '';
   switch (kind) {
     case 'config':
       return () => true;

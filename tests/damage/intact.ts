@@ -76,6 +76,11 @@ export class IntactRepository {
     return intact;
   }
 
+  /** Empties the local cache. */
+  forget(): void {
+    this.#index.clear();
+  }
+
   async close(): Promise<void> {
     await this.#index.close();
     rmSync(this.folder, { recursive: true, force: true });

@@ -18,7 +18,13 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { snapshot } from '../end-to-end/testing/snapshot.ts';
 import { stateOf } from '../power-loss/small-source.ts';
 import type { Damage } from './damages.ts';
-import { EAGER_PLAN, type IntactPoint, IntactRepository, PASSPHRASE, stillClock } from './intact.ts';
+import {
+  EAGER_PLAN,
+  type IntactPoint,
+  IntactRepository,
+  PASSPHRASE,
+  stillClock,
+} from './intact.ts';
 
 const READ_ERRORS = ['chunk-damaged', 'chunk-missing', 'object-damaged'];
 
@@ -49,12 +55,16 @@ export class DamageMatrix {
     try {
       await this.#check(damage, thorough);
     } catch (error) {
-      throw new Error(`${damage.description} (${thorough ? 'thorough' : 'quick'})`, { cause: error });
+      throw new Error(`${damage.description} (${thorough ? 'thorough' : 'quick'})`, {
+        cause: error,
+      });
     }
   }
 
   async #check(damage: Damage, thorough: boolean): Promise<void> {
     const store = await this.#damagedStore(damage);
+    // With and without what this machine remembers of the repository.
+    if (this.intact.random.fraction() < 0.5) this.intact.forget();
     let repository: Repository;
     try {
       repository = await this.intact.open(store);
@@ -72,7 +82,11 @@ export class DamageMatrix {
     const lost = this.intact.points.filter(damage.touches);
     if (damage.isExact) {
       const expected = lost.map(({ id }) => id).sort();
-      assert.deepEqual(Array.from(pointsDamaged).sort(), expected, 'it names the points that it touches');
+      assert.deepEqual(
+        Array.from(pointsDamaged).sort(),
+        expected,
+        'it names the points that it touches',
+      );
     }
     await this.#checkRestores(repository, damage);
     if (thorough) await this.#checkRepair(store, damage);
@@ -161,7 +175,10 @@ export class DamageMatrix {
     assert.deepEqual(after.pointsDamaged, repaired.pointsDamaged, 'a repair names what it left');
     if (named.size === 0) assert.deepEqual(after.findings, [], 'after a repair nothing is found');
     for (const { code } of after.findings) {
-      assert.ok(['chunk-missing', 'point-damaged'].includes(code), `only chunks are missing: ${code}`);
+      assert.ok(
+        ['chunk-missing', 'point-damaged'].includes(code),
+        `only chunks are missing: ${code}`,
+      );
     }
     await this.#checkRestores(repository, { ...damage, isExact: false });
     for (const kind of ['disk', 'files'] as const) await this.intact.backUp(repository, kind);
@@ -169,7 +186,8 @@ export class DamageMatrix {
     const lost = new Set(whole.pointsDamaged);
     for (const point of this.intact.points) {
       const isGone = repaired.pointsDropped.includes(point.id);
-      if (lost.has(point.id)) assert.ok(!point.isCurrent || isGone, 'a backup makes it whole again');
+      if (lost.has(point.id))
+        assert.ok(!point.isCurrent || isGone, 'a backup makes it whole again');
     }
     await this.#checkCollection(repository, lost);
   }

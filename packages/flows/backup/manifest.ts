@@ -1,5 +1,5 @@
 /** What a point's sealed manifest holds: where the state came from, and what the run found. */
-import type { Finding } from '@coffer/base';
+import { CofferError, type Finding } from '@coffer/base';
 import * as v from 'valibot';
 
 /** So many findings are kept in a point; their number is kept whole. */
@@ -40,7 +40,9 @@ export function keptFindings(
   };
 }
 
-/** Fails when the content is not a manifest. */
+/** Fails with `object-damaged` when the content is not a manifest: any writer could seal one. */
 export function parseManifest(content: unknown): Manifest {
-  return v.parse(Manifest, content);
+  const result = v.safeParse(Manifest, content);
+  if (result.success) return result.output;
+  throw new CofferError('object-damaged', { what: 'manifest', reason: result.issues[0].message });
 }

@@ -1,9 +1,14 @@
 /** The restore flow: a recovery point, or a part of it, goes to a path. */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { CofferError, type FileEntry, type Finding } from '@coffer/base';
+import { CofferError, type FileEntry, type Finding, isCofferError } from '@coffer/base';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import { createRawDisk, openWritableRawDisk } from '@coffer/disk/raw.ts';
-import { openManifest, type RecoveryPoint, type Repository } from '@coffer/repository';
+import {
+  isChunkError,
+  openManifest,
+  type RecoveryPoint,
+  type Repository,
+} from '@coffer/repository';
 import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import { parseManifest } from '../backup/manifest.ts';
@@ -47,14 +52,27 @@ type Outcome = Pick<RestoreResult, 'bytesWritten' | 'bytesKept' | 'verified' | '
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const { repository, point, target } = options;
   const startedAt = repository.clock.now();
-  const outcome =
-    point.kind === 'disk' ? await restoreToDisk(options) : await restoreToFolder(options);
+  const outcome = await namingThePoint(point, () =>
+    point.kind === 'disk' ? restoreToDisk(options) : restoreToFolder(options),
+  );
   return {
     point: point.id,
     target,
     ...outcome,
     durationMs: repository.clock.now() - startedAt,
   };
+}
+
+/** A chunk that is lost is told with the item that lost it. */
+async function namingThePoint<T>({ id, item }: RecoveryPoint, task: () => Promise<T>): Promise<T> {
+  try {
+    return await task();
+  } catch (error) {
+    const isNamed = isCofferError(error) && error.details['item'] !== undefined;
+    const isLoss = isChunkError(error) || isCofferError(error, 'object-damaged');
+    if (isNamed || !isLoss) throw error;
+    throw new CofferError(error.code, { ...error.details, point: id, item }, error);
+  }
 }
 
 async function restoreToFolder(options: RestoreOptions): Promise<Outcome> {

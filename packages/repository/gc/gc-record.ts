@@ -4,7 +4,7 @@
  * know that), `sweep` (packs that are deleted for good, and the points that survive from before),
  * `done`. FORMAT.md, section 14; PROTOCOL.md.
  */
-import { isCofferError } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { indexGenerationOf } from '../index/index-codec.ts';
@@ -89,6 +89,20 @@ export async function readGcState(store: ObjectStore): Promise<GcState> {
   }
 }
 
+/** The state as if there were no collections when its records are damaged; that is told, or thrown. */
+export async function readGcStateIfIntact(
+  store: ObjectStore,
+  onDamaged: ((error: CofferError) => void) | undefined,
+): Promise<GcState> {
+  try {
+    return await readGcState(store);
+  } catch (error) {
+    if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
+    onDamaged(error);
+    return { generation: 0, unfinished: undefined, sweep: undefined };
+  }
+}
+
 async function readState(store: ObjectStore): Promise<GcState> {
   const objects = await listGcObjects(store);
   const newest = (step: GcStep): GcObject | undefined =>
@@ -101,7 +115,7 @@ async function readState(store: ObjectStore): Promise<GcState> {
   const condemned = newest('condemned');
   const sweep = newest('sweep');
   const done = newest('done');
-  const generation = Math.max(condemned?.generation ?? 0, done?.generation ?? 0);
+  const generation = Math.max(...[condemned, sweep, done].map((each) => each?.generation ?? 0));
   const isFinished = done?.generation === generation;
   return {
     generation,
@@ -112,6 +126,21 @@ async function readState(store: ObjectStore): Promise<GcState> {
 
 async function readCondemned(store: ObjectStore, { name }: GcObject): Promise<CondemnedRecord> {
   return decodeRecord('gc', Condemned, await store.get(name), name);
+}
+
+const SCHEMAS = {
+  condemned: Condemned,
+  waiting: Waiting,
+  sweep: Sweep,
+  done: v.object({ generation: count }),
+} as const;
+
+/** Fails with `object-damaged`. */
+export function checkGcRecord({ name, generation, step }: GcObject, bytes: Buffer): void {
+  const record = decodeRecord('gc', SCHEMAS[step], bytes, name);
+  if (record.generation !== generation) {
+    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
+  }
 }
 
 export async function writeDone(store: ObjectStore, generation: number): Promise<void> {

@@ -17,6 +17,7 @@ import { finishCommittedSessions, LEASE_MS } from '../session/session.ts';
 import {
   listSessions,
   readBegin,
+  type SessionBegin,
   type StoredSession,
   writeEnd,
 } from '../session/session-record.ts';
@@ -315,8 +316,21 @@ async function isExpired(
   now: number,
 ): Promise<boolean> {
   if (now - session.lastSignAt > LEASE_MS) return true;
-  const begin = await readBegin(store, session.session);
+  const begin = await readBeginIfIntact(store, session.session);
   return begin?.host === hostname() && !isProcessAlive(begin.processId);
+}
+
+/** Of a session whose begin is damaged, the lease alone tells whether it lives. */
+async function readBeginIfIntact(
+  store: ObjectStore,
+  session: string,
+): Promise<SessionBegin | undefined> {
+  try {
+    return await readBegin(store, session);
+  } catch (error) {
+    if (isCofferError(error, 'object-damaged')) return undefined;
+    throw error;
+  }
 }
 
 function isProcessAlive(processId: number): boolean {

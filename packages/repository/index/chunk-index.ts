@@ -12,7 +12,7 @@ import { CofferError, mapBounded, required } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
-import { isIndexObjectValid, readGcState } from '../gc/gc-record.ts';
+import { isIndexObjectValid, readGcStateIfIntact } from '../gc/gc-record.ts';
 import { KEY_BOX_SIZE_BYTES, type PackDescription, type PackEntry } from '../pack/pack-codec.ts';
 import { decodeIndexObject, type IndexObject } from './index-codec.ts';
 
@@ -204,18 +204,19 @@ export class ChunkIndex {
 
   /**
    * Makes the index equal to the `index/` objects of the store that count. Damaged objects are left
-   * out and returned, so that the caller decides what that means.
+   * out and returned, so that the caller decides what that means; when the records of collections
+   * are damaged, all index objects count.
    */
   async synchronize(store: ObjectStore, signal?: AbortSignal): Promise<Synchronized> {
     // Another process with the same cache may have changed it meanwhile.
     this.#packCache.clear();
-    const state = await readGcState(store);
+    const damaged: CofferError[] = [];
+    const state = await readGcStateIfIntact(store, (error) => damaged.push(error));
     const present = new Set<string>();
     for await (const { name } of store.list('index/', { signal })) {
       if (isIndexObjectValid(name, state)) present.add(name);
     }
     const missing = [...present].filter((name) => !this.hasObject(name));
-    const damaged: CofferError[] = [];
     await mapBounded(missing, FETCHES_AT_ONCE, async (name) => {
       try {
         this.add(name, decodeIndexObject(await fetchIndexObject(store, name, signal)));

@@ -12,8 +12,11 @@ const PACKS_PER_OBJECT = 256;
 
 export interface RebuildOptions {
   readonly store: ObjectStore;
-  /** Packs (hexadecimal) that are not to be named: a garbage collection has condemned them. */
-  readonly leaveOut: ReadonlySet<string>;
+  /**
+   * Packs (hexadecimal) that a garbage collection has condemned, and the generation before it: only
+   * what is named there is taken out of the index when the packs are swept.
+   */
+  readonly condemned: { readonly packs: ReadonlySet<string>; readonly generation: number };
   /** Of the session that repairs. */
   readonly generation: number;
   readonly signal?: AbortSignal | undefined;
@@ -27,7 +30,7 @@ export interface RebuildResult {
 /** New objects are written first, then those that were there before are removed. */
 export async function rebuildIndex({
   store,
-  leaveOut,
+  condemned,
   generation,
   signal,
 }: RebuildOptions): Promise<RebuildResult> {
@@ -35,25 +38,43 @@ export async function rebuildIndex({
   for await (const { name } of store.list('index/')) before.push(name);
   const packs: { name: string; sizeBytes: number }[] = [];
   for await (const { name, sizeBytes } of store.list('packs/')) {
-    if (!leaveOut.has(name.slice(name.lastIndexOf('/') + 1))) packs.push({ name, sizeBytes });
+    packs.push({ name, sizeBytes });
   }
+  const isCondemned = ({ name }: { name: string }): boolean =>
+    condemned.packs.has(name.slice(name.lastIndexOf('/') + 1));
+  const groups = [
+    ...groupsOf(packs.filter(isCondemned)).map((group) => ({ group, in: condemned.generation })),
+    ...groupsOf(packs.filter((pack) => !isCondemned(pack))).map((group) => ({
+      group,
+      in: generation,
+    })),
+  ];
   const findings: Finding[] = [];
   const written = new Set<string>();
   let packsIndexed = 0;
-  for (let start = 0; start < packs.length; start += PACKS_PER_OBJECT) {
+  for (const { group, in: generationOfGroup } of groups) {
     signal?.throwIfAborted();
-    const group = packs.slice(start, start + PACKS_PER_OBJECT);
     const described = (
       await mapBounded(group, PACKS_AT_ONCE, (pack) => describePack(store, pack, findings))
     ).filter((pack) => pack !== undefined);
     if (described.length === 0) continue;
-    const { name, bytes } = encodeIndexObject(described, generation);
+    const { name, bytes } = encodeIndexObject(described, generationOfGroup);
+    // One of that name may be there, and damaged.
+    if (before.includes(name)) await store.delete(name);
     await putIfAbsent(store, name, bytes);
     written.add(name);
     packsIndexed += described.length;
   }
   for (const name of before) if (!written.has(name)) await store.delete(name);
   return { packsIndexed, findings };
+}
+
+function groupsOf<T>(packs: readonly T[]): T[][] {
+  const groups: T[][] = [];
+  for (let start = 0; start < packs.length; start += PACKS_PER_OBJECT) {
+    groups.push(packs.slice(start, start + PACKS_PER_OBJECT));
+  }
+  return groups;
 }
 
 async function describePack(

@@ -5,20 +5,21 @@
  *
  * It is a session, so a garbage collection waits for it and deletes nothing that it names.
  */
-import { type CofferError, type Finding, mapBounded } from '@coffer/base';
+import { type Finding, mapBounded } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { readGcState } from '../gc/gc-record.ts';
 import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
-import { parsePointObjectName } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { ChunkWriter } from '../session/chunk-writer.ts';
 import { getIfThere } from '../store-calls.ts';
+import { checkIndexObjects } from '../verify/check-index.ts';
 import { damagedChunks } from '../verify/damaged-chunks.ts';
 import { verifyRepository } from '../verify/verify.ts';
 import { rebuildIndex } from './rebuild-index.ts';
+import { dropDamagedPoints, repairRecords } from './repair-records.ts';
 
 /** Packs read at once; each is up to 32 MiB of memory. */
 const PACKS_AT_ONCE = 3;
@@ -44,15 +45,17 @@ export interface RepairResult {
 
 export async function repairRepository(options: RepairOptions): Promise<RepairResult> {
   const { repository, signal } = options;
+  const findings: Finding[] = [];
+  const onFinding = (finding: Finding): void => void findings.push(finding);
+  await repairRecords(repository, onFinding);
   const session = await repository.beginSession(signal, { moves: true });
   try {
-    const findings: Finding[] = [];
     const { generation } = session;
     const indexRebuilt = await repairIndex(options, generation, findings);
     const packs = options.rebuildIndex
       ? NO_PACKS
       : await repairPacks(options, generation, findings);
-    const pointsDropped = await dropDamagedPoints(repository, findings);
+    const pointsDropped = await dropDamagedPoints(repository, onFinding);
     const verified = await verifyRepository({ repository, readFraction: 0, signal });
     await session.commit([]);
     findings.push(...verified.findings);
@@ -73,12 +76,18 @@ async function repairIndex(
 ): Promise<boolean> {
   const { repository, signal } = options;
   const { index, store } = repository;
-  const { damaged } = await index.synchronize(store, signal);
+  const damaged = await checkIndexObjects(store, signal);
   for (const { code, message } of damaged) findings.push({ code, path: 'index', message });
-  if (damaged.length === 0 && !options.rebuildIndex) return false;
+  if (damaged.length === 0 && !options.rebuildIndex) {
+    await index.synchronize(store, signal);
+    return false;
+  }
   const state = await readGcState(store);
-  const leaveOut = new Set(state.unfinished?.packs);
-  const rebuilt = await rebuildIndex({ store, leaveOut, generation, signal });
+  const condemned = {
+    packs: new Set(state.unfinished?.packs),
+    generation: Math.max(0, state.generation - 1),
+  };
+  const rebuilt = await rebuildIndex({ store, condemned, generation, signal });
   findings.push(...rebuilt.findings);
   index.clear();
   await index.synchronize(store, signal);
@@ -168,21 +177,4 @@ function salvageWriter(
     packSizeBytes,
     signal,
   });
-}
-
-async function dropDamagedPoints(repository: Repository, findings: Finding[]): Promise<string[]> {
-  const { store } = repository;
-  const intact = new Set<string>();
-  const damaged: CofferError[] = [];
-  for (const { id } of await repository.points((error) => damaged.push(error))) intact.add(id);
-  if (damaged.length === 0) return [];
-  const dropped: string[] = [];
-  for await (const { name } of store.list('points/')) {
-    const point = parsePointObjectName(name);
-    if (!point || intact.has(point.id)) continue;
-    await store.delete(name);
-    dropped.push(point.id);
-    findings.push({ code: 'object-damaged', path: name, message: 'the point was dropped' });
-  }
-  return dropped;
 }

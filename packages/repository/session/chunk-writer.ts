@@ -25,6 +25,8 @@ import { encodeNodeHead } from '../tree/node-codec.ts';
 
 /** Packs on their way to the store at once; each is 32 MiB of memory. */
 const UPLOADS_AT_ONCE = 2;
+/** What threads leave over is joined to one pack when it is smaller than this. */
+const JOINED_PACK_BYTES_MAX = 8 * 1024 * 1024;
 /** An index object is written when this many chunks wait for one. */
 const INDEX_ENTRIES_MAX = 65_536;
 
@@ -145,7 +147,10 @@ export class ChunkWriter {
 
   /** Makes all that was written durable and known to the index. */
   async flush(): Promise<void> {
-    for (const pack of await this.#options.work.finish()) this.#absorb(pack);
+    for (const pack of await this.#options.work.finish()) {
+      if (pack.sizeBytes < JOINED_PACK_BYTES_MAX) this.#absorb(pack);
+      else this.#upload(pack, () => {});
+    }
     for (const builder of [this.#moved, this.#nodes]) {
       if (!builder.isEmpty) this.#uploadFrom(builder);
     }

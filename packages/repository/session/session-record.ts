@@ -2,7 +2,7 @@
  * The objects of a session: `begin`, renewals of its lease, and `end`, which whoever creates it
  * first decides: committed with its points, or fenced. FORMAT.md, section 13; PROTOCOL.md.
  */
-import { isCofferError } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
@@ -79,8 +79,13 @@ export async function readBegin(
   store: ObjectStore,
   session: string,
 ): Promise<SessionBegin | undefined> {
-  const bytes = await getIfThere(store, beginName(session));
-  return bytes && decodeRecord('session', Begin, bytes, beginName(session));
+  const name = beginName(session);
+  const bytes = await getIfThere(store, name);
+  const begin = bytes && decodeRecord('session', Begin, bytes, name);
+  if (begin && begin.session !== session) {
+    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
+  }
+  return begin;
 }
 
 export async function readEnd(
@@ -89,6 +94,21 @@ export async function readEnd(
 ): Promise<SessionEnd | undefined> {
   const bytes = await getIfThere(store, endName(session));
   return bytes && decodeRecord('session', End, bytes, endName(session));
+}
+
+/** A damaged end is told to `onDamaged`, or thrown; then it counts as absent. */
+export async function readEndIfIntact(
+  store: ObjectStore,
+  session: string,
+  onDamaged: ((error: CofferError) => void) | undefined,
+): Promise<SessionEnd | undefined> {
+  try {
+    return await readEnd(store, session);
+  } catch (error) {
+    if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
+    onDamaged(error);
+    return undefined;
+  }
 }
 
 /** Ends a session, unless somebody else has ended it; returns the end that counts. */

@@ -21,7 +21,7 @@ import {
   type CommittedEnd,
   encodeBegin,
   listSessions,
-  readEnd,
+  readEndIfIntact,
   removeSession,
   renewalName,
   writeEnd,
@@ -134,12 +134,15 @@ export class Session {
 
 /**
  * Lists the points of sessions that were committed and could not list them themselves. Everybody
- * who is about to write does this first.
+ * who is about to write does this first. Ends that are damaged are told to `onDamaged`, or thrown.
  */
-export async function finishCommittedSessions(store: ObjectStore): Promise<void> {
+export async function finishCommittedSessions(
+  store: ObjectStore,
+  onDamaged?: (error: CofferError) => void,
+): Promise<void> {
   for (const session of await listSessions(store)) {
     if (!session.hasEnd) continue;
-    const end = await readEnd(store, session.session);
+    const end = await readEndIfIntact(store, session.session, onDamaged);
     if (end?.outcome !== 'committed') continue;
     if (await listCommitted(store, end)) await removeSession(store, session);
   }

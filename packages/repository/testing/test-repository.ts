@@ -146,8 +146,8 @@ export async function readDisk(repository: Repository, point: RecoveryPoint): Pr
       const offset = (firstChunkIndex + index) * DISK_CHUNK_BYTES;
       const length = Math.min(DISK_CHUNK_BYTES, sizeBytes - offset);
       const id = ids?.[index];
-      const isData = id !== undefined && id.some((byte) => byte !== 0);
-      chunks.push(isData ? await reader.readData(id) : Buffer.alloc(length));
+      const isData = id?.some((byte) => byte !== 0) ?? false;
+      chunks.push(id && isData ? await reader.readData(id) : Buffer.alloc(length));
     }
   }
   return chunks;

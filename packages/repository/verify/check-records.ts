@@ -1,13 +1,12 @@
 /** Decodes all small records of a repository: what cannot be decoded is a finding. */
-import { type Finding, isCofferError } from '@coffer/base';
-import { readGcState } from '../gc/gc-record.ts';
+import { type CofferError, type Finding, isCofferError } from '@coffer/base';
+import { readConfig } from '../config.ts';
+import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
 import { readKeySlots } from '../keys.ts';
 import { checkHold, type Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
-import { readConfig } from '../config.ts';
 
-export async function checkRecords(repository: Repository): Promise<Finding[]> {
-  const { store } = repository;
+export async function checkRecords({ store }: Repository): Promise<Finding[]> {
   const findings: Finding[] = [];
   const check = async (path: string, decode: () => Promise<unknown>): Promise<void> => {
     try {
@@ -16,12 +15,16 @@ export async function checkRecords(repository: Repository): Promise<Finding[]> {
       // Whoever ended meanwhile has taken its records along.
       if (isCofferError(error, 'object-not-found')) return;
       if (!isCofferError(error, 'object-damaged')) throw error;
-      findings.push({ code: error.code, path, message: error.message });
+      findings.push(toFinding(error, path));
     }
   };
   await check('config', () => readConfig(store));
-  await check('keys', () => readKeySlots(store));
-  await check('gc', () => readGcState(store));
+  const onDamaged = (error: CofferError, name: string): void =>
+    void findings.push(toFinding(error, name));
+  await readKeySlots(store, onDamaged);
+  for (const object of await listGcObjects(store)) {
+    await check(object.name, async () => checkGcRecord(object, await store.get(object.name)));
+  }
   for (const { session } of await listSessions(store)) {
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));
@@ -30,4 +33,8 @@ export async function checkRecords(repository: Repository): Promise<Finding[]> {
     await check(name, async () => checkHold(await store.get(name), name));
   }
   return findings;
+}
+
+function toFinding(error: CofferError, path: string): Finding {
+  return { code: error.code, path, message: error.message };
 }

@@ -12,6 +12,7 @@ import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { affectedPoints } from './affected.ts';
+import { checkIndexObjects } from './check-index.ts';
 import { checkRecords } from './check-records.ts';
 import { damagedChunks } from './damaged-chunks.ts';
 
@@ -44,10 +45,10 @@ export async function verifyRepository(options: VerifyOptions): Promise<VerifyRe
   const findings: Finding[] = await checkRecords(repository);
   // Points first: what is listed then, the index objects that are read afterwards know.
   const all = await repository.points((error) => findings.push(toFinding(error, 'points')));
-  const { damaged: damagedObjects, objects } = await repository.index.synchronize(
-    repository.store,
-    signal,
-  );
+  const { store, index } = repository;
+  const { damaged: seenDamaged, objects } = await index.synchronize(store, signal);
+  const damagedObjects =
+    options.readFraction > 0 ? await checkIndexObjects(store, signal) : seenDamaged;
   for (const error of damagedObjects) findings.push(toFinding(error, 'index'));
   const points = options.points ?? all;
   const walked = await walk(options, points, objects);

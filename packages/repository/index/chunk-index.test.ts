@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isCofferError, seededRandom } from '@coffer/base';
+import { openMemoryStore } from '@coffer/storage/memory.ts';
+import fc from 'fast-check';
+import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
+import { dataId } from '../testing/memory-nodes.ts';
+import { ChunkIndex } from './chunk-index.ts';
+import { EntrySet } from './entry-set.ts';
+import { decodeIndexObject, encodeIndexObject, indexGenerationOf } from './index-codec.ts';
+
+const random = seededRandom(1);
+
+class TemporaryFolder implements Disposable {
+  readonly path = mkdtempSync(join(tmpdir(), 'coffer-index-'));
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+function packOf(ids: readonly number[]): PackDescription {
+  const entries = ids.map((id, index): PackEntry => ({
+    id: dataId(id),
+    kind: id % 3 === 0 ? 'node' : 'data',
+    compressed: id % 2 === 0,
+    keyIndex: 0,
+    ordinal: index,
+    offset: 24 + index * 100,
+    length: 100,
+    plainLength: 84 + id,
+  }));
+  const keyBoxes = [random.bytes(80)];
+  return { pack: random.bytes(32), sizeBytes: 24 + ids.length * 100, keyBoxes, entries };
+}
+
+/** An index with one object for each list of packs. */
+function filled(
+  { path }: TemporaryFolder,
+  objects: readonly (readonly PackDescription[])[],
+): ChunkIndex {
+  const index = ChunkIndex.open(path);
+  objects.forEach((packs, place) => index.add(`index/${place}`, packs));
+  return index;
+}
+
+function nameOf(index: ChunkIndex, id: number): string | undefined {
+  const found = index.find(dataId(id));
+  return found && index.requiredPack(found.packNumber).pack.toString('hex');
+}
+
+test('an index object reads as it was written, and says its generation', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.array(fc.nat(999), { minLength: 1 })),
+      fc.nat(),
+      (lists, generation) => {
+        const packs = lists.map(packOf);
+        const object = encodeIndexObject(packs, generation);
+        assert.deepEqual(decodeIndexObject(object), packs);
+        assert.equal(indexGenerationOf(object.name), generation);
+      },
+    ),
+    { numRuns: 30 },
+  );
+});
+
+test('an index object of which a bit was flipped is damage', () => {
+  const { name, bytes } = encodeIndexObject([packOf([1, 2])], 0);
+  for (let bit = 0; bit < bytes.length * 8; bit += 5) {
+    const changed = Buffer.from(bytes);
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    assert.throws(
+      () => decodeIndexObject({ name, bytes: changed }),
+      (error) => isCofferError(error, 'object-damaged'),
+    );
+  }
+});
+
+test('what was added is found, with all that opening needs, also after opening anew', async () => {
+  using folder = new TemporaryFolder();
+  const pack = packOf([1, 2, 3, 4, 5, 6]);
+  await filled(folder, [[pack]]).close();
+  const index = ChunkIndex.open(folder.path);
+  for (const [entryIndex, entry] of pack.entries.entries()) {
+    const { packNumber, ...found } = index.find(entry.id)!;
+    const { id: _, ...expected } = entry;
+    assert.deepEqual(found, { ...expected, entryIndex });
+    const { keyBoxes, pack: name, sizeBytes } = index.requiredPack(packNumber);
+    assert.deepEqual(
+      { keyBoxes, pack: name, sizeBytes },
+      {
+        keyBoxes: pack.keyBoxes,
+        pack: pack.pack,
+        sizeBytes: pack.sizeBytes,
+      },
+    );
+  }
+  assert.equal(index.find(dataId(7)), undefined);
+  assert.equal(index.chunkCount, 6);
+  await index.close();
+});
+
+test('a chunk in two packs is found as long as one of them is there', async () => {
+  using folder = new TemporaryFolder();
+  const store = openMemoryStore();
+  const [first, second] = [packOf([1, 2]), packOf([2, 3])];
+  const objects = [first, second].map((pack) => encodeIndexObject([pack], 0));
+  for (const { name, bytes } of objects) await store.put(name, bytes);
+  const index = ChunkIndex.open(folder.path);
+  await index.synchronize(store);
+  const before = nameOf(index, 2);
+  const holder = before === first.pack.toString('hex') ? 0 : 1;
+  await store.delete(objects[holder]!.name);
+  await index.synchronize(store);
+  assert.equal(nameOf(index, 2), (holder === 0 ? second : first).pack.toString('hex'));
+  await store.delete(objects[1 - holder]!.name);
+  await index.synchronize(store);
+  for (const id of [1, 2, 3]) assert.equal(index.find(dataId(id)), undefined);
+  await index.close();
+});
+
+test('a chunk counts only in packs that are accepted', async () => {
+  using folder = new TemporaryFolder();
+  const [first, second] = [packOf([1, 2]), packOf([2, 3])];
+  const index = filled(folder, [[first], [second]]);
+  const finds = (id: number, objects: string[], condemned: PackDescription[] = []): boolean => {
+    const names = new Set(condemned.map(({ pack }) => pack.toString('hex')));
+    return index.find(dataId(id), index.acceptor(new Set(objects), names)) !== undefined;
+  };
+  assert.ok(finds(2, ['index/0']) && finds(2, ['index/1']));
+  assert.ok(!finds(1, ['index/1']) && !finds(3, ['index/0']) && !finds(2, []));
+  assert.ok(finds(2, ['index/0', 'index/1'], [first]));
+  assert.ok(!finds(2, ['index/0', 'index/1'], [first, second]));
+  assert.ok(!finds(1, ['index/0', 'index/1'], [first]));
+  await index.close();
+});
+
+test('what the index holds is what the objects in the store say, whatever came and went', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(
+        fc.array(fc.record({ slot: fc.nat(5), ids: fc.array(fc.nat(12)) }), { maxLength: 5 }),
+      ),
+      async (turns) => {
+        using folder = new TemporaryFolder();
+        const store = openMemoryStore();
+        const slots = new Map<number, { name: string; ids: readonly number[] }>();
+        let index = ChunkIndex.open(folder.path);
+        for (const turn of turns) {
+          for (const { slot, ids } of turn) {
+            const known = slots.get(slot);
+            if (known) await store.delete(known.name);
+            slots.delete(slot);
+            if (ids.length === 0) continue;
+            const { name, bytes } = encodeIndexObject([packOf([...new Set(ids)])], 0);
+            await store.put(name, bytes);
+            slots.set(slot, { name, ids });
+          }
+          await index.synchronize(store);
+          // Another process opens the cache that this one leaves.
+          await index.close();
+          index = ChunkIndex.open(folder.path);
+          const expected = new Set([...slots.values()].flatMap(({ ids }) => ids));
+          for (let id = 0; id <= 12; id++) {
+            const found = index.find(dataId(id));
+            assert.equal(found !== undefined, expected.has(id));
+            // Numbers of packs are never used twice: the place is that of this very chunk.
+            if (found) assert.equal(found.plainLength, 84 + id);
+          }
+        }
+        await index.close();
+      },
+    ),
+    { numRuns: 15 },
+  );
+});
+
+test('damaged index objects are told and left out', async () => {
+  using folder = new TemporaryFolder();
+  const store = openMemoryStore();
+  const [good, bad] = [[1], [2]].map((ids) => encodeIndexObject([packOf(ids)], 0));
+  await store.put(good!.name, good!.bytes);
+  await store.put(bad!.name, Buffer.concat([bad!.bytes, Buffer.from('x')]));
+  const index = ChunkIndex.open(folder.path);
+  const { damaged, objects } = await index.synchronize(store);
+  assert.deepEqual(
+    damaged.map(({ code }) => code),
+    ['object-damaged'],
+  );
+  assert.equal(objects.size, 2);
+  assert.ok(index.find(dataId(1)) && !index.find(dataId(2)));
+  await index.close();
+});
+
+test('a cache that was emptied is made anew', async () => {
+  using folder = new TemporaryFolder();
+  const store = openMemoryStore();
+  const object = encodeIndexObject([packOf([1])], 0);
+  await store.put(object.name, object.bytes);
+  let index = ChunkIndex.open(folder.path);
+  await index.synchronize(store);
+  await index.close();
+  for (const name of readdirSync(folder.path)) truncateSync(join(folder.path, name));
+  index = ChunkIndex.open(folder.path);
+  await index.synchronize(store);
+  assert.ok(index.find(dataId(1)));
+  await index.close();
+});
+
+test('a set of entries counts each of them once', async () => {
+  using folder = new TemporaryFolder();
+  const index = filled(folder, [[packOf([1, 2, 3]), packOf([4])]]);
+  const set = new EntrySet(index);
+  const places = [1, 2, 4].map((id) => index.find(dataId(id))!);
+  assert.deepEqual(
+    [...places, ...places].map((place) => set.add(place)),
+    [true, true, true, false, false, false],
+  );
+  assert.ok(places.every((place) => set.has(place)));
+  assert.ok(!set.has(index.find(dataId(3))!));
+  assert.deepEqual(
+    [...set.packNumbers()].map((number) => set.use(number)).map((use) => [use!.count, use!.bytes]),
+    [
+      [2, 200],
+      [1, 100],
+    ],
+  );
+  await index.close();
+});

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isCofferError, seededRandom } from '@coffer/base';
+import { openMemoryStore } from '@coffer/storage/memory.ts';
+import { newConfig } from './config.ts';
+import {
+  type KeySlot,
+  newKeySlot,
+  readKeySlots,
+  removeKeySlot,
+  type RepositoryKeys,
+  unlockKeys,
+  writeKeySlot,
+} from './keys.ts';
+import { generateRecoveryKey } from './recovery-key.ts';
+import { generateKeyPair } from './sealed-box.ts';
+
+const random = seededRandom(5);
+const keys = newKeys();
+const config = newConfig({ ...keys, createdAt: 1, random });
+const PASSPHRASE = 'Über sechzehn Zeichen';
+
+function newKeys(): RepositoryKeys {
+  return { ...generateKeyPair(random), hashKey: random.bytes(32) };
+}
+
+async function slotOf(secret: string, kind: KeySlot['kind'], of = keys): Promise<KeySlot> {
+  return await newKeySlot({ keys: of, kind, secret, label: 'test', createdAt: 1, random });
+}
+
+const fails =
+  (code: Parameters<typeof isCofferError>[1]) =>
+  (error: unknown): boolean =>
+    isCofferError(error, code);
+
+test('each of several slots opens to the same keys', async () => {
+  const recoveryKey = generateRecoveryKey(random);
+  const store = openMemoryStore();
+  await writeKeySlot(store, await slotOf(PASSPHRASE, 'passphrase'));
+  await writeKeySlot(store, await slotOf('another passphrase', 'passphrase'));
+  await writeKeySlot(store, await slotOf(recoveryKey, 'recovery'));
+  const slots = await readKeySlots(store);
+  // An umlaut may be one character or two: the passphrase is the same.
+  const secrets = [PASSPHRASE.normalize('NFD'), 'another passphrase', recoveryKey.toLowerCase()];
+  for (const secret of secrets) assert.deepEqual(await unlockKeys(config, slots, secret), keys);
+  await assert.rejects(unlockKeys(config, slots, 'no such passphrase'), fails('passphrase-wrong'));
+});
+
+test('a slot of other keys opens nothing, though its passphrase is right', async () => {
+  const foreign = await slotOf(PASSPHRASE, 'passphrase', newKeys());
+  await assert.rejects(unlockKeys(config, [foreign], PASSPHRASE), fails('passphrase-wrong'));
+  const own = await slotOf(PASSPHRASE, 'passphrase');
+  assert.deepEqual(await unlockKeys(config, [foreign, own], PASSPHRASE), keys);
+});
+
+test('a slot that was altered opens nothing', async () => {
+  const slot = await slotOf(generateRecoveryKey(seededRandom(9)), 'recovery');
+  const secret = generateRecoveryKey(seededRandom(9));
+  for (let at = 0; at < slot.wrapped.length; at += 7) {
+    const digit = slot.wrapped[at] === '0' ? '1' : '0';
+    const wrapped = slot.wrapped.slice(0, at) + digit + slot.wrapped.slice(at + 1);
+    await assert.rejects(
+      unlockKeys(config, [{ ...slot, wrapped }], secret),
+      fails('passphrase-wrong'),
+    );
+  }
+});
+
+test('a passphrase has at least 16 characters, counted as people count', async () => {
+  await assert.rejects(slotOf('fifteen letters', 'passphrase'), fails('passphrase-weak'));
+  await assert.rejects(slotOf('🐉'.repeat(8), 'passphrase'), fails('passphrase-weak'));
+});
+
+test('the last slot stays, and a slot is named by enough of its id', async () => {
+  const store = openMemoryStore();
+  const first = await slotOf(generateRecoveryKey(random), 'recovery');
+  const second = await slotOf(generateRecoveryKey(random), 'recovery');
+  await writeKeySlot(store, first);
+  await assert.rejects(removeKeySlot(store, first.slot), fails('key-slot-last'));
+  await writeKeySlot(store, second);
+  await assert.rejects(removeKeySlot(store, first.slot.slice(0, 3)), fails('key-slot-not-found'));
+  await assert.rejects(removeKeySlot(store, 'ffff'), fails('key-slot-not-found'));
+  await removeKeySlot(store, first.slot.slice(0, 6));
+  assert.deepEqual(await readKeySlots(store), [second]);
+});

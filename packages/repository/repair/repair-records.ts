@@ -1,0 +1,170 @@
+/**
+ * Repair of small records: what is damaged is dropped, or written anew where leaving it out would
+ * mean something else. It comes before the session that repairs the rest, since no session can begin
+ * as long as nobody knows what is condemned.
+ */
+import { type CofferError, type Finding, isCofferError } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import {
+  checkGcRecord,
+  gcObjectName,
+  type GcObject,
+  listGcObjects,
+  writeDone,
+  writeGcRecord,
+} from '../gc/gc-record.ts';
+import { decodeIndexObject, indexGenerationOf } from '../index/index-codec.ts';
+import { readKeySlots } from '../keys.ts';
+import { encodeRecord } from '../record.ts';
+import { decodePoint, parsePointObjectName } from '../recovery-point.ts';
+import { checkHold, type Repository } from '../repository.ts';
+import { LEASE_MS } from '../session/session.ts';
+import {
+  beginName,
+  endName,
+  listSessions,
+  readBegin,
+  readEnd,
+  removeSession,
+  type StoredSession,
+  writeEnd,
+} from '../session/session-record.ts';
+
+type OnFinding = (finding: Finding) => void;
+
+export async function repairRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+  await repairGcRecords(repository, onFinding);
+  for (const session of await listSessions(repository.store)) {
+    await repairSession(repository, session, onFinding);
+  }
+  await repairHolds(repository, onFinding);
+  await dropKeySlots(repository, onFinding);
+}
+
+/** Deletes the points whose records are damaged; returns their ids. */
+export async function dropDamagedPoints(
+  { store }: Repository,
+  onFinding: OnFinding,
+): Promise<string[]> {
+  const dropped: string[] = [];
+  for await (const { name } of store.list('points/')) {
+    const point = parsePointObjectName(name);
+    const damage =
+      point && (await damageOf(async () => decodePoint(point.id, await store.get(name))));
+    if (!point || !damage) continue;
+    await store.delete(name);
+    dropped.push(point.id);
+    onFinding({ code: damage.code, path: name, message: 'the point was dropped' });
+  }
+  return dropped;
+}
+
+async function repairGcRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+  const { store } = repository;
+  const objects = await listGcObjects(store);
+  const newest = Math.max(0, ...objects.map(({ generation }) => generation));
+  for (const object of objects) {
+    const { name } = object;
+    const damage = await damageOf(async () => checkGcRecord(object, await store.get(name)));
+    if (!damage) continue;
+    onFinding({ code: damage.code, path: name, message: 'the record was written anew or dropped' });
+    await store.delete(name);
+    await replaceGcRecord(repository, object, newest);
+  }
+}
+
+/**
+ * A list of who is waited for can be made again later. Without a sweep record all that is there
+ * counts, which is what the sweep has left. What was condemned is not known any more, so all packs
+ * of earlier generations are: then sessions use none of them, and the collection that goes on
+ * rescues what points reach.
+ */
+async function replaceGcRecord(
+  { store, random }: Repository,
+  { step, generation }: GcObject,
+  newest: number,
+): Promise<void> {
+  if (step === 'done') await writeDone(store, generation);
+  if (step !== 'condemned' || generation < newest) return;
+  // Whoever began in between did not know: they are to be waited for.
+  await store.delete(gcObjectName(generation, 'waiting'));
+  const packs = await packsBefore(generation, store);
+  const collection = random.bytes(16).toString('hex');
+  const rest = { sessions: [], indexObjects: [] };
+  await writeGcRecord(store, 'condemned', { generation, collection, packs, ...rest });
+}
+
+/** Packs that were named before a generation, and not again since. */
+async function packsBefore(generation: number, store: ObjectStore): Promise<string[]> {
+  const earlier = new Set<string>();
+  const later = new Set<string>();
+  for await (const { name } of store.list('index/')) {
+    const set = (indexGenerationOf(name) ?? generation) < generation ? earlier : later;
+    await damageOf(async () => {
+      const packs = decodeIndexObject({ name, bytes: await store.get(name) });
+      for (const { pack } of packs) set.add(pack.toString('hex'));
+    });
+  }
+  return Array.from(earlier).filter((pack) => !later.has(pack));
+}
+
+/** A session that may still run is left alone: the next repair finds it ended. */
+async function repairSession(
+  { store, clock }: Repository,
+  session: StoredSession,
+  onFinding: OnFinding,
+): Promise<void> {
+  const id = session.session;
+  const endDamage = await damageOf(() => readEnd(store, id));
+  const beginDamage = await damageOf(() => readBegin(store, id));
+  if (clock.now() - session.lastSignAt <= LEASE_MS) return;
+  if (endDamage) {
+    onFinding({ code: endDamage.code, path: endName(id), message: 'the session was dropped' });
+    await removeSession(store, session);
+  } else if (beginDamage) {
+    onFinding({ code: beginDamage.code, path: beginName(id), message: 'the session was closed' });
+    if (!session.hasEnd) await writeEnd(store, id, { outcome: 'fenced', by: 'a repair' });
+    await store.delete(beginName(id));
+  }
+}
+
+/** That a point is held is said by the name; it stays so as long as the point exists. */
+async function repairHolds({ store, clock }: Repository, onFinding: OnFinding): Promise<void> {
+  const points = new Set<string>();
+  for await (const { name } of store.list('points/')) {
+    points.add(parsePointObjectName(name)?.id ?? '');
+  }
+  for await (const { name } of store.list('holds/')) {
+    const damage = await damageOf(async () => checkHold(await store.get(name), name));
+    if (!damage) continue;
+    onFinding({ code: damage.code, path: name, message: 'the hold was written anew or dropped' });
+    await store.delete(name);
+    const point = name.slice('holds/'.length);
+    if (!points.has(point)) continue;
+    await store.put(name, encodeRecord('hold', { point, heldAt: clock.now() }));
+  }
+}
+
+/** Only by someone who has the keys, and never the last one: a part of it may be read by hand. */
+async function dropKeySlots(repository: Repository, onFinding: OnFinding): Promise<void> {
+  const { store } = repository;
+  const damaged: string[] = [];
+  const intact = await readKeySlots(store, (_, name) => damaged.push(name));
+  if (!repository.isUnlocked || intact.length === 0) return;
+  for (const name of damaged) {
+    onFinding({ code: 'object-damaged', path: name, message: 'the key slot was dropped' });
+    await store.delete(name);
+  }
+}
+
+/** Undefined for what is intact, or gone meanwhile. */
+async function damageOf(check: () => Promise<unknown>): Promise<CofferError | undefined> {
+  try {
+    await check();
+    return undefined;
+  } catch (error) {
+    if (isCofferError(error, 'object-damaged')) return error;
+    if (isCofferError(error, 'object-not-found')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isCofferError } from '@coffer/base';
+import { faulty } from '@coffer/storage/testing/faulty.ts';
+import { SlabPool } from '../chunk/slab.ts';
+import { chunkOf, namesOf, onPut, TestRepository } from '../testing/test-repository.ts';
+import type { ChunkWriter } from './chunk-writer.ts';
+
+async function writeAll(writer: ChunkWriter, chunks: readonly Buffer[]): Promise<Buffer[]> {
+  return await new SlabPool(1).use(async (slab) => {
+    let offset = 0;
+    const spans = chunks.map((chunk) => {
+      chunk.copy(slab.bytes, offset);
+      offset += chunk.length;
+      return { offset: offset - chunk.length, length: chunk.length };
+    });
+    return await writer.write(slab, spans);
+  });
+}
+
+test('equal chunks are stored once: in a slab, in a session and in another one', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  const first = await repository.beginSession();
+  const [a, b] = [chunkOf(1), chunkOf(2)];
+  const ids = await writeAll(first.writer, [a, b, a]);
+  assert.deepEqual(ids[0], ids[2]);
+  await writeAll(first.writer, [b]);
+  const { chunksNew, chunksReused, bytesNew } = first.writer.statistics;
+  assert.deepEqual(
+    { chunksNew, chunksReused, bytesNew },
+    { chunksNew: 2, chunksReused: 2, bytesNew: 1200 },
+  );
+  await first.commit([]);
+  const second = await (await test.host()).beginSession();
+  assert.deepEqual(await writeAll(second.writer, [a, b, chunkOf(3)]), [
+    ids[0],
+    ids[1],
+    (await writeAll(second.writer, [chunkOf(3)]))[0],
+  ]);
+  assert.equal(second.writer.statistics.chunksNew, 1);
+  await second.commit([]);
+});
+
+test('chunks of zeroes are not stored', async () => {
+  await using test = await TestRepository.create();
+  const session = await (await test.host()).beginSession();
+  const ids = await writeAll(session.writer, [Buffer.alloc(5000), Buffer.alloc(1)]);
+  assert.ok(ids.every((id) => id.every((byte) => byte === 0)));
+  await session.commit([]);
+  assert.deepEqual(await namesOf(test.store, 'packs/'), []);
+  assert.deepEqual(await namesOf(test.store, 'index/'), []);
+});
+
+test('a store that fails ends the session with its error, and nothing is published', async () => {
+  await using test = await TestRepository.create({ packSizeBytes: 1000 });
+  const { random, clock } = test;
+  const store = onPut(test.store, (name) => {
+    if (name.startsWith('packs/')) throw new TypeError('no more packs');
+  });
+  const session = await (await test.host({ store })).beginSession();
+  await assert.rejects(async () => {
+    for (let content = 0; ; content++) await writeAll(session.writer, [chunkOf(content)]);
+  }, /no more packs/);
+  await assert.rejects(session.commit([]), /no more packs/);
+  assert.deepEqual(await namesOf(test.store, 'index/'), []);
+  const failing = faulty(test.store, { random, clock, errorBefore: 1 });
+  await assert.rejects(test.host({ store: failing }), (error) =>
+    isCofferError(error, 'store-unavailable'),
+  );
+});
+
+test('what was flushed is known as stored, and before that it is not', async () => {
+  await using test = await TestRepository.create();
+  const { writer } = await (await test.host()).beginSession();
+  const [id] = await writeAll(writer, [chunkOf(1)]);
+  assert.ok(!writer.isStored(id!));
+  await writer.flush();
+  assert.ok(writer.isStored(id!));
+});

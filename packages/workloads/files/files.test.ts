@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  closeSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, beforeEach, test } from 'node:test';
+import { type FileMetadata, type FileType, systemErrorCode } from '@coffer/base';
+import { makeNode, setAttribute } from '@coffer/base/libc.ts';
+import { fileTypeOf, isUnchanged, joinPath, readMetadata, readStats } from './metadata.ts';
+import { excludeBy, isCacheFolder } from './selection.ts';
+import { setMetadataOfFile, TargetFolder } from './target-folder.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'coffer-files-'));
+after(() => rmSync(root, { recursive: true }));
+let folder: string;
+let count = 0;
+beforeEach(() => {
+  folder = join(root, String(count++));
+  mkdirSync(folder);
+});
+
+const path = (name: string | Buffer): Buffer => joinPath(Buffer.from(folder), Buffer.from(name));
+
+function metadataOf(name: string | Buffer): FileMetadata {
+  const stats = readStats(path(name));
+  return readMetadata(path(name), Buffer.from(name), stats, fileTypeOf(stats)!);
+}
+
+/** What a restore brings back. */
+function restorable(metadata: FileMetadata): Partial<FileMetadata> {
+  const { changedNs: _changed, inode: _inode, hardLink: _link, ...rest } = metadata;
+  return rest;
+}
+
+const noneRefused = (what: string, error: unknown): void =>
+  assert.fail(`${what}: ${String(error)}`);
+
+test('each type of entry is told with what belongs to it', () => {
+  writeFileSync(path('file'), 'content');
+  linkSync(path('file'), path('second name'));
+  mkdirSync(path('folder'));
+  symlinkSync('\xff/../nowhere', path('link'));
+  makeNode(path('pipe'), 0o010640, 0n);
+  const types = ['file', 'folder', 'link', 'pipe'].map((name): FileType => metadataOf(name).type);
+  assert.deepEqual(types, ['file', 'directory', 'symlink', 'fifo']);
+  assert.equal(metadataOf('file').sizeBytes, 7);
+  assert.deepEqual(metadataOf('file').hardLink, metadataOf('second name').hardLink);
+  assert.notEqual(metadataOf('file').hardLink, undefined);
+  assert.equal(metadataOf('folder').hardLink, undefined);
+  assert.deepEqual(
+    metadataOf('link').linkTarget,
+    readlinkSync(path('link'), { encoding: 'buffer' }),
+  );
+  assert.equal(metadataOf('pipe').mode, lstatSync(path('pipe')).mode & 0o7777);
+});
+
+test('a file counts as unchanged until its content, its metadata or it itself is another', () => {
+  writeFileSync(path('file'), 'content');
+  const before = metadataOf('file');
+  assert.ok(isUnchanged(before, readStats(path('file'))));
+  const changes: (() => void)[] = [
+    () => writeFileSync(path('file'), 'CONTENT'),
+    () => chmodSync(path('file'), 0o600),
+    () => utimesSync(path('file'), 1, 1),
+    () => {
+      writeFileSync(path('other'), 'content');
+      renameSync(path('other'), path('file'));
+    },
+    () => {
+      rmSync(path('file'));
+      mkdirSync(path('file'));
+    },
+  ];
+  for (const change of changes) {
+    const last = metadataOf('file');
+    change();
+    assert.ok(!isUnchanged(last, readStats(path('file'))), String(change));
+  }
+});
+
+test('a file is restored with all its metadata, under any name', () => {
+  for (const name of [Buffer.from('plain'), Buffer.from('\xff\xfe\n', 'latin1')]) {
+    writeFileSync(path(name), 'content');
+    setAttribute(path(name), Buffer.from('user.key'), Buffer.from('value'));
+    chmodSync(path(name), 0o4751);
+    utimesSync(path(name), 1, -5.5);
+    const metadata = metadataOf(name);
+    rmSync(path(name));
+    const target = TargetFolder.open(folder);
+    const fd = target.createFile(name);
+    writeSync(fd, 'content');
+    setMetadataOfFile(fd, metadata, noneRefused);
+    closeSync(fd);
+    target.close();
+    assert.deepEqual(restorable(metadataOf(name)), restorable(metadata));
+    assert.equal(readFileSync(path(name), 'utf8'), 'content');
+  }
+});
+
+test('links and nodes are restored as they were', () => {
+  symlinkSync('elsewhere', path('link'));
+  makeNode(path('pipe'), 0o010640, 0n);
+  const target = TargetFolder.open(folder);
+  for (const name of ['link', 'pipe']) {
+    const metadata = metadataOf(name);
+    rmSync(path(name));
+    if (name === 'link') target.createLink(metadata, noneRefused);
+    else target.createNode(metadata, noneRefused);
+    assert.deepEqual(restorable(metadataOf(name)), restorable(metadata));
+  }
+  target.close();
+});
+
+test('nothing in the target leads a restore elsewhere', () => {
+  mkdirSync(path('outside'));
+  writeFileSync(path('outside/file'), 'precious');
+  mkdirSync(path('target'));
+  symlinkSync('../outside', path('target/folder'));
+  symlinkSync('../outside/file', path('target/file'));
+  const target = TargetFolder.open(join(folder, 'target'));
+  const refuses = (attempt: () => unknown): void => {
+    assert.throws(attempt, (error) => systemErrorCode(error) !== undefined);
+  };
+  refuses(() => target.enter(Buffer.from('folder')));
+  refuses(() => target.createFile(Buffer.from('file')));
+  refuses(() => target.openFile(Buffer.from('file')));
+  // The folder is moved away: what is held open stays the target.
+  const entered = target.enter(Buffer.from('real'));
+  renameSync(path('target/real'), path('target/moved'));
+  symlinkSync('../outside', path('target/real'));
+  closeSync(entered.createFile(Buffer.from('new')));
+  entered.close();
+  target.close();
+  assert.deepEqual(readdirSync(path('outside')), ['file']);
+  assert.deepEqual(readdirSync(path('target/moved')), ['new']);
+  assert.equal(readFileSync(path('outside/file'), 'utf8'), 'precious');
+});
+
+test('a fifo in the place of a file does not block, and is no file', () => {
+  makeNode(path('pipe'), 0o010666, 0n);
+  const target = TargetFolder.open(folder);
+  assert.equal(target.openFile(Buffer.from('pipe')), undefined);
+  assert.equal(target.typeOf(Buffer.from('pipe')), 'fifo');
+  assert.equal(target.typeOf(Buffer.from('none')), undefined);
+  target.close();
+});
+
+test('patterns exclude as gitignore does, whatever names hold', () => {
+  const excluded = (patterns: string[], name: string, isFolder = false): boolean =>
+    excludeBy(patterns)(Buffer.from(name, 'latin1'), isFolder);
+  assert.ok(excluded(['*.tmp'], 'a/b.tmp'));
+  assert.ok(excluded(['/build'], 'build') && !excluded(['/build'], 'a/build'));
+  assert.ok(excluded(['build/'], 'a/build', true) && !excluded(['build/'], 'a/build'));
+  assert.ok(!excluded(['*.tmp', '!keep.tmp'], 'keep.tmp'));
+  assert.ok(!excluded([], 'anything'));
+  for (const name of ['..hidden', ' ', '\xff', '../x', './x', '-', '#', '\n']) {
+    assert.ok(!excluded(['nothing'], name), JSON.stringify(name));
+  }
+});
+
+test('a folder counts as a cache by the signature in its tag, not by the name of the tag', () => {
+  const names = (): Buffer[] => readdirSync(folder, { encoding: 'buffer' });
+  assert.ok(!isCacheFolder(Buffer.from(folder), names()));
+  writeFileSync(path('CACHEDIR.TAG'), 'something else');
+  assert.ok(!isCacheFolder(Buffer.from(folder), names()));
+  writeFileSync(path('CACHEDIR.TAG'), 'Signature: 8a477f597d28d172789f06886806bc55\n# more');
+  assert.ok(isCacheFolder(Buffer.from(folder), names()));
+});

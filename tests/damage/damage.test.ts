@@ -1,0 +1,53 @@
+import { after, before, describe, it } from 'node:test';
+import { type Random, seededRandom, systemRandom } from '@coffer/base';
+import { bitFlips, type Damage, strangers, swaps, wholeObjectDamages } from './damages.ts';
+import { DamageMatrix } from './matrix.ts';
+
+const FLIPS = 200;
+const REPAIRS = 12;
+
+for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
+  describe(`a repository that is damaged, seed ${seed}`, () => {
+    let matrix: DamageMatrix;
+    let random: Random;
+    before(async () => {
+      matrix = await DamageMatrix.make(seed);
+      random = seededRandom(seed);
+    });
+    after(async () => await matrix.close());
+
+    async function check(damages: Iterable<Damage>, count: number, repairs: number): Promise<void> {
+      const chosen = sample(Array.from(damages), count, random);
+      for (const [index, damage] of chosen.entries()) {
+        await matrix.check(damage, { thorough: index < repairs });
+      }
+    }
+
+    it('a flipped bit is found, and touches what it touches only', async () => {
+      const { objects, points } = matrix.intact;
+      await check(bitFlips(objects, 30, random, points), FLIPS, REPAIRS);
+    });
+
+    it('objects that are gone, cut, emptied or overwritten do no more harm', async () => {
+      const { objects, points } = matrix.intact;
+      await check(wholeObjectDamages(objects, random, points), 60, REPAIRS);
+    });
+
+    it('objects under the names of others are not taken for those', async () => {
+      const { objects, points } = matrix.intact;
+      await check(swaps(objects, points), 30, REPAIRS);
+    });
+
+    it('objects that nobody of us wrote are found, and stop nothing', async () => {
+      await check(strangers(random), 20, 20);
+    });
+  });
+}
+
+function sample<T>(all: readonly T[], count: number, random: Random): T[] {
+  return all
+    .map((value) => ({ value, order: random.fraction() }))
+    .sort((a, b) => a.order - b.order)
+    .slice(0, count)
+    .map(({ value }) => value);
+}
