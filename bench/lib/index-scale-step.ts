@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs';
 import { ChunkIndex } from '@coffer/repository';
 import type { PackDescription, PackEntry } from '@coffer/repository/pack/pack-codec.ts';
 
-const CHUNKS_PER_PACK = 256;
-const PACKS_PER_OBJECT = 256;
+// As a backup of disks writes them.
+const CHUNKS_PER_PACK = 128;
+const PACKS_PER_OBJECT = 128;
 /** Any bytes: what is sealed is not looked at. */
 const KEY_BOX = Buffer.alloc(80, 1);
 

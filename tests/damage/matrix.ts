@@ -61,6 +61,23 @@ export class DamageMatrix {
     }
   }
 
+  /** The index is lost, some of it or all: it is made anew from the packs, without a key. */
+  async checkRebuild(isLost: (name: string) => boolean): Promise<void> {
+    const names = Array.from(this.intact.objects.keys());
+    const lost = names.filter((name) => name.startsWith('index/') && isLost(name));
+    const changes = new Map(lost.map((name) => [name, undefined]));
+    const store = await this.#damagedStore({ ...NOTHING, changes });
+    this.intact.forget();
+    const repository = await this.intact.open(store, 2);
+    const { indexRebuilt } = await repairRepository({ repository, rebuildIndex: true });
+    assert.ok(indexRebuilt);
+    repository.unlockWith(this.intact.keys);
+    const { findings } = await verifyRepository({ repository, readFraction: 1 });
+    assert.deepEqual(findings, []);
+    await this.#checkRestores(repository, NOTHING);
+    await this.#checkCollection(repository, new Set());
+  }
+
   async #check(damage: Damage, thorough: boolean): Promise<void> {
     const store = await this.#damagedStore(damage);
     // With and without what this machine remembers of the repository.
@@ -221,14 +238,7 @@ export class DamageMatrix {
   }
 
   async #checkIntact(): Promise<void> {
-    const nothing: Damage = {
-      description: 'nothing',
-      changes: new Map(),
-      isFound: false,
-      touches: () => false,
-      isExact: true,
-    };
-    const store = await this.#damagedStore(nothing);
+    const store = await this.#damagedStore(NOTHING);
     const repository = await this.intact.open(store);
     repository.unlockWith(this.intact.keys);
     for (const point of await repository.points()) {
@@ -236,9 +246,17 @@ export class DamageMatrix {
       const target = join(this.intact.folder, 'restored');
       if (point.kind === 'files') this.#whole.set(point.id, contentsOf(target));
     }
-    await this.check(nothing, { thorough: true });
+    await this.check(NOTHING, { thorough: true });
   }
 }
+
+const NOTHING: Damage = {
+  description: 'nothing',
+  changes: new Map(),
+  isFound: false,
+  touches: () => false,
+  isExact: true,
+};
 
 async function listed(repository: Repository): Promise<RecoveryPoint[]> {
   return await repository.points((error) => assert.ok(isCofferError(error, 'object-damaged')));

@@ -281,8 +281,7 @@ function openDatabase(folder: string): RootDatabase {
   const options = {
     path: folder,
     maxDbs: 8,
-    // A cache need not survive a power cut: it is synchronized with the store when it is opened.
-    noSync: true,
+    // Commits are synced: they are few, and a cache that a power cut has torn could crash us.
     overlappingSync: false,
     // Ids are random: what lies beside the page that was asked for is of no use.
     noReadAhead: true,

@@ -1,7 +1,7 @@
 /** Makes index objects anew from the footers of the packs. It needs no key. */
 import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { encodeIndexObject } from '../index/index-codec.ts';
+import { encodeIndexObject, INDEX_ENTRIES_MAX } from '../index/index-codec.ts';
 import { decodePackEnd, PACK_END_BYTES_READ, type PackDescription } from '../pack/pack-codec.ts';
 import { putIfAbsent } from '../store-calls.ts';
 
@@ -57,12 +57,13 @@ export async function rebuildIndex({
     const described = (
       await mapBounded(group, PACKS_AT_ONCE, (pack) => describePack(store, pack, findings))
     ).filter((pack) => pack !== undefined);
-    if (described.length === 0) continue;
-    const { name, bytes } = encodeIndexObject(described, generationOfGroup);
-    // One of that name may be there, and damaged.
-    if (before.includes(name)) await store.delete(name);
-    await putIfAbsent(store, name, bytes);
-    written.add(name);
+    for (const part of limitEntries(described)) {
+      const { name, bytes } = encodeIndexObject(part, generationOfGroup);
+      // One of that name may be there, and damaged.
+      if (before.includes(name)) await store.delete(name);
+      await putIfAbsent(store, name, bytes);
+      written.add(name);
+    }
     packsIndexed += described.length;
   }
   for (const name of before) if (!written.has(name)) await store.delete(name);
@@ -75,6 +76,22 @@ function groupsOf<T>(packs: readonly T[]): T[][] {
     groups.push(packs.slice(start, start + PACKS_PER_OBJECT));
   }
   return groups;
+}
+
+/** Packs of small files have many entries each. */
+function* limitEntries(packs: readonly PackDescription[]): Generator<PackDescription[]> {
+  let part: PackDescription[] = [];
+  let entryCount = 0;
+  for (const pack of packs) {
+    if (part.length > 0 && entryCount + pack.entries.length > INDEX_ENTRIES_MAX) {
+      yield part;
+      part = [];
+      entryCount = 0;
+    }
+    part.push(pack);
+    entryCount += pack.entries.length;
+  }
+  if (part.length > 0) yield part;
 }
 
 async function describePack(

@@ -17,7 +17,7 @@ import {
 import type { ChunkWork } from '../chunk/chunk-work.ts';
 import type { Slab, Span } from '../chunk/slab.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
-import { encodeIndexObject } from '../index/index-codec.ts';
+import { encodeIndexObject, INDEX_ENTRIES_MAX } from '../index/index-codec.ts';
 import type { WriterKeys } from '../keys.ts';
 import { type FinishedPack, type MovedChunk, PackBuilder } from '../pack/pack-builder.ts';
 import { type PackDescription, packObjectName } from '../pack/pack-codec.ts';
@@ -27,8 +27,6 @@ import { encodeNodeHead } from '../tree/node-codec.ts';
 const UPLOADS_AT_ONCE = 2;
 /** What threads leave over is joined to one pack when it is smaller than this. */
 const JOINED_PACK_BYTES_MAX = 8 * 1024 * 1024;
-/** An index object is written when this many chunks wait for one. */
-const INDEX_ENTRIES_MAX = 65_536;
 
 export interface WriteStatistics {
   /** Plain bytes of chunks that were new. */
