@@ -3,7 +3,7 @@ import { seededRandom, systemRandom } from '@coffer/base';
 import { CrashSite } from './crash-site.ts';
 import { backUp, ROUNDS } from './rounds.ts';
 
-const ROUND_COUNT = 3;
+const ROUND_COUNT = 2;
 
 for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
   describe(`processes that are killed, seed ${seed}`, { concurrency: false }, () => {

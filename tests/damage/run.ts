@@ -38,7 +38,7 @@ try {
         await matrix.check(damage, { thorough: count % every === 0 });
       } catch (error) {
         failed++;
-        if (failed <= 60) console.error(describe(error));
+        tell(error);
       }
     }
     total += count;
@@ -49,6 +49,11 @@ try {
 }
 console.log(`${total} damages, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** The first of them: more would say the same. */
+function tell(error: unknown): void {
+  if (failed <= 60) console.error(describe(error));
+}
 
 function describe(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;

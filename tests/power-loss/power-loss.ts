@@ -74,8 +74,12 @@ export class PowerLoss {
     const store = await openFilesystemStore(root, { calls });
     const config = newConfig({ ...this.#keys, createdAt: 1, random: this.#random });
     await writeConfig(store, config);
-    const open = async (hours: number): Promise<Repository> =>
-      await this.#open(root, calls, laterBy(hours));
+    const stores = [store];
+    const open = async (hours: number): Promise<Repository> => {
+      const repository = await this.#open(root, calls, laterBy(hours));
+      stores.push(repository.store);
+      return repository;
+    };
     const committed = async (repository: Repository, kind: SourceKind): Promise<string> => {
       const point = await this.#backUp(repository, kind);
       record.push({ type: 'event', event: { type: 'committed', point } });
@@ -103,6 +107,7 @@ export class PowerLoss {
     await this.#collect(await open(4));
     this.#source.change('disk');
     await committed(second, 'disk');
+    for (const each of stores) await each.close();
     return record;
   }
 

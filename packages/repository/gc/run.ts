@@ -38,7 +38,7 @@ import {
   type PackFacts,
   planGc,
 } from './plan.ts';
-import { sweep } from './sweep.ts';
+import { removeOldRecords, sweep } from './sweep.ts';
 
 /** Temporary files of puts that were killed so long ago belong to nobody. */
 const LEFTOVER_AGE_MS = 24 * 60 * 60_000;
@@ -77,6 +77,8 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const { plan, live } = planned;
   const packs = [...plan.remove, ...plan.repack];
   if (packs.length === 0 && !(await hasEndedSessions(repository))) {
+    // The last one may have been killed before it could.
+    await removeOldRecords(store, state.generation);
     await store.removeLeftovers(LEFTOVER_AGE_MS);
     return { outcome: 'nothing-to-do', plan };
   }

@@ -3,6 +3,7 @@
  * which do not count any more, then the packs, last the records; so it can be killed and repeated anywhere.
  */
 import { mapBounded } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
@@ -74,9 +75,16 @@ async function deleteSessions({ store }: Repository, sessions: ReadonlySet<strin
   }
 }
 
-/** The sweep record stays, since it says which older points exist; all older records go. */
 async function finish({ store }: Repository, generation: number): Promise<void> {
   await writeDone(store, generation);
+  await removeOldRecords(store, generation);
+}
+
+/**
+ * After the newest collection is done. Its sweep record stays, since it says which older points
+ * exist; all older records go.
+ */
+export async function removeOldRecords(store: ObjectStore, generation: number): Promise<void> {
   for (const { name, generation: each, step } of await listGcObjects(store)) {
     const isNeeded =
       each > generation || (each === generation && step !== 'condemned' && step !== 'waiting');
