@@ -30,7 +30,7 @@ export function threadedChunkWork(
   const idlest = (): ChunkThread => threads.reduce((a, b) => (b.waiting < a.waiting ? b : a));
   const threadOf = (slab: Slab): ChunkThread => lastThread.get(slab) ?? idlest();
   return {
-    slabsUseful: threadCount * 4,
+    slabsUseful: threadCount * 3,
     identify: async ({ slab, spans }) => {
       const thread = idlest();
       lastThread.set(slab, thread);

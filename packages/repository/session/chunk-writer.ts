@@ -25,6 +25,8 @@ import { encodeNodeHead } from '../tree/node-codec.ts';
 
 /** Packs on their way to the store at once; each is 32 MiB of memory. */
 const UPLOADS_AT_ONCE = 2;
+/** Nodes are few, and their pack is in memory for as long as a run takes. */
+const NODE_PACK_BYTES = 16 * 1024 * 1024;
 /** What threads leave over is joined to one pack when it is smaller than this. */
 const JOINED_PACK_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -80,7 +82,10 @@ export class ChunkWriter {
     this.#acceptsOwn = options.index.acceptor(this.#ownObjects);
     const { random, packSizeBytes: sizeBytes } = options;
     const builder = { publicKey: options.keys.publicKey, random, sizeBytes };
-    this.#nodes = new PackBuilder(builder);
+    this.#nodes = new PackBuilder({
+      ...builder,
+      sizeBytes: Math.min(sizeBytes ?? NODE_PACK_BYTES, NODE_PACK_BYTES),
+    });
     this.#moved = new PackBuilder(builder);
   }
 
