@@ -10,7 +10,14 @@ import { decodeNodeHead, nodeHeadLength } from '../tree/node-codec.ts';
 import { ChunkHasher, type ChunkId, isZero, isZeroId } from './chunk-id.ts';
 import type { ChunkWork } from './chunk-work.ts';
 import { PackKeys } from './engine.ts';
-import { damaged, FETCHES_AT_ONCE, isChunkError, missing, RecordReader } from './record-reader.ts';
+import {
+  damaged,
+  FETCHES_AT_ONCE,
+  isChunkError,
+  missing,
+  RecordReader,
+  type SealedRecord,
+} from './record-reader.ts';
 import { openChunk } from './seal.ts';
 import { type Slab, SLAB_SIZE_BYTES, SlabPool } from './slab.ts';
 
@@ -64,10 +71,11 @@ export class ChunkReader {
 
   /** Fails with `chunk-missing` or `chunk-damaged`. */
   async readNode(id: ChunkId): Promise<Node> {
-    const { record, location } = await this.#records.fetch(id);
+    const sealed = await this.#records.fetch(id);
+    const { record } = sealed;
     return await this.#checked(id, () => {
       const headLength = nodeHeadLength(record);
-      const plain = this.#open(id, location, record.subarray(headLength));
+      const plain = this.#open(id, sealed, record.subarray(headLength));
       const head = record.subarray(0, headLength);
       if (!this.#hasher.node(head, plain).equals(id)) throw wrongContent(id);
       return { children: decodeNodeHead(record), body: plain };
@@ -76,9 +84,10 @@ export class ChunkReader {
 
   /** One data chunk, opened in this thread. Fails with `chunk-missing` or `chunk-damaged`. */
   async readData(id: ChunkId): Promise<Buffer> {
-    const { record, location } = await this.#records.fetch(id);
+    const sealed = await this.#records.fetch(id);
+    const { record } = sealed;
     return await this.#checked(id, () => {
-      const plain = this.#open(id, location, record);
+      const plain = this.#open(id, sealed, record);
       if (!this.#hasher.data(plain).equals(id)) throw wrongContent(id);
       return plain;
     });
@@ -130,14 +139,15 @@ export class ChunkReader {
   async #readExtent(extent: Extent, target: Slab, work: ChunkWork): Promise<ChunkFailure[]> {
     return await this.#sources.use(async (source) => {
       const bytes = source.bytes.subarray(0, extent.length);
-      const failure = await this.#records.fetchInto(extent.packNumber, extent.offset, bytes);
-      if (failure) return await this.#readSingly(extent, target);
-      const { keyBoxes } = this.#options.index.requiredPack(extent.packNumber);
+      // Looked up before anything is awaited: afterwards the pack may have left the index.
+      const pack = this.#options.index.pack(extent.packNumber);
+      const isFetched = pack && (await this.#records.fetchInto(pack, extent.offset, bytes));
+      if (!isFetched) return await this.#readSingly(extent, target);
       const items = extent.parts.map(({ request, location }) => ({
         ...location,
         id: request.id,
         record: { offset: location.offset - extent.offset, length: location.length },
-        keyBox: keyBoxes[location.keyIndex]!,
+        keyBox: pack.keyBoxes[location.keyIndex]!,
         targetOffset: request.targetOffset,
       }));
       const failed = await work.open({ source, target, items });
@@ -162,13 +172,8 @@ export class ChunkReader {
     return failures;
   }
 
-  #open(id: ChunkId, location: Location, sealed: Buffer): Buffer {
-    const { keyBoxes } = this.#options.index.requiredPack(location.packNumber);
-    return openChunk(
-      this.#packKeys.open(keyBoxes[location.keyIndex]!),
-      { ...location, id },
-      sealed,
-    );
+  #open(id: ChunkId, { location, keyBox }: SealedRecord, sealed: Buffer): Buffer {
+    return openChunk(this.#packKeys.open(keyBox), { ...location, id }, sealed);
   }
 
   async #checked<T>(id: ChunkId, open: () => T): Promise<T> {

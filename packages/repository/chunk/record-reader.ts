@@ -5,7 +5,7 @@
  */
 import { CofferError, isCofferError, Semaphore } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import type { ChunkIndex, Location } from '../index/chunk-index.ts';
+import type { ChunkIndex, IndexedPack, Location } from '../index/chunk-index.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { decodeNodeHead } from '../tree/node-codec.ts';
 import type { ChunkId } from './chunk-id.ts';
@@ -21,6 +21,8 @@ const NODE_BLOCKS_AHEAD = 2;
 export interface SealedRecord {
   readonly record: Buffer;
   readonly location: Location;
+  /** Of the pack that it was fetched from, which may be gone by now. */
+  readonly keyBox: Buffer;
 }
 
 export interface RecordReaderOptions {
@@ -56,13 +58,13 @@ export class RecordReader {
     const first = await this.locate(id);
     if (!first) throw missing(id);
     try {
-      return { record: await this.#fetchAt(first), location: first };
+      return await this.#fetchAt(first);
     } catch (error) {
       if (!isGone(error)) throw error;
       await this.#refresh();
       const second = this.#options.index.find(id);
       if (!second) throw missing(id, error);
-      return { record: await this.#fetchAgain(id, second), location: second };
+      return await this.#fetchAgain(id, second);
     }
   }
 
@@ -78,27 +80,21 @@ export class RecordReader {
     return this.#options.index.find(id);
   }
 
-  /** Fills `target` from a pack; returns the failure when the pack is gone or cut short. */
-  async fetchInto(
-    packNumber: number,
-    offset: number,
-    target: Buffer,
-  ): Promise<CofferError | undefined> {
-    const { index, store, signal } = this.#options;
-    const pack = index.pack(packNumber);
-    if (!pack) return new CofferError('object-not-found', { packNumber });
+  /** Fills `target` from a pack; false when the pack is gone or cut short. */
+  async fetchInto({ pack }: IndexedPack, offset: number, target: Buffer): Promise<boolean> {
+    const { store, signal } = this.#options;
     try {
       await this.#fetches.run(() =>
-        store.getInto(packObjectName(pack.pack), offset, target, { signal }),
+        store.getInto(packObjectName(pack), offset, target, { signal }),
       );
-      return undefined;
+      return true;
     } catch (error) {
-      if (isGone(error)) return error;
+      if (isGone(error)) return false;
       throw error;
     }
   }
 
-  async #fetchAgain(id: ChunkId, location: Location): Promise<Buffer> {
+  async #fetchAgain(id: ChunkId, location: Location): Promise<SealedRecord> {
     try {
       return await this.#fetchAt(location);
     } catch (error) {
@@ -107,9 +103,16 @@ export class RecordReader {
     }
   }
 
-  async #fetchAt(location: Location): Promise<Buffer> {
-    if (location.kind === 'node') return await this.#fetchFromBlocks(location);
-    return await this.#fetchRange(location.packNumber, location.offset, location.length);
+  async #fetchAt(location: Location): Promise<SealedRecord> {
+    const { packNumber, offset, length } = location;
+    // Looked up before anything is awaited: afterwards the pack may have left the index.
+    const keyBox = this.#options.index.pack(packNumber)?.keyBoxes[location.keyIndex];
+    if (!keyBox) throw new CofferError('object-not-found', { packNumber });
+    const record =
+      location.kind === 'node'
+        ? await this.#fetchFromBlocks(location)
+        : await this.#fetchRange(packNumber, offset, length);
+    return { record, location, keyBox };
   }
 
   async #fetchFromBlocks({ packNumber, offset, length }: Location): Promise<Buffer> {
