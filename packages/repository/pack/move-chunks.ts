@@ -6,7 +6,7 @@ import type { EntrySet } from '../index/entry-set.ts';
 import type { ChunkWriter } from '../session/chunk-writer.ts';
 import { decodePack, isPackIntact, packObjectName } from './pack-codec.ts';
 
-/** Packs read ahead; each is up to 32 MiB of memory. */
+/** Packs read ahead; each is up to 24 MiB of memory. */
 const PACKS_AHEAD = 2;
 
 export interface MoveChunksOptions {

@@ -20,7 +20,7 @@ import {
 } from './pack-codec.ts';
 
 /** A pack is finished when its chunks take as much: large enough that stores handle few objects. */
-export const PACK_SIZE_BYTES = 32 * 1024 * 1024;
+export const PACK_SIZE_BYTES = 24 * 1024 * 1024;
 /** And never holds more chunks than this, so that a pack of small files stays quick to read. */
 export const PACK_ENTRIES_MAX = 16_384;
 const FOOTER_ROOM_BYTES = 1024 * 1024;

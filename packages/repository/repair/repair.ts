@@ -21,7 +21,7 @@ import { verifyRepository } from '../verify/verify.ts';
 import { rebuildIndex } from './rebuild-index.ts';
 import { dropDamagedPoints, repairRecords } from './repair-records.ts';
 
-/** Packs read at once; each is up to 32 MiB of memory. */
+/** Packs read at once; each is up to 24 MiB of memory. */
 const PACKS_AT_ONCE = 3;
 
 export interface RepairOptions {

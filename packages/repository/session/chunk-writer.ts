@@ -23,10 +23,10 @@ import { type FinishedPack, type MovedChunk, PackBuilder } from '../pack/pack-bu
 import { type PackDescription, packObjectName } from '../pack/pack-codec.ts';
 import { encodeNodeHead } from '../tree/node-codec.ts';
 
-/** Packs on their way to the store at once; each is 32 MiB of memory. */
+/** Packs on their way to the store at once; each is 24 MiB of memory. */
 const UPLOADS_AT_ONCE = 2;
 /** Nodes are few, and their pack is in memory for as long as a run takes. */
-const NODE_PACK_BYTES = 16 * 1024 * 1024;
+const NODE_PACK_BYTES = 12 * 1024 * 1024;
 /** What threads leave over is joined to one pack when it is smaller than this. */
 const JOINED_PACK_BYTES_MAX = 8 * 1024 * 1024;
 

@@ -16,7 +16,7 @@ import { checkIndexObjects } from './check-index.ts';
 import { checkRecords } from './check-records.ts';
 import { damagedChunks } from './damaged-chunks.ts';
 
-/** Packs read at once; each is up to 32 MiB of memory. */
+/** Packs read at once; each is up to 24 MiB of memory. */
 const PACKS_AT_ONCE = 3;
 
 export interface VerifyOptions {
