@@ -2,6 +2,7 @@
  * System calls that Node does not offer. They are called in the C library that the process has
  * loaded anyway. Linux only.
  */
+import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 
 const library = koffi.load(null);
@@ -12,6 +13,7 @@ const syncFileRange = library.func(
 );
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
 const futimens = library.func('int futimens(int fd, void *times)');
+const madvise = library.func('int madvise(uintptr_t address, size_t length, int advice)');
 const mknod = library.func('int mknod(void *path, uint32_t mode, uint64_t device)');
 const llistxattr = library.func('int64_t llistxattr(void *path, void *list, size_t size)');
 const lgetxattr = library.func(
@@ -25,6 +27,8 @@ const fsetxattr = library.func(
   'int fsetxattr(int fd, void *name, void *value, size_t size, int flags)',
 );
 
+/** MADV_DONTNEED: of a file's mapping, it forgets the addresses and keeps the page cache. */
+const DONT_NEED = 4;
 const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -78,6 +82,20 @@ export function isDirectlyWritable(bytes: Uint8Array, offset: number): boolean {
     return false;
   }
   return koffi.address(bytes) % BigInt(DIRECT_ALIGNMENT_BYTES) === 0n;
+}
+
+/**
+ * Gives back what this process has mapped of a file that it reads through memory; what is needed
+ * again is mapped again, from the page cache. For mappings that only read.
+ */
+export function releaseMappedPages(path: string): void {
+  for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
+    if (!line.endsWith(path)) continue;
+    const match = /^([0-9a-f]+)-([0-9a-f]+) r--/.exec(line);
+    if (!match) continue;
+    const start = BigInt(`0x${match[1]}`);
+    madvise(start, BigInt(`0x${match[2]}`) - start, DONT_NEED);
+  }
 }
 
 /** A run of data in a sparse file, in bytes. */

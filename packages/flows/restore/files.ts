@@ -3,24 +3,20 @@
  * written. Small files are fetched hundreds at a time; large ones in windows. A file of which a
  * chunk is missing or damaged is not left under its name: it is a finding that says so.
  */
-import { closeSync, writeSync, readSync, fstatSync } from 'node:fs';
 import {
   type ContentPiece,
   CofferError,
   isCofferError,
   type FileEntry,
   type Finding,
-  required,
   systemErrorCode,
   TaskQueue,
 } from '@coffer/base';
-import { punchHole } from '@coffer/base/libc.ts';
 import {
   type ChunkId,
   type ChunkReader,
   type ChunkRequest,
   type ChunkWork,
-  contentPieces,
   isChunkError,
   isZeroId,
   readFolder,
@@ -30,14 +26,14 @@ import {
 } from '@coffer/repository';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
 import {
-  endFileAt,
   type FolderMetadata,
   type OnRefused,
-  setMetadataOfFile,
   TargetFolder,
 } from '@coffer/workloads/files/target-folder.ts';
 import type { Progress } from '../progress.ts';
 import { type Conflict, prepareName } from './conflict.ts';
+import { type FileJob, FileWriter, type FilesRestoreResult } from './file-writer.ts';
+import { OpenFolder } from './open-folder.ts';
 
 /** Files up to this size are fetched together with others. */
 const BATCHED_SIZE_BYTES_MAX = 1024 * 1024;
@@ -58,23 +54,6 @@ export interface FilesRestoreOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface FilesRestoreResult {
-  bytesWritten: number;
-  bytesKept: number;
-  fileCount: number;
-}
-
-/** A file to be written. */
-interface FileJob {
-  readonly entry: FileEntry;
-  readonly folder: OpenFolder;
-  readonly relative: Buffer;
-  /** The name it gets, which is another one when both versions are kept. */
-  readonly name: Buffer;
-  /** Whether a file of that name is there, and is to be replaced or brought up to date. */
-  readonly existing: 'none' | 'replace' | 'update';
-}
-
 interface Batch {
   readonly slab: Slab;
   readonly jobs: {
@@ -85,33 +64,6 @@ interface Batch {
   readonly folders: Set<OpenFolder>;
   readonly stored: PromiseWithResolvers<void>;
   used: number;
-}
-
-/** A folder of the target, made when the first thing in it is wanted. */
-class OpenFolder {
-  readonly #parent: OpenFolder | undefined;
-  readonly #name: Buffer;
-  #target: TargetFolder | undefined;
-
-  constructor(parent: OpenFolder | undefined, name: Buffer, target?: TargetFolder) {
-    this.#parent = parent;
-    this.#name = name;
-    this.#target = target;
-  }
-
-  get target(): TargetFolder {
-    // The root folder is always given its target.
-    this.#target ??= required(this.#parent, 'the root is open').target.enter(this.#name);
-    return this.#target;
-  }
-
-  get isMade(): boolean {
-    return this.#target !== undefined;
-  }
-
-  close(): void {
-    this.#target?.close();
-  }
 }
 
 export async function restoreFiles(
@@ -141,11 +93,18 @@ class FilesRestore {
   readonly #linked = new Map<string, { readonly path: Buffer; readonly stored: Promise<void> }>();
   readonly #refusedOnce = new Set<string>();
   readonly #result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0, fileCount: 0 };
+  readonly #writer: FileWriter;
   #batch: Batch | undefined;
 
   constructor(targetPath: string, options: FilesRestoreOptions) {
     this.#options = options;
     this.#targetPath = Buffer.from(targetPath);
+    this.#writer = new FileWriter({
+      ...options,
+      slabs: this.#slabs,
+      result: this.#result,
+      refused: (relative) => this.#refused(relative),
+    });
   }
 
   async run(
@@ -287,7 +246,7 @@ class FilesRestore {
     void job.folder.target;
     const stored = Promise.withResolvers<void>();
     await this.#tasks.add(async () => {
-      await this.#attempt(job.relative, () => this.#writeLarge(job));
+      await this.#attempt(job.relative, () => this.#writer.writeLarge(job));
       stored.resolve();
     });
     return { stored: stored.promise };
@@ -342,142 +301,10 @@ class FilesRestore {
       if (failure) this.#find(failure.code, job.relative, failure.message);
       else {
         await this.#attempt(job.relative, () =>
-          this.#writeFile(job, (fd) => writePieces(fd, slab.bytes, offset, pieces)),
+          this.#writer.writeSmall(job, slab.bytes.subarray(offset), pieces),
         );
       }
     }
-  }
-
-  /** Writes beside and renames when a file of that name is to be replaced. */
-  #writeFile(job: FileJob, write: (fd: number) => void): void {
-    const { folder, entry, name } = job;
-    const temporary = job.existing === 'replace' ? temporaryName(name) : name;
-    const fd = folder.target.createFile(temporary);
-    try {
-      try {
-        write(fd);
-        this.#finishFile(fd, job);
-      } finally {
-        closeSync(fd);
-      }
-      if (temporary !== name) folder.target.rename(temporary, name);
-    } catch (error) {
-      folder.target.remove(temporary);
-      throw error;
-    }
-    this.#result.bytesWritten += entry.sizeBytes;
-    this.#tell(entry.sizeBytes);
-  }
-
-  #finishFile(fd: number, { entry, relative }: FileJob): void {
-    const last = entry.content?.form === 'pieces' ? entry.content.pieces.at(-1) : undefined;
-    const endsInHole = entry.content?.form === 'tree' || (last && isZeroId(last.id));
-    if (endsInHole) endFileAt(fd, entry.sizeBytes);
-    setMetadataOfFile(fd, entry, this.#refused(relative));
-  }
-
-  async #writeLarge(job: FileJob): Promise<void> {
-    if (job.existing === 'update') {
-      await this.#update(job);
-      return;
-    }
-    const { folder, name, entry } = job;
-    const temporary = job.existing === 'replace' ? temporaryName(name) : name;
-    const fd = folder.target.createFile(temporary);
-    try {
-      try {
-        await this.#writeWindows(fd, job, () => true);
-        endFileAt(fd, entry.sizeBytes);
-        setMetadataOfFile(fd, entry, this.#refused(job.relative));
-      } finally {
-        closeSync(fd);
-      }
-      if (temporary !== name) folder.target.rename(temporary, name);
-    } catch (error) {
-      folder.target.remove(temporary);
-      throw error;
-    }
-  }
-
-  /** Writes in place what differs, and nothing else. */
-  async #update(job: FileJob): Promise<void> {
-    const { folder, name, entry } = job;
-    const fd = folder.target.openFile(name);
-    if (fd === undefined) throw new CofferError('target-unwritable', { reason: 'not a file' });
-    const { reader } = this.#options;
-    try {
-      const sizeBefore = fstatSync(fd).size;
-      const current = Buffer.allocUnsafe(SLAB_SIZE_BYTES);
-      await this.#writeWindows(fd, job, ({ id, length }, offset) => {
-        if (offset + length > sizeBefore || length > current.length) return true;
-        readSync(fd, current, 0, length, offset);
-        return !reader.matches(id, current.subarray(0, length));
-      });
-      endFileAt(fd, entry.sizeBytes);
-      setMetadataOfFile(fd, entry, this.#refused(job.relative));
-    } finally {
-      closeSync(fd);
-    }
-  }
-
-  /** Fetches and writes those pieces that are wanted, a slab at a time. */
-  async #writeWindows(
-    fd: number,
-    job: FileJob,
-    isWanted: (piece: ContentPiece, offset: number) => boolean,
-  ): Promise<void> {
-    const { reader, signal } = this.#options;
-    const isNew = job.existing !== 'update';
-    let offset = 0;
-    let window: PlacedPiece[] = [];
-    let used = 0;
-    for await (const piece of contentPieces(reader, requiredContent(job.entry))) {
-      signal?.throwIfAborted();
-      const place = offset;
-      offset += piece.length;
-      if (!isWanted(piece, place)) this.#result.bytesKept += piece.length;
-      else if (isZeroId(piece.id)) this.#writeHole(fd, place, piece.length, isNew);
-      else {
-        if (used + piece.length > SLAB_SIZE_BYTES) {
-          await this.#writeWindow(fd, window);
-          window = [];
-          used = 0;
-        }
-        window.push({ piece, place, targetOffset: used });
-        used += piece.length;
-      }
-      this.#options.progress.bytesDone += piece.length;
-    }
-    await this.#writeWindow(fd, window);
-    if (offset !== job.entry.sizeBytes) {
-      throw new CofferError('chunk-damaged', { reason: 'the content has another length' });
-    }
-  }
-
-  async #writeWindow(fd: number, window: readonly PlacedPiece[]): Promise<void> {
-    const { reader, work } = this.#options;
-    await this.#slabs.use(async (slab) => {
-      const requests = window.map(({ piece, targetOffset }) => ({ ...piece, targetOffset }));
-      const [failure] = await reader.readInto(slab, requests, work);
-      if (failure) throw failure.error;
-      for (const { piece, place, targetOffset } of window) {
-        writeAll(fd, slab.bytes.subarray(targetOffset, targetOffset + piece.length), place);
-        this.#result.bytesWritten += piece.length;
-      }
-    });
-  }
-
-  #writeHole(fd: number, offset: number, length: number, isNew: boolean): void {
-    if (isNew || punchHole(fd, offset, length)) return;
-    const zeroes = Buffer.alloc(Math.min(length, SLAB_SIZE_BYTES));
-    for (let done = 0; done < length; done += zeroes.length) {
-      writeAll(fd, zeroes.subarray(0, Math.min(zeroes.length, length - done)), offset + done);
-    }
-  }
-
-  #tell(sizeBytes: number): void {
-    this.#options.progress.bytesDone += sizeBytes;
-    this.#options.progress.itemsDone++;
   }
 
   /** What concerns one path is a finding; what concerns the store or the space ends the run. */
@@ -507,19 +334,6 @@ class FilesRestore {
   }
 }
 
-interface PlacedPiece {
-  readonly piece: ContentPiece;
-  /** Offset in the file. */
-  readonly place: number;
-  /** Offset in the slab. */
-  readonly targetOffset: number;
-}
-
-function requiredContent(entry: FileEntry): NonNullable<FileEntry['content']> {
-  if (entry.content) return entry.content;
-  throw new CofferError('chunk-damaged', { reason: 'a file without content' });
-}
-
 function* requestsAt(pieces: readonly ContentPiece[], start: number): Generator<ChunkRequest> {
   let targetOffset = start;
   for (const { id, length } of pieces) {
@@ -528,33 +342,8 @@ function* requestsAt(pieces: readonly ContentPiece[], start: number): Generator<
   }
 }
 
-function writePieces(
-  fd: number,
-  bytes: Buffer,
-  start: number,
-  pieces: readonly ContentPiece[],
-): void {
-  let offset = 0;
-  for (const { id, length } of pieces) {
-    const place = start + offset;
-    if (!isZeroId(id)) writeAll(fd, bytes.subarray(place, place + length), offset);
-    offset += length;
-  }
-}
-
-function writeAll(fd: number, bytes: Buffer, offset: number): void {
-  for (let done = 0; done < bytes.length;) {
-    done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
-  }
-}
-
 function lengthOf(pieces: readonly ContentPiece[]): number {
   return pieces.reduce((sum, { length }) => sum + length, 0);
-}
-
-function temporaryName(name: Buffer): Buffer {
-  const suffix = Buffer.from('.coffer-new');
-  return Buffer.concat([name.subarray(0, 255 - suffix.length), suffix]);
 }
 
 /** The code of a failure that concerns one path; undefined for one that concerns all of them. */

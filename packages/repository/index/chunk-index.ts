@@ -7,8 +7,10 @@
  * that are named by an index object that still exists. A chunk that lies in two packs is found as
  * long as one of them is there.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, realpathSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { CofferError, mapBounded, required } from '@coffer/base';
+import { releaseMappedPages } from '@coffer/base/libc.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
@@ -21,6 +23,10 @@ const FETCHES_AT_ONCE = 8;
 /** Packs whose names and keys are kept at hand. */
 const PACKS_CACHED_MAX = 4096;
 const LOCATION_SIZE_BYTES = 26;
+/** What LMDB calls its file. */
+const DATA_FILE = 'data.mdb';
+/** After so many looks the mapped pages are given back; the kernel maps up to 64 KiB for one. */
+const TOUCHES_MAX = 2048;
 /** Under which the number of the next pack is stored. */
 const NEXT_PACK_NUMBER = 'nextPackNumber';
 
@@ -72,6 +78,8 @@ interface StoredPack {
 
 export class ChunkIndex {
   readonly #root: RootDatabase;
+  readonly #file: string;
+  #touches = 0;
   /** Chunk id to its location. */
   readonly #chunks: Database<Buffer, Buffer>;
   /** Chunk id to further locations of the same chunk, one after the other. */
@@ -82,8 +90,10 @@ export class ChunkIndex {
   readonly #packCache = new Map<number, IndexedPack | undefined>();
   readonly #counters: Database<number, string>;
 
-  private constructor(root: RootDatabase) {
+  private constructor(folder: string) {
+    const root = openDatabase(folder);
     this.#root = root;
+    this.#file = realpathSync(join(folder, DATA_FILE));
     this.#chunks = root.openDB({ name: 'chunks', keyEncoding: 'binary', encoding: 'binary' });
     this.#copies = root.openDB({ name: 'copies', keyEncoding: 'binary', encoding: 'binary' });
     this.#packs = root.openDB({ name: 'packs', keyEncoding: 'uint32', encoding: 'json' });
@@ -97,12 +107,12 @@ export class ChunkIndex {
   static open(folder: string): ChunkIndex {
     mkdirSync(folder, { recursive: true });
     try {
-      return new ChunkIndex(openDatabase(folder));
+      return new ChunkIndex(folder);
     } catch {
       // It is a cache: what cannot be read is built again from the store.
       rmSync(folder, { recursive: true, force: true });
       mkdirSync(folder, { recursive: true });
-      return new ChunkIndex(openDatabase(folder));
+      return new ChunkIndex(folder);
     }
   }
 
@@ -112,6 +122,7 @@ export class ChunkIndex {
 
   /** Where a chunk lies, in a pack that `accepts` allows; undefined when it is not stored. */
   find(id: ChunkId, accepts: AcceptsPack = () => true): Location | undefined {
+    this.#touch();
     const bytes = this.#chunks.getBinaryFast(id);
     if (bytes === undefined) return undefined;
     const first = readLocation(bytes, 0);
@@ -244,8 +255,16 @@ export class ChunkIndex {
     this.#packCache.clear();
   }
 
+  /** Each look may map further pages of the index; in a large one that would be all of it. */
+  #touch(): void {
+    if (++this.#touches < TOUCHES_MAX) return;
+    this.#touches = 0;
+    releaseMappedPages(this.#file);
+  }
+
   #addEntries(packNumber: number, entries: readonly PackEntry[]): void {
     entries.forEach((entry, entryIndex) => {
+      this.#touch();
       const location = writeLocation({ ...entry, packNumber, entryIndex });
       const known = this.#chunks.getBinary(entry.id);
       if (known === undefined || !this.pack(readLocation(known, 0).packNumber)) {
