@@ -24,7 +24,7 @@ import { type PackDescription, packObjectName } from '../pack/pack-codec.ts';
 import { encodeNodeHead } from '../tree/node-codec.ts';
 
 /** Packs on their way to the store at once; each is 24 MiB of memory. */
-const UPLOADS_AT_ONCE = 2;
+const UPLOADS_AT_ONCE = 4;
 /** Nodes are few, and their pack is in memory for as long as a run takes. */
 const NODE_PACK_BYTES = 12 * 1024 * 1024;
 /** What threads leave over is joined to one pack when it is smaller than this. */
