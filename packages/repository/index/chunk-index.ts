@@ -186,11 +186,6 @@ export class ChunkIndex {
     return (this.#chunks.getStats() as { entryCount: number }).entryCount;
   }
 
-  /** Index objects that it holds. */
-  objectNames(): Iterable<string> {
-    return this.#objects.getKeys();
-  }
-
   hasObject(name: string): boolean {
     return this.#objects.doesExist(name);
   }
