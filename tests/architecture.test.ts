@@ -20,6 +20,7 @@ const ROOMS: Rooms = {
   base: { imports: [] },
   storage: { imports: ['base'], adapters: ['memory', 'filesystem', 's3', 'azure-blob'] },
   disk: { imports: ['base'] },
+  'file-system': { imports: ['base', 'disk'] },
   policy: { imports: ['base'], pure: true },
   repository: {
     imports: ['base', 'storage'],
@@ -29,7 +30,9 @@ const ROOMS: Rooms = {
     imports: ['base', 'disk'],
     adapters: ['libvirt', 'postgres', 'mariadb', 'hyperv'],
   },
-  flows: { imports: ['base', 'storage', 'repository', 'disk', 'workloads', 'policy'] },
+  flows: {
+    imports: ['base', 'storage', 'repository', 'disk', 'file-system', 'workloads', 'policy'],
+  },
   jobs: { imports: ['base'] },
   api: { imports: [] },
 };

@@ -105,15 +105,16 @@ export interface DataRun {
 }
 
 /** The next run of data from `offset` on; undefined when only a hole follows. */
-export function nextData(fd: number, offset: number, sizeBytes: number): DataRun | undefined {
+export function nextData(fd: number, offset: number, endOffset: number): DataRun | undefined {
   const start = Number(lseek(fd, offset, SEEK_DATA));
   if (start < 0) {
     if (errnoName(koffi.errno()) === 'ENXIO') return undefined;
     // The file system does not tell: all may be data.
-    return offset < sizeBytes ? { offset, length: sizeBytes - offset } : undefined;
+    return offset < endOffset ? { offset, length: endOffset - offset } : undefined;
   }
+  if (start >= endOffset) return undefined;
   const end = Number(lseek(fd, start, SEEK_HOLE));
-  return { offset: start, length: (end < 0 ? sizeBytes : Math.min(end, sizeBytes)) - start };
+  return { offset: start, length: (end < 0 ? endOffset : Math.min(end, endOffset)) - start };
 }
 
 /**

@@ -10,6 +10,12 @@ export interface Extent {
   readonly kind: 'data' | 'zero';
 }
 
+/** A part of a disk, in bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
 export interface Disk {
   readonly sizeBytes: number;
 
@@ -19,8 +25,11 @@ export interface Disk {
    */
   read(offset: number, target: Uint8Array): Promise<void>;
 
-  /** What the disk is made of, in order and without gaps, from 0 to its size. */
-  extents(): Iterable<Extent> | AsyncIterable<Extent>;
+  /**
+   * What the disk, or the range of it, is made of: in order, without gaps, and not beyond the range.
+   * Neighbours may be of one kind.
+   */
+  extents(range?: ByteRange): Iterable<Extent> | AsyncIterable<Extent>;
 
   close(): Promise<void>;
 }
@@ -34,4 +43,8 @@ export interface WritableDisk extends Disk {
 
   /** Returns when all that was written is durable. */
   flush(): Promise<void>;
+}
+
+export function wholeOf({ sizeBytes }: Disk): ByteRange {
+  return { offset: 0, length: sizeBytes };
 }

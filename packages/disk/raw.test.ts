@@ -15,6 +15,7 @@ import { after, test } from 'node:test';
 import { type ErrorCode, isCofferError, seededRandom } from '@coffer/base';
 import type { Disk, Extent } from './disk.ts';
 import { createRawDisk, openRawDisk, openWritableRawDisk } from './raw.ts';
+import { writableDiskContract } from './testing/contract.ts';
 
 const MIB = 1024 * 1024;
 const folder = mkdtempSync(join(tmpdir(), 'coffer-raw-'));
@@ -37,6 +38,12 @@ async function extentsOf(disk: Disk): Promise<Extent[]> {
   assert.equal(end, disk.sizeBytes);
   return extents;
 }
+
+let created = 0;
+writableDiskContract('raw', async (sizeBytes) => {
+  const name = path(`contract-${created++}`);
+  return { disk: await createRawDisk(name, sizeBytes), reopen: () => openRawDisk(name) };
+});
 
 test('what is written is read, zeroes are holes, and extents tell them', async () => {
   const disk = await createRawDisk(path('new'), 8 * MIB + 100);

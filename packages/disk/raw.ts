@@ -9,7 +9,7 @@ import {
   punchHole,
   sizeOf,
 } from '@coffer/base/libc.ts';
-import type { Disk, Extent, WritableDisk } from './disk.ts';
+import { type ByteRange, type Disk, type Extent, wholeOf, type WritableDisk } from './disk.ts';
 
 /** Zeroes are written in pieces of this size where no hole can be made. */
 const ZEROES = Buffer.alloc(1024 * 1024);
@@ -104,19 +104,19 @@ class RawDisk implements WritableDisk {
     }
   }
 
-  *extents(): Iterable<Extent> {
-    const { sizeBytes } = this;
+  *extents(range: ByteRange = wholeOf(this)): Iterable<Extent> {
+    const end = range.offset + range.length;
+    let { offset } = range;
     if (this.#isBlockDevice) {
-      if (sizeBytes > 0) yield { offset: 0, length: sizeBytes, kind: 'data' };
+      if (range.length > 0) yield { ...range, kind: 'data' };
       return;
     }
-    let offset = 0;
-    while (offset < sizeBytes) {
-      const run = nextData(this.#handle.fd, offset, sizeBytes);
-      const start = run?.offset ?? sizeBytes;
+    while (offset < end) {
+      const run = nextData(this.#handle.fd, offset, end);
+      const start = run?.offset ?? end;
       if (start > offset) yield { offset, length: start - offset, kind: 'zero' };
       if (run) yield { ...run, kind: 'data' };
-      offset = run ? run.offset + run.length : sizeBytes;
+      offset = run ? run.offset + run.length : end;
     }
   }
 
