@@ -11,6 +11,9 @@ const fallocate = library.func('int fallocate(int fd, int mode, int64_t offset, 
 const syncFileRange = library.func(
   'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
 );
+const preadv2 = library.func(
+  'int64_t preadv2(int fd, void *vector, int count, int64_t offset, int flags)',
+);
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
 const futimens = library.func('int futimens(int fd, void *times)');
 const madvise = library.func('int madvise(uintptr_t address, size_t length, int advice)');
@@ -36,6 +39,8 @@ const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 /** SYNC_FILE_RANGE_WRITE: begins to write back, and does not wait for it. */
 const BEGIN_WRITE_BACK = 2;
+/** RWF_NOWAIT: reads what is in memory, and does not wait for a disk. */
+const READ_NO_WAIT = 8;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = 0x3ffffffen;
@@ -96,6 +101,19 @@ export function releaseMappedPages(path: string): void {
     const start = BigInt(`0x${match[1]}`);
     madvise(start, BigInt(`0x${match[2]}`) - start, DONT_NEED);
   }
+}
+
+/** The place of one buffer, as preadv2 wants it: address and length. */
+const readVector = new BigUint64Array(2);
+
+/**
+ * Reads what the page cache holds, and returns how many bytes that were: none where it would have to
+ * wait, or where the file system cannot tell.
+ */
+export function readFromPageCache(fd: number, offset: number, target: Uint8Array): number {
+  readVector[0] = koffi.address(target);
+  readVector[1] = BigInt(target.length);
+  return Math.max(0, Number(preadv2(fd, readVector, 1, offset, READ_NO_WAIT)));
 }
 
 /** A run of data in a sparse file, in bytes. */

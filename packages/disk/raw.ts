@@ -7,12 +7,16 @@ import {
   isDirectlyWritable,
   nextData,
   punchHole,
+  readFromPageCache,
   sizeOf,
 } from '@coffer/base/libc.ts';
 import { type ByteRange, type Disk, type Extent, wholeOf, type WritableDisk } from './disk.ts';
 
 /** Zeroes are written in pieces of this size where no hole can be made. */
 const ZEROES = Buffer.alloc(1024 * 1024);
+
+/** Copying so much takes less time than asking a thread to do it. */
+const READ_AT_ONCE_BYTES_MAX = 256 * 1024;
 
 /** Opens a raw disk for reading. Fails with `source-not-found` or `source-unreadable`. */
 export async function openRawDisk(path: string): Promise<Disk> {
@@ -94,7 +98,8 @@ class RawDisk implements WritableDisk {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    let done = 0;
+    const isSmall = target.length <= READ_AT_ONCE_BYTES_MAX;
+    let done = isSmall ? readFromPageCache(this.#handle.fd, offset, target) : 0;
     while (done < target.length) {
       const { bytesRead } = await this.#readSome(offset + done, target.subarray(done));
       if (bytesRead === 0) {

@@ -1,0 +1,219 @@
+/**
+ * One connection of a client: many requests are under way at once, replies come in any order. A
+ * reply that is not expected, or that is longer than what was asked for, ends the connection.
+ */
+import { CofferError, required } from '@coffer/base';
+import { Connection } from './connection.ts';
+import type { NegotiatedExport } from './client-handshake-machine.ts';
+import { invalid } from './handshake-codec.ts';
+import {
+  CHUNK,
+  CHUNK_ERROR_MIN,
+  COMMAND,
+  type CommandName,
+  errorName,
+  OPTION_SIZE_MAX,
+  SIMPLE_REPLY_SIZE_BYTES,
+} from './protocol.ts';
+import {
+  decodeBlockStatus,
+  decodeError,
+  decodeReplyHead,
+  encodeRequest,
+  type ReplyHead,
+  type StatusDescriptor,
+} from './transmission-codec.ts';
+
+export interface ClientRequest {
+  readonly command: CommandName;
+  readonly flags?: number;
+  readonly offset: number;
+  readonly length: number;
+  /** Of a write. */
+  readonly payload?: Uint8Array;
+  /** Of a read: receives the bytes. */
+  readonly target?: Uint8Array;
+  /** Of a block status: receives what the context with that number says. */
+  readonly onStatus?: (contextId: number, descriptors: StatusDescriptor[]) => void;
+}
+
+interface Pending {
+  readonly request: ClientRequest;
+  /** Bytes of a read that have come. */
+  filled: number;
+  /** What the server said first of what went wrong; the chunks that follow are still read. */
+  error: CofferError | undefined;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class ClientConnection {
+  readonly negotiated: NegotiatedExport;
+  readonly #connection: Connection;
+  readonly #timeoutMs: number;
+  readonly #pending = new Map<bigint, Pending>();
+  #nextCookie = 1n;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(connection: Connection, negotiated: NegotiatedExport, timeoutMs: number) {
+    this.#connection = connection;
+    this.negotiated = negotiated;
+    this.#timeoutMs = timeoutMs;
+    connection.onFailure((error) => this.#rejectAll(error));
+    void this.#receive();
+  }
+
+  get failure(): CofferError | undefined {
+    return this.#connection.failure;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** Fails with `nbd-failed` when the server says so, and with what ended the connection. */
+  async request(request: ClientRequest): Promise<void> {
+    if (this.failure) throw this.failure;
+    const cookie = this.#nextCookie++;
+    const done = new Promise<void>((resolve, reject) => {
+      this.#pending.set(cookie, { request, filled: 0, error: undefined, resolve, reject });
+    });
+    this.#expectAnswer();
+    const header = encodeRequest({
+      flags: request.flags ?? 0,
+      command: COMMAND[request.command],
+      cookie,
+      offset: BigInt(request.offset),
+      length: request.length,
+    });
+    // A failure to send ends the connection, and so it is told to whoever waits.
+    const pieces = request.payload ? [header, request.payload] : [header];
+    this.#connection.write(...pieces).catch(() => {});
+    await done;
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    if (this.failure) return;
+    const disconnect = {
+      flags: 0,
+      command: COMMAND.disconnect,
+      cookie: 0n,
+      offset: 0n,
+      length: 0,
+    };
+    this.#connection.write(encodeRequest(disconnect)).catch(() => {});
+    await this.#connection.end();
+  }
+
+  async #receive(): Promise<void> {
+    const { reader } = this.#connection;
+    const head = Buffer.allocUnsafe(SIMPLE_REPLY_SIZE_BYTES);
+    try {
+      for (;;) {
+        await reader.readInto(head);
+        await this.#reply(decodeReplyHead(head));
+        this.#expectAnswer();
+      }
+    } catch (error) {
+      this.#connection.fail(
+        error instanceof CofferError ? error : new CofferError('internal', {}, error),
+      );
+    }
+  }
+
+  async #reply(head: ReplyHead): Promise<void> {
+    const pending = this.#pending.get(head.cookie);
+    if (!pending) throw invalid('a reply to no request');
+    if (head.form === 'chunk') {
+      await this.#chunk(head, pending);
+      if (!head.isLast) return;
+    } else if (head.error !== 0) {
+      pending.error = failed(pending.request, head.error);
+    } else if (pending.request.target) {
+      await this.#connection.reader.readInto(pending.request.target);
+      pending.filled = pending.request.length;
+    }
+    this.#pending.delete(head.cookie);
+    finish(pending);
+  }
+
+  async #chunk({ type }: Extract<ReplyHead, { form: 'chunk' }>, pending: Pending): Promise<void> {
+    const { reader } = this.#connection;
+    const length = (await reader.read(4)).readUInt32BE(0);
+    if (type === CHUNK.offsetData) {
+      await this.#data(length, pending);
+      return;
+    }
+    if (length > OPTION_SIZE_MAX * 16) throw invalid(`a chunk of ${length} bytes`);
+    const data = await reader.read(length);
+    if (type === CHUNK.offsetHole) hole(data, pending);
+    else if (type === CHUNK.blockStatus) status(data, pending);
+    else if (type >= CHUNK_ERROR_MIN) {
+      const { error, message } = decodeError(type, data);
+      pending.error ??= failed(pending.request, error, message);
+    } else if (type !== CHUNK.none) throw invalid(`a chunk of type ${type}`);
+  }
+
+  async #data(length: number, pending: Pending): Promise<void> {
+    if (length <= 8) throw invalid('a chunk of data without data');
+    const offset = (await this.#connection.reader.read(8)).readBigUInt64BE(0);
+    await this.#connection.reader.readInto(part(pending, offset, length - 8));
+  }
+
+  /** A server that says nothing for so long, while it owes answers, is taken for dead. */
+  #expectAnswer(): void {
+    clearTimeout(this.#timer);
+    if (this.#pending.size === 0) return;
+    this.#timer = setTimeout(() => {
+      const seconds = this.#timeoutMs / 1000;
+      this.#connection.fail(new CofferError('nbd-timeout', { silentForSeconds: seconds }));
+    }, this.#timeoutMs);
+  }
+
+  #rejectAll(error: CofferError): void {
+    clearTimeout(this.#timer);
+    const pendings = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject } of pendings) reject(error);
+  }
+}
+
+function finish(pending: Pending): void {
+  const { request, filled, error, resolve, reject } = pending;
+  if (error) reject(error);
+  else if (request.target && filled !== request.length)
+    reject(invalid('a reply with parts missing'));
+  else resolve();
+}
+
+/** The place of a read's target; fails when the server sends what was not asked for. */
+function part(pending: Pending, offset: bigint, length: number): Uint8Array {
+  const { request } = pending;
+  const place = Number(offset) - request.offset;
+  if (!request.target || place < 0 || place + length > request.length) {
+    throw invalid('data of another place than was asked for');
+  }
+  pending.filled += length;
+  return request.target.subarray(place, place + length);
+}
+
+function hole(data: Buffer, pending: Pending): void {
+  if (data.length !== 12) throw invalid('a hole of bad length');
+  part(pending, data.readBigUInt64BE(0), data.readUInt32BE(8)).fill(0);
+}
+
+function status(data: Buffer, pending: Pending): void {
+  if (!pending.request.onStatus) throw invalid('a status that was not asked for');
+  const { contextId, descriptors } = decodeBlockStatus(data);
+  required(pending.request.onStatus, 'checked')(contextId, descriptors);
+}
+
+function failed(
+  { command, offset, length }: ClientRequest,
+  error: number,
+  said?: string,
+): CofferError {
+  const details = { command, offset, length, error: errorName(error), said };
+  return new CofferError('nbd-failed', details);
+}

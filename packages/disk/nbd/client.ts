@@ -1,0 +1,146 @@
+/** Connects to NBD servers, and asks them what they have. */
+import { connect, type Socket } from 'node:net';
+import { CofferError, systemErrorCode } from '@coffer/base';
+import type { NbdAddress } from './address.ts';
+import { ByteReader } from './byte-reader.ts';
+import { ClientConnection } from './client-connection.ts';
+import {
+  type ClientState,
+  type ClientWish,
+  type ListedExport,
+  stepClient,
+} from './client-handshake-machine.ts';
+import { Connection } from './connection.ts';
+import {
+  decodeGreeting,
+  decodeOptionReplyHeader,
+  GREETING_SIZE_BYTES,
+  invalid,
+  OPTION_REPLY_HEADER_SIZE_BYTES,
+} from './handshake-codec.ts';
+import { type NbdTls, secureClient } from './tls.ts';
+
+export interface ConnectOptions {
+  readonly address: NbdAddress;
+  readonly tls: NbdTls | undefined;
+  /** For the connection and the handshake together, in ms. */
+  readonly connectTimeoutMs: number;
+  /** A server that owes an answer and says nothing for so long is taken for dead, in ms. */
+  readonly requestTimeoutMs: number;
+}
+
+/** What a read of a unix socket gives at most is a little less. */
+const RECEIVE_BUFFER_SIZE_BYTES = 256 * 1024;
+
+/** Connects to an export. Fails with `nbd-unreachable`, `nbd-refused`, `nbd-timeout` or `nbd-protocol`. */
+export async function connectToExport(
+  options: ConnectOptions,
+  contexts: readonly string[],
+): Promise<ClientConnection> {
+  const { exportName } = options.address;
+  const goal = { form: 'use', exportName, contexts } as const;
+  const { connection, state } = await shakeHands(options, goal);
+  if (state.phase !== 'ready') throw invalid('the handshake did not end');
+  return new ClientConnection(connection, state.negotiated, options.requestTimeoutMs);
+}
+
+/** The exports of a server, where it tells them. */
+export async function listExports(options: ConnectOptions): Promise<readonly ListedExport[]> {
+  const { connection, state } = await shakeHands(options, { form: 'list' });
+  await connection.end();
+  return state.phase === 'listed' ? state.exports : [];
+}
+
+async function shakeHands(
+  options: ConnectOptions,
+  goal: ClientWish['goal'],
+): Promise<{ connection: Connection; state: ClientState }> {
+  const { address, tls, connectTimeoutMs } = options;
+  let connection = await open(address, tls !== undefined, connectTimeoutMs);
+  const timer = setTimeout(() => {
+    const seconds = connectTimeoutMs / 1000;
+    connection.fail(new CofferError('nbd-timeout', { phase: 'handshake', seconds }));
+  }, connectTimeoutMs);
+  try {
+    const wish: ClientWish = { tls: tls !== undefined, goal };
+    const flags = decodeGreeting(await connection.reader.read(GREETING_SIZE_BYTES));
+    let step = stepClient({ phase: 'greeting' }, { form: 'greeting', flags }, wish);
+    for (;;) {
+      if (step.startTls && tls) {
+        const host = address.place.form === 'tcp' ? address.place.host : 'localhost';
+        connection = new Connection(await secureClient(connection.releaseSocket(), tls, host));
+      }
+      if (step.send) await connection.write(step.send);
+      const { state } = step;
+      if (state.phase === 'ready' || state.phase === 'listed') return { connection, state };
+      step = stepClient(state, { form: 'reply', reply: await readReply(connection) }, wish);
+    }
+  } catch (error) {
+    const failure = connection.failure ?? error;
+    connection.fail(invalid('given up'));
+    throw failure instanceof CofferError ? withPlace(failure, address) : failure;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function readReply({
+  reader,
+}: Connection): Promise<{ option: number; type: number; data: Buffer }> {
+  const header = await reader.read(OPTION_REPLY_HEADER_SIZE_BYTES);
+  const { option, type, length } = decodeOptionReplyHeader(header);
+  return { option, type, data: await reader.read(length) };
+}
+
+/** Says of which server an error tells. */
+function withPlace(error: CofferError, { place }: NbdAddress): CofferError {
+  const server = place.form === 'unix' ? place.path : `${place.host}:${place.port}`;
+  return new CofferError(error.code, { server, ...error.details }, error);
+}
+
+async function open(
+  address: NbdAddress,
+  willEncrypt: boolean,
+  timeoutMs: number,
+): Promise<Connection> {
+  const { place } = address;
+  const to = place.form === 'unix' ? { path: place.path } : { host: place.host, port: place.port };
+  let socket: Socket;
+  let reader: ByteReader | undefined;
+  if (willEncrypt) {
+    // TLS reads from the socket by itself, later.
+    socket = connect(to);
+  } else {
+    const buffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_SIZE_BYTES);
+    // One buffer for all that comes: nothing is allocated, and nothing is left for the collector.
+    const callback = (size: number): boolean => {
+      reader?.feed(buffer.subarray(0, size));
+      return true;
+    };
+    socket = connect({ ...to, onread: { buffer, callback } });
+    reader = new ByteReader(socket);
+  }
+  await connected(socket, address, timeoutMs);
+  socket.setNoDelay(true);
+  return new Connection(socket, reader, reader !== undefined);
+}
+
+async function connected(socket: Socket, address: NbdAddress, timeoutMs: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      socket.destroy();
+      const seconds = timeoutMs / 1000;
+      reject(withPlace(new CofferError('nbd-timeout', { phase: 'connect', seconds }), address));
+    }, timeoutMs);
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      socket.removeAllListeners('error');
+      resolve();
+    });
+    socket.once('error', (error) => {
+      clearTimeout(timer);
+      const reason = systemErrorCode(error) ?? error.message;
+      reject(withPlace(new CofferError('nbd-unreachable', { reason }, error), address));
+    });
+  });
+}

@@ -1,0 +1,184 @@
+/** Serves disks over NBD, on a unix socket or a TCP port, to any number of clients up to a limit. */
+import { lstatSync, unlinkSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { CofferError, systemErrorCode } from '@coffer/base';
+import type { Disk, WritableDisk } from '../disk.ts';
+import { checkedSocketPath, type NbdPlace } from './address.ts';
+import { EXPORT_FLAG, PAYLOAD_SIZE_MAX } from './protocol.ts';
+import {
+  type ServedExport,
+  type ServerConnectionOptions,
+  serveClient,
+} from './server-connection.ts';
+import type { OfferedExport, ServerOffer } from './server-handshake-machine.ts';
+import { type NbdTls, serverTlsOptions } from './tls.ts';
+
+/** A disk to be served under a name. */
+export type NbdExport = {
+  readonly name: string;
+  readonly description?: string;
+  /** What a read costs least; 4 KiB where nothing is said. */
+  readonly preferredSizeBytes?: number;
+} & (
+  | { readonly disk: WritableDisk; readonly readOnly: false }
+  | { readonly disk: Disk; readonly readOnly: true }
+);
+
+export interface NbdServerOptions {
+  readonly exports: readonly NbdExport[];
+  readonly place: NbdPlace;
+  readonly tls?: NbdTls | undefined;
+  /** Told of what a client hears of as an error number only. */
+  readonly onError: (error: CofferError) => void;
+}
+
+export interface NbdServer {
+  /** With the port that was given where 0 was asked for. */
+  readonly place: NbdPlace;
+  /** Ends all connections; disks stay open. */
+  close(): Promise<void>;
+}
+
+/** A client uses a few; each holds a bounded number of requests. */
+const CONNECTIONS_MAX = 64;
+const COMMON_FLAGS =
+  EXPORT_FLAG.hasFlags |
+  EXPORT_FLAG.flush |
+  EXPORT_FLAG.fua |
+  EXPORT_FLAG.doNotFragment |
+  EXPORT_FLAG.multiConn |
+  EXPORT_FLAG.cache;
+
+/** Fails with `usage` or `target-unwritable` when the place cannot be listened on. */
+export async function startNbdServer(options: NbdServerOptions): Promise<NbdServer> {
+  const tls = options.tls && serverTlsOptions(options.tls);
+  const offer: ServerOffer = {
+    exports: new Map(options.exports.map((each) => [each.name, offered(each)])),
+    tls: tls ? 'required' : 'none',
+  };
+  const exports = new Map(options.exports.map((each) => [each.name, served(each)]));
+  const listener = new Listener({ offer, exports, tls, onError: options.onError });
+  return await listener.listen(options.place);
+}
+
+function offered({
+  disk,
+  readOnly,
+  description = '',
+  preferredSizeBytes,
+}: NbdExport): OfferedExport {
+  const changes = EXPORT_FLAG.trim | EXPORT_FLAG.writeZeroes;
+  return {
+    sizeBytes: disk.sizeBytes,
+    flags: COMMON_FLAGS | (readOnly ? EXPORT_FLAG.readOnly : changes),
+    description,
+    blockSizes: { min: 1, preferred: preferredSizeBytes ?? 4096, max: PAYLOAD_SIZE_MAX },
+  };
+}
+
+function served(each: NbdExport): ServedExport {
+  if (!each.readOnly) return { disk: each.disk, readOnly: false };
+  return { disk: asReadOnly(each.disk), readOnly: true };
+}
+
+/** A disk that has nothing to flush; writes are refused before they reach it. */
+function asReadOnly(disk: Disk): WritableDisk {
+  const refuse = (): Promise<void> => Promise.reject(new CofferError('target-unwritable'));
+  return {
+    sizeBytes: disk.sizeBytes,
+    read: (offset, target) => disk.read(offset, target),
+    extents: (range) => disk.extents(range),
+    write: refuse,
+    zero: refuse,
+    flush: () => Promise.resolve(),
+    close: () => disk.close(),
+  };
+}
+
+class Listener {
+  readonly #options: ServerConnectionOptions;
+  readonly #sockets = new Set<Socket>();
+  readonly #clients = new Set<Promise<void>>();
+  readonly #server: Server;
+
+  constructor(options: ServerConnectionOptions) {
+    this.#options = options;
+    this.#server = createServer((socket) => this.#welcome(socket));
+    this.#server.maxConnections = CONNECTIONS_MAX;
+  }
+
+  async listen(place: NbdPlace): Promise<NbdServer> {
+    if (place.form === 'unix') await removeStaleSocket(checkedSocketPath(place.path));
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error) => reject(unlistenable(place, error)));
+      if (place.form === 'unix') this.#listenPrivately(place.path, resolve);
+      else this.#server.listen(place.port, place.host, resolve);
+    });
+    return { place: this.#placeOf(place), close: () => this.#close() };
+  }
+
+  /** What is in a backup is nobody else's: not of those who share the machine, either. */
+  #listenPrivately(path: string, onListening: () => void): void {
+    const before = process.umask(0o177);
+    this.#server.listen(path, onListening);
+    process.umask(before);
+  }
+
+  #placeOf(place: NbdPlace): NbdPlace {
+    const address = this.#server.address();
+    if (place.form === 'unix' || address === null || typeof address === 'string') return place;
+    return { ...place, port: address.port };
+  }
+
+  #welcome(socket: Socket): void {
+    socket.setNoDelay(true);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    const client = serveClient(socket, this.#options).catch((error: unknown) => {
+      socket.destroy();
+      this.#options.onError(new CofferError('internal', {}, error));
+    });
+    this.#clients.add(client);
+    void client.then(() => this.#clients.delete(client));
+  }
+
+  async #close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all(this.#clients);
+    await closed;
+  }
+}
+
+/** A socket that nobody listens on was left by a process that died. */
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!lstatSync(path).isSocket()) {
+      throw new CofferError('target-unwritable', { path, reason: 'it exists and is no socket' });
+    }
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return;
+    throw error;
+  }
+  if (await isListenedOn(path)) {
+    throw new CofferError('target-unwritable', { path, reason: 'another program listens there' });
+  }
+  unlinkSync(path);
+}
+
+async function isListenedOn(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+function unlistenable(place: NbdPlace, error: Error): CofferError {
+  const where = place.form === 'unix' ? place.path : `${place.host}:${place.port}`;
+  const reason = systemErrorCode(error) ?? error.message;
+  return new CofferError('target-unwritable', { place: where, reason }, error);
+}
