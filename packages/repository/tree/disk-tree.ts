@@ -141,7 +141,7 @@ async function* leafPlaces(reader: ChunkReader, subtree: Subtree): AsyncGenerato
   }
 }
 
-async function readChildren(
+export async function readChildren(
   reader: ChunkReader,
   id: ChunkId,
   countExpected: number,
