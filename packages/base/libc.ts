@@ -14,6 +14,7 @@ const syncFileRange = library.func(
 const preadv2 = library.func(
   'int64_t preadv2(int fd, void *vector, int count, int64_t offset, int flags)',
 );
+const fcntl = library.func('int fcntl(int fd, int command, ...)');
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
 const futimens = library.func('int futimens(int fd, void *times)');
 const madvise = library.func('int madvise(uintptr_t address, size_t length, int advice)');
@@ -41,6 +42,10 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 const BEGIN_WRITE_BACK = 2;
 /** RWF_NOWAIT: reads what is in memory, and does not wait for a disk. */
 const READ_NO_WAIT = 8;
+/** F_OFD_GETLK: asks who would be in the way of a lock. */
+const LOCK_QUERY = 36;
+const LOCK_WRITE = 1;
+const LOCK_NONE = 2;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = 0x3ffffffen;
@@ -114,6 +119,16 @@ export function readFromPageCache(fd: number, offset: number, target: Uint8Array
   readVector[0] = koffi.address(target);
   readVector[1] = BigInt(target.length);
   return Math.max(0, Number(preadv2(fd, readVector, 1, offset, READ_NO_WAIT)));
+}
+
+/** True when another process holds a lock on these bytes of a file (fcntl(2), open file description). */
+export function isLocked(fd: number, offset: number, length: number): boolean {
+  // struct flock: type, whence, start, length, process.
+  const lock = Buffer.alloc(32);
+  lock.writeInt16LE(LOCK_WRITE, 0);
+  lock.writeBigInt64LE(BigInt(offset), 8);
+  lock.writeBigInt64LE(BigInt(length), 16);
+  return fcntl(fd, LOCK_QUERY, 'void *', lock) === 0 && lock.readInt16LE(0) !== LOCK_NONE;
 }
 
 /** A run of data in a sparse file, in bytes. */

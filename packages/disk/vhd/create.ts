@@ -1,0 +1,211 @@
+/** Makes new images. What was begun is removed when it fails. */
+import { rm, stat } from 'node:fs/promises';
+import { basename, dirname, relative, resolve } from 'node:path';
+import type { Clock, Random } from '@coffer/base';
+import type { WritableDisk } from '../disk.ts';
+import { createRawDisk } from '../raw.ts';
+import { emptyTable, ENTRY_BYTES, type BlockTable } from './block-table.ts';
+import { canHoldAll } from './block-allocator.ts';
+import { openBlockVhd } from './block-vhd.ts';
+import { openImage, openParents } from './chain.ts';
+import { unsupported } from './damage.ts';
+import { FixedVhd } from './fixed.ts';
+import {
+  type DiskType,
+  encodeFooter,
+  type Footer,
+  FOOTER_BYTES,
+  visibleSizeBytes,
+} from './footer-codec.ts';
+import { geometryToWrite } from './geometry.ts';
+import { encodeHeader, HEADER_BYTES, type ParentLink } from './header-codec.ts';
+import { readImage, type VhdImage } from './image.ts';
+import { encodeParentPath, windowsPathOf } from './parent-path-codec.ts';
+import {
+  alignUp,
+  BLOCK_BYTES_DEFAULT,
+  DISK_BYTES_MAX,
+  isBlockSize,
+  SECTOR_BYTES,
+} from './sizes.ts';
+
+const CREATOR = 'cofr';
+const HEADER_OFFSET = FOOTER_BYTES;
+const TABLE_OFFSET = HEADER_OFFSET + HEADER_BYTES;
+
+interface Sources {
+  readonly random: Random;
+  readonly clock: Clock;
+}
+
+export interface VhdOptions extends Sources {
+  /** A multiple of 512, at most 2040 GiB. */
+  readonly sizeBytes: number;
+  readonly subformat: 'fixed' | 'dynamic';
+  /** Of a dynamic image: a power of two from 512 KiB to 256 MiB; 2 MiB where it is not given. */
+  readonly blockSizeBytes?: number;
+}
+
+/**
+ * Makes an image that reads as zeroes. Fails with `image-unsupported` for a size that the format does
+ * not have, with `target-unwritable` when the file exists, and with `target-full`.
+ */
+export async function createVhd(path: string, options: VhdOptions): Promise<WritableDisk> {
+  const { sizeBytes, subformat, blockSizeBytes = BLOCK_BYTES_DEFAULT } = options;
+  checkSizes(path, sizeBytes, blockSizeBytes);
+  const footer = newFooter(subformat, sizeBytes, options);
+  if (subformat === 'fixed') return await createFixed(path, footer);
+  return await createBlocks(path, { footer, blockSizeBytes, parents: [] });
+}
+
+/**
+ * Makes an image that reads as its parent, which must not be written to from then on. It is of the
+ * size of the parent, and of its blocks where it has some. Fails as `openVhd` does for the parent,
+ * and as `createVhd` does.
+ */
+export async function createDifferencingVhd(
+  path: string,
+  parentPath: string,
+  sources: Sources,
+): Promise<WritableDisk> {
+  const parent = await openImage(parentPath);
+  const parents = [parent];
+  try {
+    parents.push(...(await openParents(parent)));
+    const footer = newFooter('differencing', visibleSizeBytes(parent.footer), sources);
+    const blockSizeBytes = parent.blocks?.header.blockSizeBytes ?? BLOCK_BYTES_DEFAULT;
+    const link = await linkTo(parent, path);
+    return await createBlocks(path, { footer, blockSizeBytes, parents, link });
+  } catch (error) {
+    for (const { file } of parents) await file.close();
+    throw error;
+  }
+}
+
+async function createFixed(path: string, footer: Footer): Promise<WritableDisk> {
+  const { currentSizeBytes } = footer;
+  const file = await createRawDisk(path, currentSizeBytes + FOOTER_BYTES);
+  return await orRemoved(path, file, async () => {
+    await file.write(currentSizeBytes, encodeFooter(footer));
+    await file.flush();
+    return new FixedVhd(await readImage(path, file));
+  });
+}
+
+interface NewBlocks {
+  readonly footer: Footer;
+  readonly blockSizeBytes: number;
+  readonly parents: readonly VhdImage[];
+  readonly link?: Link;
+}
+
+/** Copy of the footer, header, table, paths to the parent, footer. */
+async function createBlocks(path: string, parts: NewBlocks): Promise<WritableDisk> {
+  const { footer, blockSizeBytes, parents, link } = parts;
+  const table = emptyTable(Math.ceil(footer.currentSizeBytes / blockSizeBytes));
+  const pathsOffset = alignUp(TABLE_OFFSET + table.count * ENTRY_BYTES, SECTOR_BYTES);
+  const footerOffset = pathsOffset + (link?.paths.length ?? 0);
+  const header = encodeHeader(
+    { tableOffset: TABLE_OFFSET, tableEntryCount: table.count, blockSizeBytes },
+    link?.parent(pathsOffset),
+  );
+  const file = await createRawDisk(path, footerOffset + FOOTER_BYTES);
+  return await orRemoved(path, file, async () => {
+    await file.write(HEADER_OFFSET, header);
+    await file.write(TABLE_OFFSET, paddedTable(table));
+    if (link) await file.write(pathsOffset, link.paths);
+    await file.write(0, encodeFooter(footer));
+    await file.write(footerOffset, encodeFooter(footer));
+    await file.flush();
+    return await openBlockVhd(await readImage(path, file), parents);
+  });
+}
+
+async function orRemoved<T>(path: string, file: WritableDisk, make: () => Promise<T>): Promise<T> {
+  try {
+    return await make();
+  } catch (error) {
+    await file.close();
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/** "The BAT is always extended to a sector boundary." */
+function paddedTable(table: BlockTable): Buffer {
+  const bytes = Buffer.alloc(alignUp(table.count * ENTRY_BYTES, SECTOR_BYTES), 0xff);
+  table.encoded(0, table.count).copy(bytes);
+  return bytes;
+}
+
+function newFooter(type: DiskType, sizeBytes: number, { random, clock }: Sources): Footer {
+  return {
+    type,
+    headerOffset: HEADER_OFFSET,
+    createdAtMs: clock.now(),
+    creator: CREATOR,
+    currentSizeBytes: sizeBytes,
+    geometry: geometryToWrite(sizeBytes),
+    uniqueId: newUniqueId(random),
+  };
+}
+
+/** A random UUID (RFC 9562, version 4). */
+function newUniqueId(random: Random): Buffer {
+  const id = random.bytes(16);
+  id[6] = (id[6]! & 0x0f) | 0x40;
+  id[8] = (id[8]! & 0x3f) | 0x80;
+  return id;
+}
+
+interface Link {
+  /** Two paths to the parent, each in whole sectors. */
+  readonly paths: Buffer;
+  /** What the header says of the parent, with the paths at that offset. */
+  readonly parent: (pathsOffset: number) => ParentLink;
+}
+
+async function linkTo(parent: VhdImage, childPath: string): Promise<Link> {
+  const absolute = resolve(parent.path);
+  if (absolute.includes('\\')) {
+    const place = { path: childPath, structure: 'parent locator', offset: 0 };
+    throw unsupported(place, 'a path to the parent with a backslash in it');
+  }
+  const relativePath = encodeParentPath(
+    windowsPathOf(relative(dirname(resolve(childPath)), absolute)),
+  );
+  const absolutePath = encodeParentPath(windowsPathOf(absolute));
+  const absoluteAt = alignUp(relativePath.length, SECTOR_BYTES);
+  const paths = Buffer.alloc(absoluteAt + alignUp(absolutePath.length, SECTOR_BYTES));
+  relativePath.copy(paths);
+  absolutePath.copy(paths, absoluteAt);
+  const { mtimeMs } = await stat(absolute);
+  return {
+    paths,
+    parent: (pathsOffset) => ({
+      uniqueId: parent.footer.uniqueId,
+      modifiedAtMs: mtimeMs,
+      name: basename(absolute),
+      locators: [
+        locator('W2ru', pathsOffset, relativePath.length),
+        locator('W2ku', pathsOffset + absoluteAt, absolutePath.length),
+      ],
+    }),
+  };
+}
+
+function locator(platform: string, offset: number, length: number): ParentLink['locators'][number] {
+  return { platform, offset, length, sectorCount: Math.ceil(length / SECTOR_BYTES) };
+}
+
+function checkSizes(path: string, sizeBytes: number, blockSizeBytes: number): void {
+  const place = { path, structure: 'disk', offset: 0 };
+  if (sizeBytes <= 0 || sizeBytes % SECTOR_BYTES !== 0) {
+    throw unsupported(place, `${sizeBytes} bytes are no whole number of sectors`);
+  }
+  if (sizeBytes > DISK_BYTES_MAX) throw unsupported(place, `${sizeBytes} bytes, over 2040 GiB`);
+  if (!isBlockSize(blockSizeBytes)) throw unsupported(place, `blocks of ${blockSizeBytes} bytes`);
+  if (!canHoldAll(sizeBytes, blockSizeBytes)) {
+    throw unsupported(place, `blocks of ${blockSizeBytes} bytes are too small for ${sizeBytes}`);
+  }
+}
