@@ -86,7 +86,7 @@ async function firstBackup(context: Context, tool: Tool): Promise<void> {
     prepareCache(context.cache, context.image);
     return measure(tool.backupDisk(context.image));
   });
-  add(context, 'first', tool.name, taken, { storedMiB: stored(tool) });
+  add(context, 'first', tool.name, taken, { storedMiB: stored(tool), ...ownMetadata(tool, taken) });
 }
 
 async function unchanged(context: Context, tool: Tool): Promise<void> {
@@ -108,6 +108,7 @@ async function changed(context: Context, tool: Tool): Promise<void> {
     addedMiB,
     amplification: addedMiB / changedMiB,
     ...ownCount(tool, taken),
+    ...ownMetadata(tool, taken),
   });
 }
 
@@ -116,6 +117,13 @@ function ownCount(tool: Tool, taken: Measure): Record<string, number> {
   if (tool.name !== 'coffer') return {};
   const { chunksNew } = JSON.parse(taken.stdout) as { chunksNew: number };
   return { newChunksMiB: (chunksNew * COFFER_CHUNK_SIZE) / MiB };
+}
+
+/** What trees take of what Coffer stored, against the rest of it. */
+function ownMetadata(tool: Tool, taken: Measure): Record<string, number> {
+  if (tool.name !== 'coffer') return {};
+  const { bytesStored, bytesStoredNodes } = JSON.parse(taken.stdout) as Record<string, number>;
+  return { metadataPercent: (100 * bytesStoredNodes!) / (bytesStored! - bytesStoredNodes!) };
 }
 
 async function restored(context: Context, tool: Tool, step: string): Promise<void> {

@@ -1,10 +1,13 @@
 // Runs the benchmarks that are named (default: all) and prints what they measured.
 import { rmSync } from 'node:fs';
+import { boot, rollback } from './boot.ts';
 import { disk } from './disk.ts';
 import { gc } from './gc.ts';
+import { images } from './images.ts';
 import { indexScale } from './index-scale.ts';
 import { freshScratch } from './lib/inputs.ts';
 import { link } from './link.ts';
+import { nbd } from './nbd.ts';
 import { openTools, parseOptions, USAGE } from './lib/options.ts';
 import type { Options } from './lib/options.ts';
 import { emptyReport, printReport, writeReport } from './lib/report.ts';
@@ -17,6 +20,10 @@ const BENCHES: Record<string, (options: Options, report: Report) => Promise<void
   link,
   gc,
   'index-scale': indexScale,
+  images,
+  nbd,
+  boot,
+  rollback,
 };
 
 if (process.argv.includes('--help')) {

@@ -1,13 +1,13 @@
 /** A name of a point as JSON says it. */
 import { isUtf8 } from 'node:buffer';
-import type { FileEntry } from '@coffer/base';
+import type { FileMetadata } from '@coffer/base';
 import { isoTimeOfNs } from './output.ts';
 
 export interface EntryDocument {
   readonly path: string;
   /** Where the path is not UTF-8: its bytes, since the text has lost some. */
   readonly pathBase64?: string;
-  readonly type: FileEntry['type'];
+  readonly type: FileMetadata['type'];
   /** Octal, as chmod takes it. */
   readonly mode: string;
   readonly userId: number;
@@ -17,7 +17,7 @@ export interface EntryDocument {
   readonly linkTarget?: string;
 }
 
-export function entryDocument(entry: FileEntry, relative: Buffer): EntryDocument {
+export function entryDocument(entry: FileMetadata, relative: Buffer): EntryDocument {
   const { type, mode, userId, groupId, sizeBytes, modifiedNs, linkTarget } = entry;
   return {
     path: relative.toString('utf8'),

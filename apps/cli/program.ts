@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { addBrowsing } from './program/browsing.ts';
 import { addKeeping } from './program/keeping.ts';
 import { addDiagnosis } from './program/diagnosis.ts';
+import { addDisks } from './program/disks.ts';
 import { addMaintenance } from './program/maintenance.ts';
 import { addProtection } from './program/protection.ts';
 
@@ -32,6 +33,7 @@ export function buildProgram(): Command {
     .option('--quiet', 'print results and errors only')
     .addHelpText('after', EXIT_CODES);
   addProtection(program);
+  addDisks(program);
   addBrowsing(program);
   addKeeping(program);
   addMaintenance(program);

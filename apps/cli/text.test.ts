@@ -26,7 +26,23 @@ test('a point and a path are told apart', () => {
     ['i@2026-11-20T10:00:30Z:docs', 'i@2026-11-20T10:00:30Z', 'docs'],
     ['i@2026-11-20T10:00+02:00:docs', 'i@2026-11-20T10:00+02:00', 'docs'],
   ];
-  for (const [text, name, path] of cases) assert.deepEqual(splitPointPath(text), { name, path });
+  for (const [text, name, path] of cases) {
+    const expected = { name, disk: undefined, volume: undefined, path };
+    assert.deepEqual(splitPointPath(text), expected);
+  }
+});
+
+test('a disk and a volume are told from the item and the path', () => {
+  const cases: [text: string, place: (string | undefined)[]][] = [
+    ['3f2a91/disk', ['3f2a91', 'disk', undefined, '']],
+    ['web01@latest/vda/p1', ['web01@latest', 'vda', 'p1', '']],
+    ['web01@latest/vda/p1:etc/a:b', ['web01@latest', 'vda', 'p1', 'etc/a:b']],
+    ['h:/i/web01@2026-11-20T10:00/vda', ['h:/i/web01@2026-11-20T10:00', 'vda', undefined, '']],
+    ['i@latest:a/b@latest/c', ['i@latest', undefined, undefined, 'a/b@latest/c']],
+  ];
+  for (const [text, [name, disk, volume, path]] of cases) {
+    assert.deepEqual(splitPointPath(text), { name, disk, volume, path });
+  }
 });
 
 test('modes are shown as ls shows them', () => {

@@ -7,6 +7,8 @@ const RSS_MAX_MIB = 512;
 const LINK_PERCENT_MIN = 80;
 const STORED_RATIO_MAX = 1.1;
 const GC_PLAN_SECONDS_MAX = 30;
+/** Packs of nodes against packs of data. */
+const METADATA_PERCENT_MAX = 5;
 /** New chunks before compression against the bytes changed, for scattered 4 KiB writes. */
 const AMPLIFICATION_MAX = 70;
 
@@ -63,7 +65,11 @@ function ownLines(own: Row): string[] {
     const text = `took ${wallSeconds.toFixed(1)} s (at most ${GC_PLAN_SECONDS_MAX})`;
     lines.push(line(own, wallSeconds <= GC_PLAN_SECONDS_MAX, text));
   }
-  const { newChunksMiB, changedMiB } = own.figures;
+  const { newChunksMiB, changedMiB, metadataPercent } = own.figures;
+  if (typeof metadataPercent === 'number') {
+    const text = `metadata is ${metadataPercent.toFixed(2)} % of the data added (at most ${METADATA_PERCENT_MAX})`;
+    lines.push(line(own, metadataPercent <= METADATA_PERCENT_MAX, text));
+  }
   if (typeof newChunksMiB === 'number' && typeof changedMiB === 'number') {
     const ratio = newChunksMiB / changedMiB;
     const text = `stores ${ratio.toFixed(1)} times the bytes changed (at most ${AMPLIFICATION_MAX})`;

@@ -3,9 +3,22 @@ import { realpathSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
-import { backup, type BackupResult } from '@coffer/flows/backup/backup.ts';
+import type { Disk } from '@coffer/disk/disk.ts';
+import { openImage } from '@coffer/disk/image.ts';
+import type { ImageFormat } from '@coffer/disk/image-format.ts';
+import { isNbdUri, parseNbdUri } from '@coffer/disk/nbd/address.ts';
+import { openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
+import {
+  backup,
+  type BackupResult,
+  type BackupSource,
+  type FilesSource,
+} from '@coffer/flows/backup/backup.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { clock, random } from '../compose.ts';
+import { parseImageFormat } from '../image-choice.ts';
+import { tlsOfAddress } from '../nbd-tls.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
@@ -13,9 +26,14 @@ import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
+const NBD_CONNECT_TIMEOUT_MS = 15_000;
+const NBD_REQUEST_TIMEOUT_MS = 60_000;
+const NBD_RECONNECT_TIMEOUT_MS = 30_000;
+
 export interface BackupCommandOptions extends GlobalOptions {
   readonly item?: string;
   readonly disk?: boolean;
+  readonly format?: string;
   readonly exclude: readonly string[];
   readonly oneFileSystem?: boolean;
   readonly tag: readonly string[];
@@ -23,30 +41,63 @@ export interface BackupCommandOptions extends GlobalOptions {
 }
 
 export async function runBackup(path: string, options: BackupCommandOptions): Promise<void> {
-  const named = resolve(path);
+  const named = isNbdUri(path) ? path : resolve(path);
   const tags = parseTags(options.tag);
-  const source = realPath(named);
-  await ensureEmbeddedRepository(options);
-  const result = await withRepository(options, 'required', async (repository) => {
-    const progress = newProgress();
-    const parent = await chooseParent(repository, options.parent);
-    return await showProgress(options, 'backup', progress, () =>
-      backup({
-        repository,
-        path: source,
-        kind: options.disk ? 'disk' : 'files',
-        item: options.item ?? `${hostname()}:${named}`,
-        tags,
-        parent,
-        exclude: options.exclude,
-        oneFileSystem: options.oneFileSystem ?? false,
-        progress,
-        signal: interruptSignal,
-      }),
-    );
+  const format = parseImageFormat(options.format);
+  if (format !== undefined && !options.disk) {
+    throw new CofferError('usage', { reason: '--format is for --disk' });
+  }
+  const source = isNbdUri(path) ? path : realPath(named);
+  // Opened first: who has nothing to back up needs no repository, either.
+  const disk = options.disk ? await openSourceDisk(source, format) : undefined;
+  try {
+    await ensureEmbeddedRepository(options);
+    const result = await withRepository(options, 'required', async (repository) => {
+      const progress = newProgress();
+      const backupSource: BackupSource = disk
+        ? { kind: 'disk', path: named, disk }
+        : await filesSource(repository, source, options);
+      return await showProgress(options, 'backup', progress, () =>
+        backup({
+          repository,
+          source: backupSource,
+          item: options.item ?? `${hostname()}:${named}`,
+          tags,
+          progress,
+          signal: interruptSignal,
+        }),
+      );
+    });
+    printResult(options, result, () => printSummary(result));
+    reportFindings(options, result.findings);
+  } finally {
+    await disk?.close();
+  }
+}
+
+async function filesSource(
+  repository: Repository,
+  path: string,
+  options: BackupCommandOptions,
+): Promise<FilesSource> {
+  const parent = await chooseParent(repository, options.parent);
+  const oneFileSystem = options.oneFileSystem ?? false;
+  return { kind: 'files', path, parent, exclude: options.exclude, oneFileSystem };
+}
+
+/** An image, a block device, or an export of an NBD server. */
+async function openSourceDisk(source: string, format: ImageFormat | undefined): Promise<Disk> {
+  if (!isNbdUri(source)) return await openImage(source, { format, clock, random });
+  const address = parseNbdUri(source);
+  return await openNbdDisk({
+    address,
+    tls: tlsOfAddress(address),
+    writable: false,
+    connectTimeoutMs: NBD_CONNECT_TIMEOUT_MS,
+    requestTimeoutMs: NBD_REQUEST_TIMEOUT_MS,
+    reconnectTimeoutMs: NBD_RECONNECT_TIMEOUT_MS,
+    clock,
   });
-  printResult(options, result, () => printSummary(result));
-  reportFindings(options, result.findings);
 }
 
 /** A link that the user names means what it leads to; links inside are protected as links. */

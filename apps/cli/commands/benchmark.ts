@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { isCofferError, KeyedDigest, mapBounded, seededRandom } from '@coffer/base';
 import { compress } from '@coffer/repository/chunk/compression.ts';
 import { Cutter } from '@coffer/repository/chunk/cutter.ts';
+import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { openStore, random } from '../compose.ts';
 import { formatBytes, printLine, printResult } from '../output.ts';
@@ -126,7 +127,7 @@ async function measureStoreOf(options: GlobalOptions): Promise<StoreSpeed | unde
 
 /** With temporary objects, which are removed whatever happens. */
 async function measureStore(store: ObjectStore): Promise<StoreSpeed> {
-  const prefix = `benchmark/${random.bytes(8).toString('hex')}`;
+  const prefix = probeName(random);
   const large = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-large-${index}`);
   const small = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-small-${index}`);
   const call = { signal: interruptSignal };

@@ -1,50 +1,68 @@
 /** `coffer cat`. */
-import { type ContentPiece, CofferError } from '@coffer/base';
+import { CofferError, type FileMetadata } from '@coffer/base';
+import type { FileSystem } from '@coffer/file-system/file-system.ts';
+import { openBrowsed } from '@coffer/flows/browse/browsed.ts';
 import { diskPieces, readContent } from '@coffer/flows/browse/content.ts';
-import { findPath } from '@coffer/flows/point-path.ts';
-import { type ChunkReader, contentPieces, type RecoveryPoint } from '@coffer/repository';
-import { splitPointPath } from '../point-path.ts';
+import { findNode } from '@coffer/flows/browse/list.ts';
+import { PointFiles } from '@coffer/flows/browse/point-files.ts';
+import { readFile } from '@coffer/flows/browse/read-file.ts';
+import { diskOf } from '@coffer/flows/point-disks.ts';
+import { contentPieces, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { type PointPath, splitPointPath } from '../point-path.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
-import { DISK_NAME } from './ls.ts';
 
 export async function runCat(source: string, options: GlobalOptions): Promise<void> {
   if (options.json) throw new CofferError('usage', { reason: 'cat prints bytes, not JSON' });
-  const { name, path } = splitPointPath(source);
+  const { name, ...place } = splitPointPath(source);
   await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
-    const reader = repository.reader(interruptSignal);
-    const pieces = await piecesAt(reader, point, path);
-    for await (const bytes of readContent({ reader, work: repository.work, pieces })) {
+    for await (const bytes of await bytesAt(repository, point, place)) {
       interruptSignal.throwIfAborted();
       await writeOut(bytes);
     }
   });
 }
 
-async function piecesAt(
-  reader: ChunkReader,
+async function bytesAt(
+  repository: Repository,
   point: RecoveryPoint,
-  path: string,
-): Promise<AsyncIterable<ContentPiece>> {
-  if (point.kind === 'disk') return diskAt(reader, point, path);
-  const found = await findPath(reader, point, path);
-  const type = found.form === 'root' ? 'directory' : found.entry.type;
-  if (found.form === 'root' || !found.entry.content) {
-    throw new CofferError('path-not-found', { path, reason: `it is no file but a ${type}` });
+  place: Omit<PointPath, 'name'>,
+): Promise<AsyncIterable<Buffer>> {
+  const { work } = repository;
+  const reader = repository.reader(interruptSignal);
+  if (point.kind !== 'files' && place.volume === undefined) {
+    return readContent({ reader, work, pieces: diskPieces(reader, wholeDisk(point, place)) });
   }
-  return contentPieces(reader, found.entry.content);
+  if (point.kind === 'files') {
+    const files = new PointFiles(repository, point, interruptSignal);
+    const { content } = await findFile(files, place.path);
+    return readContent({ reader, work, pieces: content ? contentPieces(reader, content) : [] });
+  }
+  const fileSystem = await openBrowsed(repository, point, place, interruptSignal);
+  return readFile(fileSystem, await findFile(fileSystem, place.path));
 }
 
-function diskAt(
-  reader: ChunkReader,
-  point: RecoveryPoint,
+async function findFile<Node extends FileMetadata>(
+  fileSystem: FileSystem<Node>,
   path: string,
-): AsyncIterable<ContentPiece> {
-  const [root] = point.roots;
-  if (path !== DISK_NAME || !root) throw new CofferError('path-not-found', { path });
-  return diskPieces(reader, { root: Buffer.from(root.root, 'hex'), sizeBytes: root.sizeBytes });
+): Promise<Node> {
+  const { node } = await findNode(fileSystem, path);
+  if (node.type === 'file') return node;
+  throw new CofferError('path-not-found', { path, reason: `it is no file but a ${node.type}` });
+}
+
+function wholeDisk(
+  point: RecoveryPoint,
+  { disk, path }: Omit<PointPath, 'name'>,
+): { root: Buffer; sizeBytes: number } {
+  if (path !== '') {
+    const reason = 'a disk is POINT/DISK, a file on it POINT/DISK/VOLUME:PATH';
+    throw new CofferError('path-not-found', { path, reason });
+  }
+  const { root, sizeBytes } = diskOf(point, disk);
+  return { root: Buffer.from(root, 'hex'), sizeBytes };
 }
 
 /** Waits until the reader took the bytes: it sets the pace. */

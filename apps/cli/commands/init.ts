@@ -8,7 +8,7 @@ import {
   initRepository,
   initWithKeysFrom,
 } from '@coffer/repository';
-import { readConfig } from '@coffer/repository/config.ts';
+import { readConfig } from '@coffer/repository/config-objects.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { clock, openRepositoryAt, openStore, random } from '../compose.ts';
 import { printLine, printResult } from '../output.ts';

@@ -1,5 +1,6 @@
 /** `coffer key`: the slots that open a repository. */
 import { rmSync } from 'node:fs';
+import type { Finding } from '@coffer/base';
 import {
   generateRecoveryKey,
   type KeySlot,
@@ -9,7 +10,14 @@ import {
   type Repository,
   writeKeySlot,
 } from '@coffer/repository';
-import { formatTime, printJson, printLine, printResult, printTable } from '../output.ts';
+import {
+  formatTime,
+  printJson,
+  printLine,
+  printResult,
+  printTable,
+  reportFindings,
+} from '../output.ts';
 import { newPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
 import { random } from '../compose.ts';
@@ -27,7 +35,10 @@ export interface KeyRecoveryOptions extends GlobalOptions {
 }
 
 export async function runKeyList(options: GlobalOptions): Promise<void> {
-  const slots = await withRepository(options, 'none', async ({ store }) => readKeySlots(store));
+  const damaged: Finding[] = [];
+  const slots = await withRepository(options, 'none', (repository) =>
+    readKeySlots(repository, ({ code, message }, path) => damaged.push({ code, path, message })),
+  );
   if (options.json) printResult(options, slots.map(toDocument), () => {});
   else {
     await printTable(
@@ -40,6 +51,7 @@ export async function runKeyList(options: GlobalOptions): Promise<void> {
       ]),
     );
   }
+  reportFindings(options, damaged);
 }
 
 export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
@@ -52,9 +64,9 @@ export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
 }
 
 export async function runKeyRemove(name: string, options: GlobalOptions): Promise<void> {
-  await withRepository(options, 'none', async ({ store }) => {
-    const before = await readKeySlots(store);
-    await removeKeySlot(store, name);
+  await withRepository(options, 'none', async (repository) => {
+    const before = await readKeySlots(repository, ignoreDamaged);
+    await removeKeySlot(repository, name);
     const removed = before.filter(({ slot }) => slot.startsWith(name)).map(({ slot }) => slot);
     printResult(options, { removed }, () => printLine(`Removed key slot ${removed.join(', ')}`));
   });
@@ -64,8 +76,8 @@ export async function runKeyRemove(name: string, options: GlobalOptions): Promis
 export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void> {
   const { recoveryKeyFile } = options;
   await withRepository(options, 'required', async (repository) => {
-    const { store } = repository;
-    const earlier = (await readKeySlots(store)).filter(({ kind }) => kind === 'recovery');
+    const slots = await readKeySlots(repository, ignoreDamaged);
+    const earlier = slots.filter(({ kind }) => kind === 'recovery');
     const recoveryKey = generateRecoveryKey(random);
     const slot = await makeSlot(repository, {
       kind: 'recovery',
@@ -75,12 +87,15 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
     await writeWithFile(repository, slot, { recoveryKey, recoveryKeyFile });
     // Shown first, even with --quiet: it may be the only key that is left.
     if (!options.json) printRecovery(recoveryKey, recoveryKeyFile, earlier.length);
-    for (const each of earlier) await removeKeySlot(store, each.slot);
+    for (const each of earlier) await removeKeySlot(repository, each.slot);
     const removed = earlier.map((each) => each.slot);
     const shown = recoveryKeyFile === undefined ? { recoveryKey } : { recoveryKeyFile };
     if (options.json) printJson({ ...toDocument(slot), ...shown, removed });
   });
 }
+
+/** A damaged slot opens nothing; `coffer key list` tells of it, and a repair drops it. */
+function ignoreDamaged(): void {}
 
 async function makeSlot(
   { keys, clock }: Repository,

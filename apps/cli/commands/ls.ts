@@ -1,11 +1,21 @@
 /** `coffer ls`. */
-import type { FileEntry, FileType } from '@coffer/base';
+import { CofferError, type FileMetadata, type FileType } from '@coffer/base';
+import type { Volume } from '@coffer/file-system/volumes/volumes.ts';
+import { openBrowsed } from '@coffer/flows/browse/browsed.ts';
 import { listPath } from '@coffer/flows/browse/list.ts';
-import { CofferError } from '@coffer/base';
-import type { RecoveryPoint } from '@coffer/repository';
+import { volumesOfPoint } from '@coffer/flows/browse/point-volumes.ts';
+import { diskOf, disksOf } from '@coffer/flows/point-disks.ts';
+import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
 import { entryDocument } from '../entry-document.ts';
-import { formatTime, LinePrinter, printJson } from '../output.ts';
-import { splitPointPath } from '../point-path.ts';
+import {
+  formatBytes,
+  formatTime,
+  LinePrinter,
+  printJson,
+  printLine,
+  printTable,
+} from '../output.ts';
+import { type PointPath, splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
@@ -15,39 +25,81 @@ export interface LsCommandOptions extends GlobalOptions {
   readonly recursive?: boolean;
 }
 
-/** The name under which the disk of a point is listed and read. */
-export const DISK_NAME = 'disk';
-
 export async function runLs(source: string, options: LsCommandOptions): Promise<void> {
-  const { name, path } = splitPointPath(source);
+  const { name, ...place } = splitPointPath(source);
   await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
-    if (point.kind === 'disk') {
-      listDisk(point, path, options);
-      return;
-    }
-    const recursive = options.recursive ?? false;
-    const entries = listPath(repository.reader(interruptSignal), { point, path, recursive });
-    const documents: unknown[] = [];
-    const lines = new LinePrinter();
-    for await (const { entry, relative } of entries) {
-      if (options.json) documents.push(entryDocument(entry, relative));
-      else lines.add(longLine(entry, recursive ? relative : entry.name));
-    }
-    if (options.json) printJson(documents);
-    lines.flush();
+    if (point.kind === 'files' || place.volume !== undefined) {
+      await listFiles(repository, point, place, options);
+    } else if (place.path !== '') {
+      throw new CofferError('path-not-found', {
+        path: place.path,
+        reason: 'files are on volumes: POINT/DISK/VOLUME:PATH',
+      });
+    } else if (place.disk === undefined) listDisks(point, options);
+    else await listVolumes(repository, point, diskOf(point, place.disk), options);
   });
 }
 
-function listDisk(point: RecoveryPoint, path: string, options: GlobalOptions): void {
-  if (path !== '' && path !== DISK_NAME) throw new CofferError('path-not-found', { path });
-  const disks = point.roots.map(({ sizeBytes }) => ({ path: DISK_NAME, type: 'disk', sizeBytes }));
+async function listFiles(
+  repository: Repository,
+  point: RecoveryPoint,
+  place: Omit<PointPath, 'name'>,
+  options: LsCommandOptions,
+): Promise<void> {
+  const fileSystem = await openBrowsed(repository, point, place, interruptSignal);
+  const recursive = options.recursive ?? false;
+  const documents: unknown[] = [];
+  const lines = new LinePrinter();
+  for await (const { node, relative } of listPath(fileSystem, { path: place.path, recursive })) {
+    if (options.json) documents.push(entryDocument(node, relative));
+    else lines.add(longLine(node, recursive ? relative : node.name));
+  }
+  if (options.json) printJson(documents);
+  lines.flush();
+  await fileSystem.close();
+}
+
+function listDisks(point: RecoveryPoint, options: GlobalOptions): void {
+  const disks = disksOf(point).map(({ name, sizeBytes }) => ({
+    path: name,
+    type: 'disk',
+    sizeBytes,
+  }));
   if (options.json) printJson(disks);
-  else for (const { sizeBytes } of disks) process.stdout.write(`${DISK_NAME} ${sizeBytes}\n`);
+  else for (const { path, sizeBytes } of disks) printLine(`${path} ${sizeBytes}`);
+}
+
+async function listVolumes(
+  repository: Repository,
+  point: RecoveryPoint,
+  disk: PointRoot,
+  options: GlobalOptions,
+): Promise<void> {
+  const all = await volumesOfPoint(repository, point, interruptSignal);
+  const volumes = all.filter((each) => each.disk.name === disk.name).map(({ volume }) => volume);
+  if (options.json) {
+    printJson(volumes.map(volumeDocument));
+    return;
+  }
+  const rows = volumes.map(({ name, kind, label, sizeBytes, problem }) => [
+    name,
+    kind,
+    printable(label ?? ''),
+    formatBytes(sizeBytes),
+    problem?.message ?? '',
+  ]);
+  await printTable(['volume', 'file system', 'label', 'size', ''], rows);
+}
+
+function volumeDocument(volume: Volume): Record<string, unknown> {
+  const { name, kind, label, uuid, partitionName, offset, sizeBytes, problem } = volume;
+  const found = { path: name, type: 'volume', fileSystem: kind, sizeBytes };
+  return { ...found, label, uuid, partitionName, offset, problem: problem?.message };
 }
 
 /** As `ls -l` does; owners by number, since names are those of another machine. */
-function longLine(entry: FileEntry, name: Buffer): string {
+function longLine(entry: FileMetadata, name: Buffer): string {
   const { userId, groupId, sizeBytes, modifiedNs, linkTarget } = entry;
   const columns = [
     modeText(entry.type, entry.mode),

@@ -22,7 +22,7 @@ export interface RestoreCommandOptions extends GlobalOptions {
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
   const conflict = chooseConflict(options);
-  const { name, path } = splitPointPath(source);
+  const { name, disk, volume, path } = splitPointPath(source);
   const result = await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
     const progress = newProgress();
@@ -30,6 +30,8 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
       restore({
         repository,
         point,
+        disk,
+        volume,
         path,
         target: resolve(options.to),
         conflict,
@@ -60,12 +62,17 @@ function chooseConflict({ onConflict, delta }: RestoreCommandOptions): Conflict 
 }
 
 function printSummary(result: RestoreResult, isDryRun: boolean): void {
-  const { point, target, bytesWritten, bytesKept, durationMs, verified } = result;
+  const { point, target, bytesWritten } = result;
   if (isDryRun) {
     printLine(`Would restore point ${point} to ${target}: ${formatBytes(bytesWritten)}`);
-    return;
+  } else {
+    printRestored('Restored', result);
   }
-  printLine(`Restored point ${point} to ${target} in ${formatDuration(durationMs)}`);
+}
+
+export function printRestored(verb: 'Restored' | 'Exported', result: RestoreResult): void {
+  const { point, target, bytesWritten, bytesKept, durationMs, verified } = result;
+  printLine(`${verb} point ${point} to ${target} in ${formatDuration(durationMs)}`);
   const kept = bytesKept > 0 ? `, kept ${formatBytes(bytesKept)}` : '';
   printLine(`wrote ${formatBytes(bytesWritten)}${kept}${verified ? ', verified' : ''}`);
 }

@@ -1,8 +1,10 @@
 /** What the doctor looks at in a repository. It writes one object, to see the store's clock. */
 import { statfsSync } from 'node:fs';
 import { CofferError, isCofferError } from '@coffer/base';
-import type { Repository } from '@coffer/repository';
+import { readKeySlots, type Repository } from '@coffer/repository';
+import { configDamages } from '@coffer/repository/config-objects.ts';
 import { readGcState } from '@coffer/repository/gc/gc-record.ts';
+import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import { LEASE_MS } from '@coffer/repository/session/session.ts';
 import { listSessions } from '@coffer/repository/session/session-record.ts';
 import { parseLocation } from '@coffer/storage/location.ts';
@@ -24,8 +26,10 @@ export async function checkRepository(options: GlobalOptions): Promise<Check[]> 
     return [cannotOpen(error, options)];
   }
   try {
-    const checks = [ok('repository', `${repository.location} answers, its config is readable`)];
+    const checks = [ok('repository', `${repository.location} answers`)];
     const parts: readonly (readonly [string, () => Promise<Check> | Check])[] = [
+      ['config', () => checkConfig(repository)],
+      ['key slots', () => checkSlots(repository)],
       ['passphrase', () => checkPassphrase(repository, options)],
       ['index cache', () => checkIndex(repository)],
       ['clock', () => checkClock(repository)],
@@ -70,6 +74,27 @@ function toFailure(check: string, error: unknown): Check {
   return failure(check, message, error instanceof CofferError ? error.row.help : 'See the reason.');
 }
 
+async function checkConfig({ store }: Repository): Promise<Check> {
+  const [damage] = await configDamages(store);
+  if (!damage) return ok('config', 'both copies are intact');
+  const help = 'Run `coffer repair` soon: it writes the damaged one anew from the other one.';
+  return failure('config', `one of its two copies is damaged: ${damage.message}`, help);
+}
+
+async function checkSlots(repository: Repository): Promise<Check> {
+  const damaged: string[] = [];
+  const slots = await readKeySlots(repository, (_, name) => damaged.push(name));
+  const recoveryCount = slots.filter(({ kind }) => kind === 'recovery').length;
+  const message = `${slots.length - recoveryCount} passphrases and ${recoveryCount} recovery keys`;
+  if (damaged.length > 0) {
+    const help =
+      'See what still opens it, run `coffer repair`, then `coffer key add` or `recovery`.';
+    return failure('key slots', `${message}; damaged: ${damaged.join(', ')}`, help);
+  }
+  if (recoveryCount > 0) return ok('key slots', message);
+  return warning('key slots', message, 'Run `coffer key recovery`: a passphrase may get lost.');
+}
+
 async function checkPassphrase(repository: Repository, options: GlobalOptions): Promise<Check> {
   const passphrase = givenPassphrase(options);
   if (passphrase === undefined) {
@@ -94,7 +119,7 @@ async function checkIndex({ index, store }: Repository): Promise<Check> {
 }
 
 async function checkClock({ store }: Repository): Promise<Check> {
-  const name = `doctor/${random.bytes(8).toString('hex')}`;
+  const name = probeName(random);
   try {
     const before = clock.now();
     await store.put(name, Buffer.from('clock'));
@@ -110,7 +135,7 @@ async function checkClock({ store }: Repository): Promise<Check> {
     return warning('clock', 'the store is read-only, so its clock was not seen', help);
   } finally {
     await store.delete(name).catch(() => {
-      // It was not written, or cannot be removed: the next doctor does not mind.
+      // It was not written, or cannot be removed: a garbage collection does that a day later.
     });
   }
 }

@@ -30,11 +30,13 @@ function addLists(program: Command): void {
 }
 
 function addLs(program: Command): void {
-  command(program, 'ls', 'list the files of a point', [
+  command(program, 'ls', 'list the files, disks or volumes of a point', [
     'coffer ls laptop-home@latest',
     'coffer ls laptop-home@2026-11-20:documents --recursive',
+    'coffer ls web01@latest/disk',
+    'coffer ls web01@latest/disk/p1:etc',
   ])
-    .argument('<point[:path]>', 'point, and a path in it')
+    .argument('<point[/disk[/volume]][:path]>', 'point, disk, volume on it, and path')
     .option('--recursive', 'also what is in the folders below')
     .action(async (point: string, _options, self: Command) => {
       const { runLs } = await import('../commands/ls.ts');
@@ -45,9 +47,10 @@ function addLs(program: Command): void {
 function addCat(program: Command): void {
   command(program, 'cat', 'print the bytes of a file', [
     'coffer cat laptop-home@latest:documents/letter.odt > letter.odt',
-    'coffer cat web01@latest:disk | sha256sum',
+    'coffer cat web01@latest/disk | sha256sum',
+    'coffer cat web01@latest/disk/p1:etc/fstab',
   ])
-    .argument('<point:path>', 'point, and the path of a file in it; "disk" for a disk')
+    .argument('<point[/disk[/volume]][:path]>', 'a file of a point or on a volume, or a whole disk')
     .action(async (point: string, _options, self: Command) => {
       const { runCat } = await import('../commands/cat.ts');
       await runCat(point, self.optsWithGlobals<GlobalOptions>());

@@ -28,11 +28,16 @@ function addBackup(program: Command): void {
   command(program, 'backup', 'make a recovery point of a folder or a disk', [
     'coffer backup /home',
     'coffer backup /home --item laptop-home --exclude "*.tmp" --tag plan=daily',
-    'coffer backup --disk /var/lib/images/web01.raw --item web01',
+    'coffer backup --disk /var/lib/images/web01.qcow2 --item web01',
+    'coffer backup --disk nbd://10.0.0.7/web01 --item web01',
   ])
-    .argument('<path>', 'folder; with --disk an image or a block device')
+    .argument('<path>', 'folder; with --disk an image, a block device or nbd://...')
     .option('--item <name>', 'name of what is protected (default: HOST:PATH)')
-    .option('--disk', 'protect the bytes of an image or block device')
+    .option('--disk', 'protect the bytes of a disk')
+    .option(
+      '--format <format>',
+      'of the image: raw, qcow2, vhd, vhdx, vmdk or vdi (default: told from its bytes)',
+    )
     .addOption(repeatable('--exclude <pattern>', 'leave out, in the syntax of gitignore'))
     .option('--one-file-system', 'do not enter other file systems')
     .addOption(repeatable('--tag <key=value>', 'a tag of the point'))
@@ -48,8 +53,9 @@ function addRestore(program: Command): void {
     'coffer restore web01@latest --to /var/lib/images/web01.raw --delta',
     'coffer restore laptop-home@2026-11-20T10:00:documents --to /tmp/documents',
     'coffer restore 3f2a91 --to /tmp/all --include "*.odt"',
+    'coffer restore web01@latest/disk/p1:etc --to /tmp/etc',
   ])
-    .argument('<point[:path]>', 'point, and for files a path in it')
+    .argument('<point[/disk[/volume]][:path]>', 'point, disk, volume on it, and path of files')
     .requiredOption(
       '--to <path>',
       'folder that receives the files; image or block device for a disk',

@@ -142,5 +142,5 @@ function servers(name: string): string[] {
 }
 
 function leftovers(): string[] {
-  return [...readdirSync(tmpdir()).filter((name) => /^coffer-qemu-(?!test)/.test(name))];
+  return readdirSync(tmpdir()).filter((name) => /^coffer-qemu-(?!test)/.test(name));
 }

@@ -3,7 +3,7 @@
  * each on a socket in a private folder. It ends with the disk, and with this process however that ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, CofferError, isCofferError } from '@coffer/base';
@@ -54,6 +54,8 @@ export async function createQemuImage(
   format: QemuFormat,
 ): Promise<void> {
   await callQemuImg(['create', '-q', '-f', format, path, String(sizeBytes)]);
+  // What is in a backup is nobody else's.
+  chmodSync(path, 0o600);
 }
 
 async function connectTo(
@@ -98,11 +100,11 @@ class QemuNbd {
   constructor(path: string, socket: string, { format, writable }: QemuImageOptions) {
     const args = [
       // The kernel kills it when this process dies, also when nothing of ours can run any more.
-      ...['--pdeathsig', 'KILL', 'qemu-nbd', '--persistent'],
-      ...[`--socket=${socket}`, `--shared=${CONNECTIONS_MAX}`, '--export-name='],
-      ...(writable ? ['--discard=unmap'] : ['--read-only']),
-      ...['--image-opts', imageOptions(path, format)],
-    ];
+      ['--pdeathsig', 'KILL', 'qemu-nbd', '--persistent'],
+      [`--socket=${socket}`, `--shared=${CONNECTIONS_MAX}`, '--export-name='],
+      [writable ? '--discard=unmap' : '--read-only'],
+      ['--image-opts', imageOptions(path, format)],
+    ].flat();
     this.#process = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process.stderr?.on('data', (piece: Buffer) => {
       this.#said = lastWords(this.#said + piece.toString('utf8'));

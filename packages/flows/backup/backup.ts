@@ -1,10 +1,12 @@
 /** The backup flow: one item becomes one recovery point. */
 import { hostname } from 'node:os';
 import { CofferError, type ExtendedAttribute, type Finding } from '@coffer/base';
-import { openRawDisk } from '@coffer/disk/raw.ts';
+import type { Disk } from '@coffer/disk/disk.ts';
 import {
   type ChunkId,
+  DISK_ROOT_NAME,
   encodePoint,
+  FILES_ROOT_NAME,
   latestPoint,
   type PointKind,
   type RecoveryPoint,
@@ -18,17 +20,31 @@ import { backupDisk } from './disk.ts';
 import { backupFiles } from './files.ts';
 import { keptFindings, type Manifest } from './manifest.ts';
 
-export interface BackupOptions {
-  readonly repository: Repository;
-  /** Absolute path of the folder, or of the image or block device. */
+export interface FilesSource {
+  readonly kind: 'files';
+  /** Absolute path of the folder. */
   readonly path: string;
-  readonly kind: PointKind;
-  readonly item: string;
-  readonly tags: Readonly<Record<string, string>>;
   /** Which point unchanged files are known from; by default the newest of the item. */
   readonly parent: RecoveryPoint | 'latest' | 'none';
+  /** Patterns in the syntax of gitignore. */
   readonly exclude: readonly string[];
   readonly oneFileSystem: boolean;
+}
+
+export interface DiskSource {
+  readonly kind: 'disk';
+  /** Where the disk is from, as people name it. */
+  readonly path: string;
+  readonly disk: Disk;
+}
+
+export type BackupSource = FilesSource | DiskSource;
+
+export interface BackupOptions {
+  readonly repository: Repository;
+  readonly source: BackupSource;
+  readonly item: string;
+  readonly tags: Readonly<Record<string, string>>;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
@@ -41,6 +57,8 @@ export interface BackupResult {
   readonly bytesSource: number;
   readonly bytesRead: number;
   readonly bytesStored: number;
+  /** The part of it that trees take: folders, and where chunks belong. */
+  readonly bytesStoredNodes: number;
   readonly chunksNew: number;
   readonly chunksReused: number;
   readonly durationMs: number;
@@ -62,22 +80,23 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   const findings: Finding[] = [];
   const session = await repository.beginSession(signal);
   try {
+    const { source } = options;
     const captured =
-      options.kind === 'disk'
-        ? await captureDisk(options, session)
-        : await captureFiles(options, session, findings);
+      source.kind === 'disk'
+        ? await captureDisk(options, source, session)
+        : await captureFiles(options, source, { session, findings });
     await session.writer.flush();
     const result = resultOf(options, { takenAt, captured, session, findings });
     const point = encodePoint(
       {
         item: options.item,
-        kind: options.kind,
+        kind: options.source.kind,
         takenAt,
-        roots: [{ root: captured.root.toString('hex'), sizeBytes: captured.bytesSource }],
+        roots: [rootOfPoint(options.source.kind, captured)],
         tags: options.tags,
       },
       manifestOf(options, captured, result),
-      { publicKey: repository.keys.publicKey, random: repository.random },
+      { ...repository.keys, random: repository.random },
     );
     signal?.throwIfAborted();
     await session.commit([point]);
@@ -90,34 +109,32 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   }
 }
 
-async function captureDisk(options: BackupOptions, session: Session): Promise<Captured> {
-  const { repository, path, progress, signal } = options;
-  const disk = await openRawDisk(path);
-  try {
-    progress.bytesTotal = disk.sizeBytes;
-    const slabCount = repository.work.slabsUseful;
-    const { root, bytesRead } = await backupDisk({ disk, session, slabCount, progress, signal });
-    return { root, bytesRead, bytesSource: disk.sizeBytes };
-  } finally {
-    await disk.close();
-  }
+async function captureDisk(
+  { repository, progress, signal }: BackupOptions,
+  { disk }: DiskSource,
+  session: Session,
+): Promise<Captured> {
+  progress.bytesTotal = disk.sizeBytes;
+  const slabCount = repository.work.slabsUseful;
+  const { root, bytesRead } = await backupDisk({ disk, session, slabCount, progress, signal });
+  return { root, bytesRead, bytesSource: disk.sizeBytes };
 }
 
 async function captureFiles(
   options: BackupOptions,
-  session: Session,
-  findings: Finding[],
+  source: FilesSource,
+  { session, findings }: { session: Session; findings: Finding[] },
 ): Promise<Captured> {
-  const { repository, path, progress, signal } = options;
-  const root = readRootFolder(path);
-  const parent = await parentPoint(options);
+  const { repository, progress, signal } = options;
+  const root = readRootFolder(source.path);
+  const parent = await parentPoint(options, source);
   progress.bytesTotal = parent?.roots[0]?.sizeBytes ?? 0;
-  const result = await backupFiles(path, parent && rootOf(parent), {
+  const result = await backupFiles(source.path, parent && rootOf(parent), {
     session,
     reader: repository.reader(signal),
     slabCount: repository.work.slabsUseful,
-    isExcluded: excludeBy(options.exclude),
-    oneFileSystem: options.oneFileSystem,
+    isExcluded: excludeBy(source.exclude),
+    oneFileSystem: source.oneFileSystem,
     isStored: (id) => session.writer.isStored(id),
     progress,
     onFinding: (finding) => findings.push(finding),
@@ -163,12 +180,10 @@ function toText({ name, value }: ExtendedAttribute): { name: string; value: stri
   return { name: name.toString('base64'), value: value.toString('base64') };
 }
 
-async function parentPoint({
-  repository,
-  item,
-  kind,
-  parent,
-}: BackupOptions): Promise<RecoveryPoint | undefined> {
+async function parentPoint(
+  { repository, item }: BackupOptions,
+  { parent, kind }: FilesSource,
+): Promise<RecoveryPoint | undefined> {
   if (parent === 'none') return undefined;
   if (parent !== 'latest') {
     if (parent.kind !== kind) throw new CofferError('kind-mismatch', { point: parent.id });
@@ -183,6 +198,11 @@ async function parentPoint({
   return latestPoint(ofKind, item);
 }
 
+function rootOfPoint(kind: PointKind, { root, bytesSource }: Captured): RecoveryPoint['roots'][0] {
+  const name = kind === 'files' ? FILES_ROOT_NAME : DISK_ROOT_NAME;
+  return { name, root: root.toString('hex'), sizeBytes: bytesSource };
+}
+
 function rootOf(point: RecoveryPoint): ChunkId | undefined {
   const root = point.roots[0];
   return root && Buffer.from(root.root, 'hex');
@@ -192,14 +212,15 @@ function resultOf(
   options: BackupOptions,
   run: { takenAt: number; captured: Captured; session: Session; findings: readonly Finding[] },
 ): Omit<BackupResult, 'point'> {
-  const { chunksNew, chunksReused, bytesStored } = run.session.writer.statistics;
+  const { chunksNew, chunksReused, bytesStored, bytesStoredNodes } = run.session.writer.statistics;
   return {
     item: options.item,
-    kind: options.kind,
+    kind: options.source.kind,
     takenAt: new Date(run.takenAt).toISOString(),
     bytesSource: run.captured.bytesSource,
     bytesRead: run.captured.bytesRead,
     bytesStored,
+    bytesStoredNodes,
     chunksNew,
     chunksReused,
     durationMs: options.repository.clock.now() - run.takenAt,
@@ -214,7 +235,7 @@ function manifestOf(
 ): Manifest {
   return {
     host: hostname(),
-    sourcePath: options.path,
+    sourcePath: options.source.path,
     rootFolder: captured.rootFolder,
     fileCount: captured.fileCount,
     ...keptFindings(result.findings),

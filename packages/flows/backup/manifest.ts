@@ -1,5 +1,6 @@
 /** What a point's sealed manifest holds: where the state came from, and what the run found. */
 import { CofferError, type Finding } from '@coffer/base';
+import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
 import * as v from 'valibot';
 
 /** So many findings are kept in a point; their number is kept whole. */
@@ -45,4 +46,18 @@ export function parseManifest(content: unknown): Manifest {
   const result = v.safeParse(Manifest, content);
   if (result.success) return result.output;
   throw new CofferError('object-damaged', { what: 'manifest', reason: result.issues[0].message });
+}
+
+/** The metadata of the root folder, where the point has it. */
+export function rootMetadata(stored: RootFolder): FolderMetadata | undefined {
+  return (
+    stored && {
+      ...stored,
+      modifiedNs: BigInt(stored.modifiedNs),
+      extendedAttributes: stored.extendedAttributes.map(({ name, value }) => ({
+        name: Buffer.from(name, 'base64'),
+        value: Buffer.from(value, 'base64'),
+      })),
+    }
+  );
 }

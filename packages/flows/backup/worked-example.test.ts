@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { seededRandom } from '@coffer/base';
+import { openRawDisk } from '@coffer/disk/raw.ts';
 import type { RecoveryPoint } from '@coffer/repository';
 import { collectGarbage } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
@@ -30,17 +31,18 @@ class Lab implements AsyncDisposable {
 
   async protect(): Promise<BackupResult> {
     this.test.clock.advance(86_400_000);
-    return await backup({
-      repository: await this.test.host(),
-      path: this.image,
-      kind: 'disk',
-      item: 'A',
-      tags: {},
-      parent: 'latest',
-      exclude: [],
-      oneFileSystem: false,
-      progress: newProgress(),
-    });
+    const disk = await openRawDisk(this.image);
+    try {
+      return await backup({
+        repository: await this.test.host(),
+        source: { kind: 'disk', path: this.image, disk },
+        item: 'A',
+        tags: {},
+        progress: newProgress(),
+      });
+    } finally {
+      await disk.close();
+    }
   }
 
   async point(id: string): Promise<RecoveryPoint> {

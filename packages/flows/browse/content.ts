@@ -22,7 +22,7 @@ const ZEROES = Buffer.alloc(1024 * 1024);
 export interface ContentSource {
   readonly reader: ChunkReader;
   readonly work: ChunkWork;
-  readonly pieces: AsyncIterable<ContentPiece>;
+  readonly pieces: Iterable<ContentPiece> | AsyncIterable<ContentPiece>;
 }
 
 /** Chunks that are fetched together, or a run of zeroes of any length. */
@@ -67,7 +67,7 @@ async function fetch(
   return slab;
 }
 
-async function* windows(pieces: AsyncIterable<ContentPiece>): AsyncGenerator<Window> {
+async function* windows(pieces: ContentSource['pieces']): AsyncGenerator<Window> {
   let open: ContentPiece[] = [];
   let length = 0;
   for await (const piece of pieces) {

@@ -1,38 +1,61 @@
-/** The names at a path of a point: of a folder what is in it, of all else itself. */
-import type { FileEntry } from '@coffer/base';
-import { type ChunkReader, readFolder, type RecoveryPoint } from '@coffer/repository';
-import { findPath } from '../point-path.ts';
-import { walkFiles, type WalkedEntry } from '../walk.ts';
+/** The names at a path of a file system: of a folder what is in it, of all else itself. */
+import { CofferError, type FileMetadata } from '@coffer/base';
+import type { FileSystem } from '@coffer/file-system/file-system.ts';
+
+export interface ListedName<Node extends FileMetadata> {
+  readonly node: Node;
+  /** From the root of the file system, without a leading slash. */
+  readonly relative: Buffer;
+}
 
 export interface ListOptions {
-  readonly point: RecoveryPoint;
   /** Empty for the root. */
   readonly path: string;
   /** Also what is in the folders below. */
   readonly recursive: boolean;
 }
 
-/** Entries with their paths from the root of the point. Fails with `path-not-found`. */
-export async function* listPath(
-  reader: ChunkReader,
-  { point, path, recursive }: ListOptions,
-): AsyncGenerator<WalkedEntry> {
-  const found = await findPath(reader, point, path);
-  if (found.form === 'entry' && !found.entry.folder) {
-    yield { entry: found.entry, relative: found.relative };
-    return;
+/** A hostile file system may nest without end. */
+const DEPTH_MAX = 4096;
+
+/** Fails with `path-not-found`. Links are not followed. */
+export async function findNode<Node extends FileMetadata>(
+  fileSystem: FileSystem<Node>,
+  path: string,
+): Promise<ListedName<Node>> {
+  const names = path.split('/').filter((name) => name !== '' && name !== '.');
+  let node = fileSystem.root;
+  for (const name of names) {
+    const found = node.type === 'directory' && (await fileSystem.find(node, Buffer.from(name)));
+    if (!found) throw new CofferError('path-not-found', { path });
+    node = found;
   }
-  const folder = found.form === 'root' ? found.folder : found.entry.folder;
-  const under = found.form === 'root' ? Buffer.alloc(0) : found.relative;
-  if (!folder) return;
-  if (recursive) yield* walkFiles(reader, folder, under);
-  else {
-    for await (const entry of readFolder(reader, folder)) {
-      yield { entry, relative: joinRelative(under, entry) };
-    }
+  return { node, relative: Buffer.from(names.join('/')) };
+}
+
+/** Fails with `path-not-found`. */
+export async function* listPath<Node extends FileMetadata>(
+  fileSystem: FileSystem<Node>,
+  { path, recursive }: ListOptions,
+): AsyncGenerator<ListedName<Node>> {
+  const found = await findNode(fileSystem, path);
+  if (found.node.type !== 'directory') yield found;
+  else yield* listFolder(fileSystem, found, recursive ? DEPTH_MAX : 1);
+}
+
+async function* listFolder<Node extends FileMetadata>(
+  fileSystem: FileSystem<Node>,
+  { node, relative }: ListedName<Node>,
+  depth: number,
+): AsyncGenerator<ListedName<Node>> {
+  for await (const entry of fileSystem.entries(node)) {
+    const path = relative.length === 0 ? entry.name : joined(relative, entry.name);
+    const listed = { node: entry, relative: path };
+    yield listed;
+    if (entry.type === 'directory' && depth > 1) yield* listFolder(fileSystem, listed, depth - 1);
   }
 }
 
-function joinRelative(under: Buffer, { name }: FileEntry): Buffer {
-  return under.length === 0 ? name : Buffer.concat([under, Buffer.from('/'), name]);
+function joined(folder: Buffer, name: Buffer): Buffer {
+  return Buffer.concat([folder, Buffer.from('/'), name]);
 }

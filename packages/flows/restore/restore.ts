@@ -1,8 +1,6 @@
 /** The restore flow: a recovery point, or a part of it, goes to a path. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { CofferError, type FileEntry, type Finding, isCofferError } from '@coffer/base';
-import type { WritableDisk } from '@coffer/disk/disk.ts';
-import { createRawDisk, openWritableRawDisk } from '@coffer/disk/raw.ts';
 import {
   isChunkError,
   openManifest,
@@ -11,11 +9,13 @@ import {
 } from '@coffer/repository';
 import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
-import { parseManifest } from '../backup/manifest.ts';
+import { parseManifest, rootMetadata } from '../backup/manifest.ts';
+import { diskOf } from '../point-disks.ts';
 import { findPath, rootFolder } from '../point-path.ts';
 import type { Progress } from '../progress.ts';
 import type { Conflict } from './conflict.ts';
 import { type DiskRestoreMode, type DiskRestoreResult, restoreDisk } from './disk.ts';
+import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk-target.ts';
 import { type FilesRestoreOptions, restoreEntry, restoreFiles } from './files.ts';
 import { measureFiles } from './measure.ts';
 import { verifyFiles } from './verify-files.ts';
@@ -23,10 +23,16 @@ import { verifyFiles } from './verify-files.ts';
 export interface RestoreOptions {
   readonly repository: Repository;
   readonly point: RecoveryPoint;
-  /** Path in a point of files; empty for all of it. */
+  /** Of a point of disks: which one; it needs no name when there is only one. */
+  readonly disk?: string | undefined;
+  /** On a disk: the volume whose files are restored; undefined for the disk as a whole. */
+  readonly volume?: string | undefined;
+  /** Path in a point of files or on a volume; empty for all of it. */
   readonly path: string;
   /** Absolute path: the folder that receives the files, or the image or block device. */
   readonly target: string;
+  /** Of a disk: the format of the image that is made or written to. */
+  readonly image?: ImageChoice | undefined;
   /** Undefined: the target has to be empty, or not there. */
   readonly conflict: Conflict | undefined;
   /** Patterns in the syntax of gitignore; with none, everything is restored. */
@@ -53,7 +59,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const { repository, point, target } = options;
   const startedAt = repository.clock.now();
   const outcome = await namingThePoint(point, () =>
-    point.kind === 'disk' ? restoreToDisk(options) : restoreToFolder(options),
+    isWholeDisk(options) ? restoreToDisk(options) : restoreToFolder(options),
   );
   return {
     point: point.id,
@@ -61,6 +67,10 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
     ...outcome,
     durationMs: repository.clock.now() - startedAt,
   };
+}
+
+function isWholeDisk({ point, volume }: RestoreOptions): boolean {
+  return point.kind !== 'files' && volume === undefined;
 }
 
 /** A chunk that is lost is told with the item that lost it. */
@@ -113,14 +123,7 @@ function rootOf(
   point: RecoveryPoint,
 ): { folder: Buffer; metadata: FolderMetadata | undefined } {
   const { rootFolder: stored } = parseManifest(openManifest(point, repository.keys));
-  const metadata = stored && {
-    ...stored,
-    modifiedNs: BigInt(stored.modifiedNs),
-    extendedAttributes: stored.extendedAttributes.map(({ name, value }) => ({
-      name: Buffer.from(name, 'base64'),
-      value: Buffer.from(value, 'base64'),
-    })),
-  };
+  const metadata = rootMetadata(stored);
   return { folder: rootFolder(point), metadata };
 }
 
@@ -173,14 +176,23 @@ function throwIfChunksFailed(point: RecoveryPoint, findings: readonly Finding[])
 
 async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {
   const { repository, point, progress, signal } = options;
-  const [root] = point.roots;
-  if (!root || options.path !== '') throw new CofferError('kind-mismatch', { point: point.id });
+  const root = diskOf(point, options.disk);
+  if (options.path !== '') {
+    const reason = 'files are on volumes: POINT/DISK/VOLUME:PATH';
+    throw new CofferError('path-not-found', { path: options.path, reason });
+  }
   const source = { root: Buffer.from(root.root, 'hex'), sizeBytes: root.sizeBytes };
+  refuseOccupiedDisk(options);
   if (options.dryRun) {
-    if (isOccupied(options)) throw new CofferError('target-not-empty', { target: options.target });
     return { bytesWritten: source.sizeBytes, bytesKept: 0, verified: false, findings: [] };
   }
-  const opened = await openTarget(options, source.sizeBytes);
+  const opened = await openDiskTarget({
+    ...options,
+    image: options.image ?? { subformat: 'dynamic' },
+    sizeBytes: source.sizeBytes,
+    clock: repository.clock,
+    random: repository.random,
+  });
   const run = async (mode: DiskRestoreMode): Promise<DiskRestoreResult> =>
     await restoreDisk({
       reader: repository.reader(signal),
@@ -203,63 +215,6 @@ async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {
     await opened.discard();
     throw error;
   }
-}
-
-interface OpenedTarget {
-  readonly disk: WritableDisk;
-  readonly mode: DiskRestoreMode;
-  /** Gives the target its name. */
-  finish(): Promise<void>;
-  /** Leaves nothing half-done under the name, unless the target was there before. */
-  discard(): Promise<void>;
-}
-
-async function openTarget(options: RestoreOptions, sizeBytes: number): Promise<OpenedTarget> {
-  const { target, conflict } = options;
-  if (isOccupied(options)) throw new CofferError('target-not-empty', { target });
-  const isOpenedAsItIs =
-    existsSync(target) && (conflict === 'delta' || statSync(target).isBlockDevice());
-  return isOpenedAsItIs ? await openExisting(options, sizeBytes) : await openNew(target, sizeBytes);
-}
-
-/** True when something is there that nobody said to write over. */
-function isOccupied({ target, conflict }: RestoreOptions): boolean {
-  if (conflict === 'delta' || conflict === 'overwrite' || !existsSync(target)) return false;
-  const stats = statSync(target);
-  return stats.isBlockDevice() || stats.size > 0;
-}
-
-/** Writes beside the final name, and renames when all is there. */
-async function openNew(target: string, sizeBytes: number): Promise<OpenedTarget> {
-  const partial = `${target}.coffer-partial`;
-  rmSync(partial, { force: true });
-  const disk = await createRawDisk(partial, sizeBytes);
-  return {
-    disk,
-    mode: 'onto-zeroes',
-    finish: async () => {
-      await disk.close();
-      renameSync(partial, target);
-    },
-    discard: async () => {
-      await disk.close();
-      rmSync(partial, { force: true });
-    },
-  };
-}
-
-async function openExisting(
-  { target, conflict }: RestoreOptions,
-  sizeBytes: number,
-): Promise<OpenedTarget> {
-  const disk = await openWritableRawDisk(target);
-  if (disk.sizeBytes < sizeBytes) {
-    await disk.close();
-    throw new CofferError('target-too-small', { target, has: disk.sizeBytes, needs: sizeBytes });
-  }
-  const mode = conflict === 'delta' ? 'delta' : 'onto-anything';
-  const close = async (): Promise<void> => await disk.close();
-  return { disk, mode, finish: close, discard: close };
 }
 
 function throwIfFailed(point: RecoveryPoint, { failures }: DiskRestoreResult): void {

@@ -1,0 +1,46 @@
+/** `coffer export`: a disk of a point as an image of any format. */
+import { resolve } from 'node:path';
+import { newProgress } from '@coffer/flows/progress.ts';
+import { restore } from '@coffer/flows/restore/restore.ts';
+import { parseImageFormat } from '../image-choice.ts';
+import { printResult } from '../output.ts';
+import { splitPointPath } from '../point-path.ts';
+import { showProgress } from '../progress.ts';
+import { interruptSignal } from '../run.ts';
+import { namedPoint, withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+import { printRestored } from './restore.ts';
+
+export interface ExportCommandOptions extends GlobalOptions {
+  readonly to: string;
+  readonly format?: string;
+  readonly subformat: 'fixed' | 'dynamic';
+  readonly overwrite?: boolean;
+  readonly verify?: boolean;
+}
+
+export async function runExport(source: string, options: ExportCommandOptions): Promise<void> {
+  const { name, disk } = splitPointPath(source);
+  const format = parseImageFormat(options.format);
+  const result = await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, name);
+    const progress = newProgress();
+    return await showProgress(options, 'export', progress, () =>
+      restore({
+        repository,
+        point,
+        disk,
+        path: '',
+        target: resolve(options.to),
+        image: { format, subformat: options.subformat },
+        conflict: options.overwrite ? 'overwrite' : undefined,
+        include: [],
+        dryRun: false,
+        verify: options.verify ?? false,
+        progress,
+        signal: interruptSignal,
+      }),
+    );
+  });
+  printResult(options, result, () => printRestored('Exported', result));
+}

@@ -1,0 +1,67 @@
+/** `coffer mount`: a point as a folder, read-only, until it is unmounted or interrupted. */
+import { resolve } from 'node:path';
+import type { FileSystem } from '@coffer/file-system/file-system.ts';
+import { diskFolder } from '@coffer/file-system/fuse/disk-folder.ts';
+import { mountFileSystem } from '@coffer/file-system/fuse/mount.ts';
+import { openBrowsed } from '@coffer/flows/browse/browsed.ts';
+import { diskOf, disksOf, openPointDisk } from '@coffer/flows/point-disks.ts';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { printJson, printLine } from '../output.ts';
+import { type PointPath, splitPointPath } from '../point-path.ts';
+import { printable } from '../printable.ts';
+import { interruptSignal } from '../run.ts';
+import { namedPoint, withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+
+export interface MountCommandOptions extends GlobalOptions {
+  readonly allowOther?: boolean;
+}
+
+export async function runMount(
+  source: string,
+  folder: string,
+  options: MountCommandOptions,
+): Promise<void> {
+  const { name, ...place } = splitPointPath(source);
+  await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, name);
+    const fileSystem = await openMounted(repository, point, place);
+    try {
+      const mount = await mountFileSystem(fileSystem, resolve(folder), {
+        name: `coffer:${point.id}`,
+        signal: interruptSignal,
+        allowOther: options.allowOther ?? false,
+        onError: (error) => {
+          const message = error instanceof Error ? error.message : String(error);
+          process.stderr.write(`coffer: ${printable(message)}\n`);
+        },
+      });
+      const document = { point: point.id, folder: mount.folder };
+      if (options.json) printJson(document);
+      else if (!options.quiet) {
+        printLine(`Mounted point ${point.id} of ${point.item} on ${mount.folder}`);
+        printLine(`Press Ctrl-C, or run \`fusermount3 -u ${mount.folder}\`, to unmount.`);
+      }
+      await mount.ended;
+    } finally {
+      await fileSystem.close();
+    }
+  });
+}
+
+/** Files as they are; disks as raw files, unless a volume is named. */
+async function openMounted(
+  repository: Repository,
+  point: RecoveryPoint,
+  { disk, volume }: Omit<PointPath, 'name'>,
+): Promise<FileSystem> {
+  if (point.kind === 'files' || volume !== undefined) {
+    return await openBrowsed(repository, point, { disk, volume }, interruptSignal);
+  }
+  const roots = disk === undefined ? disksOf(point) : [diskOf(point, disk)];
+  const disks = roots.map((root) => ({
+    name: root.name,
+    disk: openPointDisk(repository, root, interruptSignal),
+  }));
+  return diskFolder(disks);
+}

@@ -1,0 +1,198 @@
+/**
+ * The volumes of one disk, or of all disks of a machine: what can hold a file system. A disk without
+ * a partition table is one volume; logical volumes may lie on several disks.
+ */
+import { CofferError, isCofferError } from '@coffer/base';
+import type { Disk } from '@coffer/disk/disk.ts';
+import { cachedDisk } from './cached-disk.ts';
+import { type Detected, detectFileSystem, type FileSystemKind } from './detect.ts';
+import { gptPartitions } from './gpt.ts';
+import { groupsOf, openLogicalVolume, type PhysicalVolume, readPhysicalVolume } from './lvm.ts';
+import type { LvmLogicalVolume } from './lvm-metadata-codec.ts';
+import { mbrPartitions } from './mbr.ts';
+import { MBR_BYTES, parseMbr, TYPE_PROTECTIVE } from './mbr-codec.ts';
+import type { Partition, PartitionTable } from './partition.ts';
+import { rangeDisk } from './range-disk.ts';
+
+export interface Volume {
+  /**
+   * `disk`, `p1`, or `group-volume`; a plain path component. Partitions of several disks have the
+   * same names, so a volume is named by disk and name.
+   */
+  readonly name: string;
+  /** The disk, of those given, that it is on or begins on. */
+  readonly diskIndex: number;
+  /** `lvm2-thin` and the like are logical volumes that cannot be opened. */
+  readonly kind: FileSystemKind | `lvm2-${string}`;
+  /** On the disk; undefined for a logical volume, which may lie on several. */
+  readonly offset: number | undefined;
+  readonly sizeBytes: number;
+  /** Of the file system. */
+  readonly label: string | undefined;
+  readonly uuid: string | undefined;
+  /** The name in the partition table. */
+  readonly partitionName: string | undefined;
+  /** Why it cannot be opened, or what is wrong with the disk that it is. */
+  readonly problem: CofferError | undefined;
+  /** Closing the disk does not close the disks given. Fails with `problem`. */
+  open(): Disk;
+}
+
+const HAS_BOOT_SECTOR: ReadonlySet<FileSystemKind> = new Set([
+  'ntfs',
+  'exfat',
+  'refs',
+  'bitlocker',
+  'fat12',
+  'fat16',
+  'fat32',
+]);
+
+/** All volumes of the disks. Damage of one is told as its `problem`, and the others are listed. */
+export async function listVolumes(disks: Disk | readonly Disk[]): Promise<Volume[]> {
+  const all = 'sizeBytes' in disks ? [disks] : disks;
+  const volumes: Volume[] = [];
+  const physical: PhysicalVolume[] = [];
+  for (const [diskIndex, disk] of all.entries()) {
+    for (const volume of await volumesOfDisk(disk, diskIndex)) {
+      volumes.push(await withPhysicalVolume(volume, physical));
+    }
+  }
+  for (const { name, volumes: logical } of groupsOf(physical)) {
+    for (const volume of logical) volumes.push(await logicalVolume(name, volume, physical));
+  }
+  return uniquelyNamed(volumes);
+}
+
+async function volumesOfDisk(disk: Disk, diskIndex: number): Promise<Volume[]> {
+  const table = await readTable(cachedDisk(disk));
+  const found: Volume[] = [];
+  for (const partition of table?.partitions ?? []) {
+    found.push(await partitionVolume(disk, diskIndex, partition));
+  }
+  // With a damaged table there may be more on the disk than the partitions.
+  const isOneVolume = table === undefined || table.problem !== undefined;
+  return isOneVolume ? [...found, await wholeDisk(disk, diskIndex, table?.problem)] : found;
+}
+
+/** Undefined when the disk has no partition table. */
+async function readTable(disk: Disk): Promise<PartitionTable | undefined> {
+  if (disk.sizeBytes < MBR_BYTES) return undefined;
+  const gpt = await gptPartitions(disk);
+  if (gpt) return { partitions: gpt, problem: undefined };
+  const sector = Buffer.alloc(MBR_BYTES);
+  await disk.read(0, sector);
+  const entries = parseMbr(sector);
+  if (!entries || entries.length === 0) return undefined;
+  if (entries.some(({ type }) => type === TYPE_PROTECTIVE)) {
+    const details = { structure: 'GUID partition table' };
+    return { partitions: [], problem: new CofferError('file-system-damaged', details) };
+  }
+  // A boot sector of a file system can look like a table of partitions.
+  const { kind } = await detectFileSystem(disk);
+  return HAS_BOOT_SECTOR.has(kind) ? undefined : await mbrPartitions(disk, entries);
+}
+
+async function partitionVolume(
+  disk: Disk,
+  diskIndex: number,
+  { number, offset, length, label }: Partition,
+): Promise<Volume> {
+  const part = rangeDisk(disk, { offset, length });
+  const name = `p${number}`;
+  return { ...(await described(part)), name, diskIndex, offset, partitionName: label };
+}
+
+async function wholeDisk(
+  disk: Disk,
+  diskIndex: number,
+  problem: CofferError | undefined,
+): Promise<Volume> {
+  const part = rangeDisk(disk, { offset: 0, length: disk.sizeBytes });
+  const volume = await described(part);
+  return {
+    ...volume,
+    name: 'disk',
+    diskIndex,
+    offset: 0,
+    partitionName: undefined,
+    problem: problem ?? volume.problem,
+  };
+}
+
+type Described = Omit<Volume, 'name' | 'diskIndex' | 'offset' | 'partitionName'>;
+
+async function described(disk: Disk): Promise<Described> {
+  const { detected, problem } = await detectOrProblem(disk);
+  const { kind, label, uuid } = detected;
+  return { kind, label, uuid, sizeBytes: disk.sizeBytes, problem, open: () => disk };
+}
+
+/** A volume that goes beyond the end of its disk is listed nevertheless. */
+async function detectOrProblem(
+  disk: Disk,
+): Promise<{ detected: Detected; problem: CofferError | undefined }> {
+  try {
+    return { detected: await detectFileSystem(disk), problem: undefined };
+  } catch (error) {
+    if (!isCofferError(error, 'file-system-damaged')) throw error;
+    const { sizeBytes } = disk;
+    const detected = { kind: 'unknown', label: undefined, uuid: undefined, sizeBytes } as const;
+    return { detected, problem: error };
+  }
+}
+
+/** Adds what the volume is to LVM2, if it is something. */
+async function withPhysicalVolume(volume: Volume, physical: PhysicalVolume[]): Promise<Volume> {
+  if (volume.kind !== 'lvm2') return volume;
+  try {
+    const found = await readPhysicalVolume(volume.open(), volume.diskIndex);
+    if (found) physical.push(found);
+    return volume;
+  } catch (error) {
+    if (!isCofferError(error, 'file-system-damaged')) throw error;
+    return { ...volume, problem: error };
+  }
+}
+
+async function logicalVolume(
+  groupName: string,
+  volume: LvmLogicalVolume,
+  physical: readonly PhysicalVolume[],
+): Promise<Volume> {
+  const { name, id, sizeBytes, specialType, segments } = volume;
+  const first = physical.find((one) => one.id === segments[0]?.areas[0]?.physicalVolumeId);
+  const common = {
+    name: `${groupName}-${name}`,
+    diskIndex: first?.diskIndex ?? groupDiskIndex(groupName, physical),
+    offset: undefined,
+    partitionName: undefined,
+    sizeBytes,
+  };
+  try {
+    const disk = openLogicalVolume(volume, physical);
+    return { ...(await described(disk)), ...common };
+  } catch (error) {
+    if (!isCofferError(error)) throw error;
+    const kind = specialType === undefined ? 'unknown' : (`lvm2-${specialType}` as const);
+    const open = (): Disk => {
+      throw error;
+    };
+    return { ...common, kind, label: undefined, uuid: id, problem: error, open };
+  }
+}
+
+function groupDiskIndex(groupName: string, physical: readonly PhysicalVolume[]): number {
+  return physical.find(({ group }) => group?.name === groupName)?.diskIndex ?? 0;
+}
+
+/** Copies of a machine's disks have groups and volumes of one name. */
+function uniquelyNamed(volumes: readonly Volume[]): Volume[] {
+  const counts = new Map<string, number>();
+  return volumes.map((volume) => {
+    const key = `${volume.diskIndex}/${volume.name}`;
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    return count === 1 ? volume : { ...volume, name: `${volume.name}-${count}` };
+  });
+}

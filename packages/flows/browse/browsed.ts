@@ -1,0 +1,31 @@
+/** What is browsed in a recovery point: its files, or the files on a volume of one of its disks. */
+import { CofferError } from '@coffer/base';
+import type { FileSystem } from '@coffer/file-system/file-system.ts';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { diskOf } from '../point-disks.ts';
+import { PointFiles } from './point-files.ts';
+import { openPointVolume } from './point-volumes.ts';
+
+/** A place in a point, as far as the user has named it. */
+export interface BrowsedPlace {
+  readonly disk: string | undefined;
+  readonly volume: string | undefined;
+}
+
+/** Fails with `disk-not-found`, `volume-not-found`, and the codes of the file system. */
+export async function openBrowsed(
+  repository: Repository,
+  point: RecoveryPoint,
+  { disk, volume }: BrowsedPlace,
+  signal: AbortSignal,
+): Promise<FileSystem> {
+  if (point.kind === 'files') {
+    if (disk !== undefined) throw new CofferError('disk-not-found', { point: point.id, disk });
+    return new PointFiles(repository, point, signal);
+  }
+  const root = diskOf(point, disk);
+  if (volume === undefined) {
+    throw new CofferError('volume-not-found', { reason: 'no volume is named', disk: root.name });
+  }
+  return await openPointVolume(repository, point, { disk: root, volume, signal });
+}

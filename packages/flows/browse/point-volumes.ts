@@ -1,0 +1,41 @@
+/** The volumes on the disks of a recovery point, and the file systems on them. */
+import { CofferError } from '@coffer/base';
+import type { FileSystem } from '@coffer/file-system/file-system.ts';
+import { openFileSystem } from '@coffer/file-system/volumes/open-file-system.ts';
+import { listVolumes, type Volume } from '@coffer/file-system/volumes/volumes.ts';
+import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import { disksOf, openPointDisk } from '../point-disks.ts';
+
+export interface PointVolume {
+  /** The disk that it is on, or begins on. */
+  readonly disk: PointRoot;
+  readonly volume: Volume;
+}
+
+/** Of all disks together, since logical volumes may lie on several. */
+export async function volumesOfPoint(
+  repository: Repository,
+  point: RecoveryPoint,
+  signal?: AbortSignal,
+): Promise<PointVolume[]> {
+  const roots = disksOf(point);
+  const disks = roots.map((root) => openPointDisk(repository, root, signal));
+  const volumes = await listVolumes(disks);
+  return volumes.map((volume) => ({ disk: roots[volume.diskIndex]!, volume }));
+}
+
+/** Fails with `volume-not-found`, and with the codes of `openFileSystem`. */
+export async function openPointVolume(
+  repository: Repository,
+  point: RecoveryPoint,
+  wanted: { readonly disk: PointRoot; readonly volume: string; readonly signal?: AbortSignal },
+): Promise<FileSystem> {
+  const all = await volumesOfPoint(repository, point, wanted.signal);
+  const onDisk = all.filter(({ disk }) => disk.name === wanted.disk.name);
+  const found = onDisk.find(({ volume }) => volume.name === wanted.volume);
+  if (!found) {
+    const volumes = onDisk.map(({ volume }) => volume.name).join(', ');
+    throw new CofferError('volume-not-found', { volume: wanted.volume, volumes });
+  }
+  return await openFileSystem(found.volume.open());
+}
