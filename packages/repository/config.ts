@@ -1,10 +1,7 @@
-/** The `config` object: what a repository is. It is written once, by `init`. FORMAT.md, section 3. */
-import { CofferError, deriveKey, isCofferError, type Random } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+/** The config: what a repository is. FORMAT.md, section 3; `config-objects.ts` keeps it in the store. */
+import { CofferError, deriveKey, type Random } from '@coffer/base';
 import * as v from 'valibot';
 import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
-
-const CONFIG_NAME = 'config';
 
 const Config = v.object({
   /** Random identity of this repository. */
@@ -53,26 +50,15 @@ export function hashKeyCheck(hashKey: Buffer): string {
   return deriveKey('coffer 1 hash key check', hashKey).toString('hex');
 }
 
-/** Writes the config; fails with `repository-exists` when there is one. */
-export async function writeConfig(store: ObjectStore, config: RepositoryConfig): Promise<void> {
-  try {
-    await store.put(CONFIG_NAME, encodeRecord('config', config));
-  } catch (error) {
-    if (!isCofferError(error, 'object-exists')) throw error;
-    throw new CofferError('repository-exists', { location: store.location }, error);
-  }
+export function encodeConfig(config: RepositoryConfig): Buffer {
+  return encodeRecord('config', config);
 }
 
-/** Reads the config; fails with `repository-not-found` or `repository-version`. */
-export async function readConfig(store: ObjectStore): Promise<RepositoryConfig> {
-  try {
-    const config = decodeRecord('config', Config, await store.get(CONFIG_NAME), CONFIG_NAME);
-    assertGeometry(config);
-    return config;
-  } catch (error) {
-    if (!isCofferError(error, 'object-not-found')) throw error;
-    throw new CofferError('repository-not-found', { location: store.location }, error);
-  }
+/** Fails with `object-damaged` or `repository-version`. */
+export function decodeConfig(bytes: Buffer, name: string): RepositoryConfig {
+  const config = decodeRecord('config', Config, bytes, name);
+  assertGeometry(config);
+  return config;
 }
 
 function assertGeometry(config: RepositoryConfig): void {

@@ -90,9 +90,11 @@ interface Keys {
 
 function unlock(): Keys[] {
   const config = record('config', 'config') as Record<string, string>;
+  assert.deepEqual(object('config-copy'), object('config'));
   return names('keys').map((name) => {
     const slot = record('key', name) as Record<string, string>;
-    assert.equal(name, `keys/${slot['slot']}`);
+    assert.match(name, /^keys\/[0-9a-f]{16}$/);
+    assert.equal(slot['publicKey'], config['publicKey']);
     const salt = Buffer.from(slot['salt']!, 'hex');
     const letters = FACTS.recoveryKey.replaceAll('-', '').slice(0, 32);
     const options = { N: 65_536, r: 8, p: 1, maxmem: 2 ** 27 };
@@ -393,11 +395,11 @@ interface Point {
   item: string;
   kind: string;
   takenAt: number;
-  roots: { root: string; sizeBytes: number }[];
+  roots: { name: string; root: string; sizeBytes: number }[];
   manifest: string;
 }
 
-function points(): Map<string, Point> {
+function points({ hashKey }: Keys): Map<string, Point> {
   const sweeps = names('gc').filter((name) => name.endsWith('-sweep'));
   const sweep = record('gc', sweeps.at(-1)!) as { generation: number; survivors: string[] };
   const found = new Map<string, Point>();
@@ -406,23 +408,38 @@ function points(): Map<string, Point> {
     const point = record('point', name) as Point;
     assert.equal(id, blake3(object(name)).toString('hex', 0, 16));
     assert.equal(folder, blake3(Buffer.from(point.item)).toString('hex', 0, 16));
+    checkMac(object(name), hashKey);
     if (Number(generation) < sweep.generation && !sweep.survivors.includes(id)) continue;
     found.set(id, point);
   }
   for (const name of names('sessions').filter((each) => each.endsWith('-end'))) {
     const end = record('session', name) as {
+      session: string;
       outcome: string;
       generation: number;
       points: { id: string; record: string }[];
     };
+    assert.equal(name, `sessions/${end.session}-end`);
     assert.equal(end.outcome, 'committed');
     assert.ok(end.generation >= sweep.generation);
     for (const { id, record: text } of end.points) {
+      checkMac(Buffer.from(text, 'base64'), hashKey);
       const [, json] = Buffer.from(text, 'base64').toString('utf8').split('\n');
       found.set(id, JSON.parse(json!) as Point);
     }
   }
   return found;
+}
+
+function checkMac(bytes: Buffer, hashKey: Buffer): void {
+  const end = bytes.length - 68;
+  const key = Blake3Hasher.deriveKey('coffer 1 point mac', hashKey);
+  const covered = bytes.subarray(0, end - 64);
+  assert.ok(covered.toString('utf8').endsWith(',"mac":"'));
+  assert.equal(
+    bytes.toString('latin1', end - 64, end + 3),
+    `${keyedBlake3(key, covered).toString('hex')}"}\n`,
+  );
 }
 
 test('both key slots open to the same keys', () => {
@@ -437,9 +454,10 @@ test('index objects and footers of packs say the same', () => {
 test('every point reads as recorded', () => {
   const [keys] = unlock();
   const reader = new Reader(keys!);
-  const found = [...points()].map(([id, { item, kind, takenAt, roots, manifest }]) => {
-    const [{ root, sizeBytes }] = roots as [Point['roots'][0]];
-    const facts = JSON.stringify([item, kind, takenAt, [[root, sizeBytes]]]);
+  const found = [...points(keys!)].map(([id, { item, kind, takenAt, roots, manifest }]) => {
+    const [{ name, root, sizeBytes }] = roots as [Point['roots'][0]];
+    assert.equal(name, kind === 'files' ? 'files' : 'disk');
+    const facts = JSON.stringify([item, kind, takenAt, [[name, root, sizeBytes]]]);
     const box = Buffer.from(manifest, 'base64');
     const opened = openSealedBox(keys!, box, `coffer 1 manifest ${facts}`).toString();
     assert.equal(opened, JSON.stringify({ golden: item }));
@@ -460,7 +478,7 @@ test('every point reads as recorded', () => {
 
 test('entries of each type hold what they were written with', () => {
   const [keys] = unlock();
-  const [, files] = [...points()].find(([, { item }]) => item === 'golden files')!;
+  const [, files] = [...points(keys!)].find(([, { item }]) => item === 'golden files')!;
   const entries = entriesOf(new Reader(keys!), Buffer.from(files.roots[0]!.root, 'hex'));
   const common = [0o644, 1000, 100_000, 1_700_000_000_123_456_789n, -1n];
   const found = new Map(entries.map(({ name, type, facts }) => [name, [type, ...facts]]));

@@ -20,7 +20,15 @@ export {
 } from './keys.ts';
 export { latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
-export { encodePoint, openManifest, type PointKind, type RecoveryPoint } from './recovery-point.ts';
+export {
+  DISK_ROOT_NAME,
+  encodePoint,
+  FILES_ROOT_NAME,
+  openManifest,
+  type PointKind,
+  type PointRoot,
+  type RecoveryPoint,
+} from './recovery-point.ts';
 export {
   type InitOptions,
   initRepository,
@@ -29,7 +37,12 @@ export {
   Repository,
 } from './repository.ts';
 export { type Session } from './session/session.ts';
-export { ContentBuilder, contentPieces, isContentStored } from './tree/content-tree.ts';
+export {
+  ContentBuilder,
+  contentPieces,
+  contentPiecesFrom,
+  isContentStored,
+} from './tree/content-tree.ts';
 export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
 export { DiskTreeReader } from './tree/disk-tree-reader.ts';
 export { findInFolder, readFolder, readFolderWhole, writeFolder } from './tree/folder-tree.ts';

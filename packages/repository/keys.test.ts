@@ -8,12 +8,14 @@ import {
   newKeySlot,
   readKeySlots,
   removeKeySlot,
+  removeSlotsOfOthers,
   type RepositoryKeys,
   unlockKeys,
   writeKeySlot,
 } from './keys.ts';
 import { generateRecoveryKey } from './recovery-key.ts';
 import { generateKeyPair } from './sealed-box.ts';
+import { namesOf } from './testing/test-repository.ts';
 
 const random = seededRandom(5);
 const keys = newKeys();
@@ -39,7 +41,7 @@ test('each of several slots opens to the same keys', async () => {
   await writeKeySlot(store, await slotOf(PASSPHRASE, 'passphrase'));
   await writeKeySlot(store, await slotOf('another passphrase', 'passphrase'));
   await writeKeySlot(store, await slotOf(recoveryKey, 'recovery'));
-  const slots = await readKeySlots(store);
+  const slots = await readKeySlots({ store, config });
   // An umlaut may be one character or two: the passphrase is the same.
   const secrets = [PASSPHRASE.normalize('NFD'), 'another passphrase', recoveryKey.toLowerCase()];
   for (const secret of secrets) assert.deepEqual(await unlockKeys(config, slots, secret), keys);
@@ -73,13 +75,58 @@ test('a passphrase has at least 16 characters, counted as people count', async (
 
 test('the last slot stays, and a slot is named by enough of its id', async () => {
   const store = openMemoryStore();
+  const folder = { store, config };
   const first = await slotOf(generateRecoveryKey(random), 'recovery');
   const second = await slotOf(generateRecoveryKey(random), 'recovery');
   await writeKeySlot(store, first);
-  await assert.rejects(removeKeySlot(store, first.slot), fails('key-slot-last'));
+  // Neither a damaged slot nor one of other keys opens the repository when the last one is gone.
+  await store.put(`keys/${'ff'.repeat(8)}`, Buffer.from('damaged'));
+  await writeKeySlot(store, await slotOf(PASSPHRASE, 'passphrase', newKeys()));
+  await assert.rejects(removeKeySlot(folder, first.slot), fails('key-slot-last'));
   await writeKeySlot(store, second);
-  await assert.rejects(removeKeySlot(store, first.slot.slice(0, 3)), fails('key-slot-not-found'));
-  await assert.rejects(removeKeySlot(store, 'ffff'), fails('key-slot-not-found'));
-  await removeKeySlot(store, first.slot.slice(0, 6));
-  assert.deepEqual(await readKeySlots(store), [second]);
+  await assert.rejects(removeKeySlot(folder, first.slot.slice(0, 3)), fails('key-slot-not-found'));
+  await assert.rejects(removeKeySlot(folder, 'ffff'), fails('key-slot-not-found'));
+  await removeKeySlot(folder, first.slot.slice(0, 6));
+  assert.deepEqual(await readKeySlots(folder, () => {}), [second]);
+});
+
+test('a damaged slot is told by its name, and the others open', async () => {
+  const store = openMemoryStore();
+  const slot = await slotOf(PASSPHRASE, 'passphrase');
+  await writeKeySlot(store, slot);
+  const damaged = `keys/${'00'.repeat(8)}`;
+  await store.put(damaged, Buffer.from('damaged'));
+  await assert.rejects(readKeySlots({ store, config }), fails('object-damaged'));
+  const told: string[] = [];
+  const slots = await readKeySlots({ store, config }, (_, name) => told.push(name));
+  assert.deepEqual([slots, told], [[slot], [damaged]]);
+  assert.deepEqual(await unlockKeys(config, slots, PASSPHRASE), keys);
+});
+
+test('slots are known by the names of their objects: a swap takes the right one away', async () => {
+  const store = openMemoryStore();
+  const [first, second] = [
+    await slotOf(PASSPHRASE, 'passphrase'),
+    await slotOf('x'.repeat(16), 'passphrase'),
+  ];
+  await writeKeySlot(store, { ...first, slot: second.slot });
+  await writeKeySlot(store, { ...second, slot: first.slot });
+  const [found] = (await readKeySlots({ store, config })).filter(({ salt }) => salt === first.salt);
+  await removeKeySlot({ store, config }, found!.slot);
+  const left = await readKeySlots({ store, config });
+  assert.deepEqual(
+    left.map(({ salt }) => salt),
+    [second.salt],
+  );
+});
+
+test('slots of other keys are not seen, and are removed when there is a config', async () => {
+  const store = openMemoryStore();
+  const own = await slotOf(PASSPHRASE, 'passphrase');
+  for (const slot of [own, await slotOf(PASSPHRASE, 'passphrase', newKeys())]) {
+    await writeKeySlot(store, slot);
+  }
+  assert.deepEqual(await readKeySlots({ store, config }), [own]);
+  await removeSlotsOfOthers({ store, config });
+  assert.deepEqual(await namesOf(store, 'keys/'), [`keys/${own.slot}`]);
 });

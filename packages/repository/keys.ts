@@ -3,8 +3,9 @@
  *
  * A slot wraps the private key and the hash key under a passphrase or the recovery key. Slots are
  * objects of their own (`keys/<id>`), so that they are added and removed without rewriting anything.
- * Invariant: what a slot opens to is accepted only when it matches the config, so a slot that a
- * stranger put into the store opens nothing. FORMAT.md, section 5.
+ * Invariants: a slot says whose keys it wraps, and only those of the config count, so an init that
+ * was killed leaves slots that nobody sees; what a slot opens to is accepted only when it matches
+ * the config, so a slot that a stranger put into the store opens nothing. FORMAT.md, section 5.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, scrypt } from 'node:crypto';
 import { CofferError, isCofferError, type Random } from '@coffer/base';
@@ -14,6 +15,7 @@ import { hashKeyCheck, type RepositoryConfig } from './config.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
 import { isRecoveryKey, recoverySecret } from './recovery-key.ts';
 import { publicKeyOf } from './sealed-box.ts';
+import { getIfThere, putIfAbsent } from './store-calls.ts';
 
 export const PASSPHRASE_LENGTH_MIN = 16;
 
@@ -31,8 +33,9 @@ export interface RepositoryKeys extends WriterKeys {
 // 64 MiB and about 0.15 s: a guess costs an attacker as much.
 const SCRYPT = { N: 65_536, r: 8, p: 1, maxmem: 128 * 1024 * 1024 } as const;
 
-const KeySlot = v.object({
-  slot: hexOf(8),
+const KeyRecord = v.object({
+  /** Of the key domain. */
+  publicKey: hexOf(32),
   kind: v.picklist(['passphrase', 'recovery']),
   label: v.pipe(v.string(), v.maxLength(200)),
   createdAt: count,
@@ -40,7 +43,16 @@ const KeySlot = v.object({
   wrapped: hexOf(80),
 });
 
-export type KeySlot = v.InferOutput<typeof KeySlot>;
+export interface KeySlot extends v.InferOutput<typeof KeyRecord> {
+  /** Its name in `keys/`, 8 random bytes in hexadecimal. */
+  readonly slot: string;
+}
+
+/** Where slots lie, and which of them count. */
+export interface SlotFolder {
+  readonly store: ObjectStore;
+  readonly config: Pick<RepositoryConfig, 'publicKey'>;
+}
 
 export interface NewSlot {
   readonly keys: RepositoryKeys;
@@ -65,6 +77,7 @@ export async function newKeySlot(options: NewSlot): Promise<KeySlot> {
   const wrapped = wrap(await slotKey(kind, secret, salt), keys);
   return {
     slot: random.bytes(8).toString('hex'),
+    publicKey: keys.publicKey.toString('hex'),
     kind,
     label,
     createdAt,
@@ -73,33 +86,57 @@ export async function newKeySlot(options: NewSlot): Promise<KeySlot> {
   };
 }
 
-export async function writeKeySlot(store: ObjectStore, slot: KeySlot): Promise<void> {
-  await store.put(slotName(slot.slot), encodeRecord('key', slot));
+export async function writeKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<void> {
+  const { slot, ...record } = keySlot;
+  // An init with the keys of another repository may have been killed after it wrote the same slot.
+  await putIfAbsent(store, slotName(slot), encodeRecord('key', record));
 }
 
 /** Damaged slots are told to `onDamaged`, or thrown: another slot may open. */
 export async function readKeySlots(
-  store: ObjectStore,
+  { store, config }: SlotFolder,
   onDamaged?: (error: CofferError, name: string) => void,
+): Promise<KeySlot[]> {
+  const slots = await readAllSlots(store, onDamaged);
+  return slots
+    .filter(({ publicKey }) => publicKey === config.publicKey)
+    .sort((a, b) => a.createdAt - b.createdAt);
+}
+
+/** Once there is a config, slots of other keys are what an init left that was killed or too late. */
+export async function removeSlotsOfOthers({ store, config }: SlotFolder): Promise<void> {
+  const slots = await readAllSlots(store, () => {});
+  for (const { slot, publicKey } of slots) {
+    if (publicKey !== config.publicKey) await store.delete(slotName(slot));
+  }
+}
+
+async function readAllSlots(
+  store: ObjectStore,
+  onDamaged: ((error: CofferError, name: string) => void) | undefined,
 ): Promise<KeySlot[]> {
   const slots: KeySlot[] = [];
   for await (const { name } of store.list('keys/')) {
+    const slot = /^keys\/([0-9a-f]{16})$/.exec(name)?.[1];
+    const bytes = slot === undefined ? undefined : await getIfThere(store, name);
+    if (slot === undefined || !bytes) continue;
     try {
-      slots.push(decodeRecord('key', KeySlot, await store.get(name), name));
+      slots.push({ slot, ...decodeRecord('key', KeyRecord, bytes, name) });
     } catch (error) {
       if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
       onDamaged(error, name);
     }
   }
-  return slots.sort((a, b) => a.createdAt - b.createdAt);
+  return slots;
 }
 
-export async function removeKeySlot(store: ObjectStore, slot: string): Promise<void> {
-  const slots = await readKeySlots(store);
+/** Removes a slot by its name or enough of its beginning. Damaged ones open nothing: they do not count. */
+export async function removeKeySlot(folder: SlotFolder, slot: string): Promise<void> {
+  const slots = await readKeySlots(folder, () => {});
   const found = slots.filter((each) => each.slot.startsWith(slot));
   if (slot.length < 4 || found.length !== 1) throw new CofferError('key-slot-not-found', { slot });
   if (slots.length === 1) throw new CofferError('key-slot-last', { slot });
-  await store.delete(slotName(found[0]!.slot));
+  await folder.store.delete(slotName(found[0]!.slot));
 }
 
 /** The keys that `secret` (a passphrase or the recovery key) opens, or `passphrase-wrong`. */

@@ -13,6 +13,7 @@ function pointOf(id: string, item: string, takenAt: string): RecoveryPoint {
     roots: [],
     tags: {},
     manifest: '',
+    mac: '',
     generation: 0,
     held: false,
   };

@@ -1,11 +1,12 @@
 /**
  * Recovery points. A clear header says what a server needs to list, keep, copy and remove a point; a
  * sealed manifest holds the rest. The id of a point is the digest of its record, so a point is the
- * same in every repository of its key domain. FORMAT.md, section 12.
+ * same in every repository of its key domain; its MAC tells who has the hash key that a writer of the
+ * domain made it, and that nobody changed it. FORMAT.md, section 12.
  */
-import { CofferError, digest, type Random } from '@coffer/base';
+import { CofferError, deriveKey, digest, KeyedDigest, type Random } from '@coffer/base';
 import * as v from 'valibot';
-import type { RepositoryKeys } from './keys.ts';
+import type { RepositoryKeys, WriterKeys } from './keys.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
 import { openBox, sealBox } from './sealed-box.ts';
 
@@ -18,14 +19,19 @@ export type PointKind = (typeof POINT_KINDS)[number];
 
 const shortText = v.pipe(v.string(), v.maxLength(ITEM_NAME_LENGTH_MAX));
 
+/** Disks are shown as files of these names, so they are names everywhere. */
+const rootName = v.pipe(v.string(), v.regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$/));
+
 const Root = v.object({
+  /** Of a disk, in its point; of a folder always `files`. */
+  name: rootName,
   /** Id of the root node; the zero id for a disk of zeroes. */
   root: hexOf(32),
   /** Size of a disk, or the sum of the sizes of files, in bytes. */
   sizeBytes: count,
 });
 
-const PointRecord = v.object({
+const PointFields = v.object({
   item: v.pipe(shortText, v.minLength(1)),
   kind: v.picklist(POINT_KINDS),
   /** When the state that the point shows was taken, in ms since 1970, by the writer's clock. */
@@ -37,11 +43,28 @@ const PointRecord = v.object({
   ),
   /** Sealed JSON, in base 64. */
   manifest: v.pipe(v.string(), v.base64(), v.maxLength(32 * 1024 * 1024)),
+  /** The last member: `macPart` finds it by its place. */
+  mac: hexOf(32),
 });
 
+const PointRecord = v.pipe(
+  PointFields,
+  v.check(({ kind, roots }) => areNamed(kind, roots), 'names of roots do not fit the kind'),
+);
+
+/** The name of the one root of a point of files. */
+export const FILES_ROOT_NAME = 'files';
+/** The name of the disk where a point has one, and its source no name for it. */
+export const DISK_ROOT_NAME = 'disk';
+
+function areNamed(kind: PointKind, roots: readonly PointRoot[]): boolean {
+  if (kind === 'files') return roots.length === 1 && roots[0]!.name === FILES_ROOT_NAME;
+  return new Set(roots.map(({ name }) => name)).size === roots.length;
+}
+
 export type PointRecord = v.InferOutput<typeof PointRecord>;
-export type PointHeader = Omit<PointRecord, 'manifest'>;
-export type PointRoot = PointRecord['roots'][number];
+export type PointHeader = Omit<PointRecord, 'manifest' | 'mac'>;
+export type PointRoot = v.InferOutput<typeof Root>;
 
 export interface RecoveryPoint extends PointRecord {
   readonly id: string;
@@ -57,42 +80,85 @@ export interface EncodedPoint {
   readonly bytes: Buffer;
 }
 
-/** Who can open the manifest, and the randomness of its seal. */
-export interface ManifestSeal {
-  readonly publicKey: Buffer;
+/** The keys of the domain that the point is for, and the randomness of its manifest's seal. */
+export interface PointSeal extends WriterKeys {
   readonly random: Random;
 }
 
 export function encodePoint(
   header: PointHeader,
   manifest: unknown,
-  { publicKey, random }: ManifestSeal,
+  { publicKey, hashKey, random }: PointSeal,
 ): EncodedPoint {
   const content = Buffer.from(JSON.stringify(manifest), 'utf8');
   const sealed = sealBox({ publicKey, content, associated: associatedData(header), random });
-  const record: PointRecord = { ...header, manifest: sealed.toString('base64') };
-  const bytes = encodeRecord('point', record);
-  return { id: pointIdOf(bytes), item: header.item, bytes };
+  const { item, kind, takenAt, roots, tags } = header;
+  const record = { item, kind, takenAt, roots, tags, manifest: sealed.toString('base64') };
+  // The MAC covers what stands before it, so all but the MAC itself is known by now.
+  const unsigned = encodeRecord('point', { ...record, mac: NO_MAC });
+  const mac = macOf(macPart(unsigned).covered, hashKey);
+  const bytes = encodeRecord('point', { ...record, mac });
+  return { id: pointIdOf(bytes), item, bytes };
 }
 
-/** The same point for another key domain: with other roots, its manifest sealed to another key. */
+/** The same point for another key domain: with other roots, keys, and so another MAC and id. */
 export function encodePointAgain(
   point: PointRecord,
   roots: PointRecord['roots'],
   keys: RepositoryKeys,
-  seal: ManifestSeal,
+  seal: PointSeal,
 ): EncodedPoint {
   const { item, kind, takenAt, tags } = point;
   return encodePoint({ item, kind, takenAt, roots, tags }, openManifest(point, keys), seal);
 }
 
-/** Fails with `object-damaged` when the bytes are not those that the id promises. */
-export function decodePoint(id: string, bytes: Buffer): PointRecord {
-  const record = decodeRecord('point', PointRecord, bytes, `point ${id}`);
-  if (pointIdOf(bytes) !== id) {
-    throw new CofferError('object-damaged', { object: `point ${id}`, reason: 'its name is wrong' });
+/**
+ * Fails with `object-damaged` when the bytes are not those that the id promises, or, with a hash key,
+ * when no writer who had it made them.
+ */
+export function decodePoint(id: string, bytes: Buffer, hashKey?: Buffer): PointRecord {
+  const object = `point ${id}`;
+  const record = decodeRecord('point', PointRecord, bytes, object);
+  const damaged = (reason: string): CofferError =>
+    new CofferError('object-damaged', { object, item: record.item, reason });
+  if (pointIdOf(bytes) !== id) throw damaged('its name is wrong');
+  const { covered, mac } = macPart(bytes);
+  if (!covered.subarray(-BEFORE_MAC.length).equals(BEFORE_MAC) || mac !== record.mac) {
+    throw damaged('its MAC is not its last member');
+  }
+  if (hashKey && macOf(covered, hashKey) !== mac) {
+    throw damaged('its MAC is wrong: it was not made with the keys of this repository');
   }
   return record;
+}
+
+/** The same for a stored object, whose name has to be the one that the record asks for. */
+export function decodePointObject(
+  { name, generation, id }: PointObject,
+  bytes: Buffer,
+  hashKey?: Buffer,
+): PointRecord {
+  const record = decodePoint(id, bytes, hashKey);
+  if (pointObjectName(record.item, generation, id) === name) return record;
+  const { item } = record;
+  throw new CofferError('object-damaged', { object: name, item, reason: 'its name is wrong' });
+}
+
+const BEFORE_MAC = Buffer.from(',"mac":"');
+const MAC_DIGITS = 64;
+const NO_MAC = '0'.repeat(MAC_DIGITS);
+/** `"}`, a line feed, and the line of the digest. */
+const AFTER_MAC_SIZE_BYTES = 2 + 1 + 65;
+
+/** The MAC of a record, by its place, and all that stands before it. */
+function macPart(bytes: Buffer): { readonly covered: Buffer; readonly mac: string } {
+  const end = Math.max(0, bytes.length - AFTER_MAC_SIZE_BYTES);
+  const start = Math.max(0, end - MAC_DIGITS);
+  return { covered: bytes.subarray(0, start), mac: bytes.toString('latin1', start, end) };
+}
+
+function macOf(covered: Buffer, hashKey: Buffer): string {
+  return new KeyedDigest(deriveKey('coffer 1 point mac', hashKey)).of(covered).toString('hex');
 }
 
 /** The manifest of a point, which needs the private key. */
@@ -112,7 +178,7 @@ function pointIdOf(bytes: Buffer): string {
 
 /** Binds the manifest to the header that it came with. */
 function associatedData({ item, kind, takenAt, roots }: PointHeader): Buffer {
-  const facts = roots.map(({ root, sizeBytes }) => [root, sizeBytes]);
+  const facts = roots.map(({ name, root, sizeBytes }) => [name, root, sizeBytes]);
   return Buffer.from(`coffer 1 manifest ${JSON.stringify([item, kind, takenAt, facts])}`, 'utf8');
 }
 
@@ -125,10 +191,15 @@ export function pointObjectName(item: string, generation: number, id: string): s
   return `${itemFolder(item)}${String(generation).padStart(8, '0')}-${id}`;
 }
 
-/** Generation and id in the name of a point's object, or undefined for another name. */
-export function parsePointObjectName(
-  name: string,
-): { readonly generation: number; readonly id: string } | undefined {
+/** What the name of a point's object says. */
+export interface PointObject {
+  readonly name: string;
+  readonly generation: number;
+  readonly id: string;
+}
+
+/** Undefined for another name. */
+export function parsePointObjectName(name: string): PointObject | undefined {
   const match = /^points\/[0-9a-f]{32}\/(\d{8,})-([0-9a-f]{32})$/.exec(name);
-  return match ? { generation: Number(match[1]), id: match[2]! } : undefined;
+  return match ? { name, generation: Number(match[1]), id: match[2]! } : undefined;
 }

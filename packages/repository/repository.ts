@@ -6,7 +6,8 @@ import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
 import type { EngineKeys } from './chunk/engine.ts';
-import { newConfig, readConfig, type RepositoryConfig, writeConfig } from './config.ts';
+import { newConfig, type RepositoryConfig } from './config.ts';
+import { readConfig, refuseExisting, writeConfig } from './config-objects.ts';
 import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
 import {
@@ -14,6 +15,7 @@ import {
   matchesConfig,
   newKeySlot,
   readKeySlots,
+  removeSlotsOfOthers,
   type RepositoryKeys,
   unlockKeys,
   writeKeySlot,
@@ -21,9 +23,10 @@ import {
 } from './keys.ts';
 import { count, decodeRecord, encodeRecord } from './record.ts';
 import {
-  decodePoint,
+  decodePointObject,
   itemFolder,
   parsePointObjectName,
+  type PointObject,
   pointObjectName,
   type RecoveryPoint,
 } from './recovery-point.ts';
@@ -87,18 +90,29 @@ export async function initWithKeysFrom(
 ): Promise<RepositoryConfig> {
   const repositoryId = random.bytes(16).toString('hex');
   const config = { ...source.config, repositoryId, createdAt: clock.now() };
-  return await writeNew(store, config, await readKeySlots(source.store));
+  return await writeNew(store, config, await readKeySlots(source));
 }
 
+/**
+ * The slots go first and the config last: it decides who of two that init at once wins, and as soon
+ * as it is there, the repository opens. What is left of an init that was killed before, or has lost,
+ * is nothing to anybody.
+ */
 async function writeNew(
   store: ObjectStore,
   config: RepositoryConfig,
   slots: readonly KeySlot[],
 ): Promise<RepositoryConfig> {
-  // The config goes first: it decides who of two that init at once wins. Without slots it opens
-  // nothing, so a crash in between is visible at once.
-  await writeConfig(store, config);
+  await refuseExisting(store);
   for (const slot of slots) await writeKeySlot(store, slot);
+  try {
+    await writeConfig(store, config);
+  } catch (error) {
+    if (!isCofferError(error, 'repository-exists')) throw error;
+    await removeSlotsOfOthers({ store, config: await readConfig(store) });
+    throw error;
+  }
+  await removeSlotsOfOthers({ store, config });
   return config;
 }
 
@@ -144,7 +158,7 @@ export class Repository {
   /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
   async unlock(secret: string): Promise<void> {
     const damaged: CofferError[] = [];
-    const slots = await readKeySlots(this.store, (error) => damaged.push(error));
+    const slots = await readKeySlots(this, (error) => damaged.push(error));
     try {
       this.#keys = await unlockKeys(this.config, slots, secret);
     } catch (error) {
@@ -211,17 +225,23 @@ export class Repository {
     return { store, index, clock, random, keys: this.#writerKeys() };
   }
 
-  /** All points that exist, oldest first. Damaged ones are told to `onDamaged`, or thrown. */
+  /**
+   * All points that exist, oldest first. Damaged ones are told to `onDamaged`, or thrown; when the
+   * keys are unlocked, so are those that no writer of this repository made.
+   */
   async points(onDamaged?: (error: CofferError) => void): Promise<RecoveryPoint[]> {
     const state = await readGcStateIfIntact(this.store, onDamaged);
     const held = new Set<string>();
     for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
     const stored = await this.#storedPoints(onDamaged);
+    const hashKey = this.#keys?.hashKey;
     const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (each) => {
       if (!survives(each, state)) return undefined;
       try {
         const bytes = each.bytes ?? (await this.store.get(each.name));
-        return { ...decodePoint(each.id, bytes), ...each, held: held.has(each.id) };
+        const record = decodePointObject(each, bytes, hashKey);
+        const { id, generation } = each;
+        return { ...record, id, generation, held: held.has(id) };
       } catch (error) {
         if (isCofferError(error, 'object-not-found')) return undefined;
         if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
@@ -253,7 +273,10 @@ export class Repository {
     if (point.held) throw new CofferError('point-held', { point: point.id });
     // A committed session that is not cleaned up would list the point again.
     await finishCommittedSessions(this.store, ignoreDamaged);
-    await this.store.delete(pointObjectName(point.item, point.generation, point.id));
+    // One that was copied twice, or listed late, lies there under several generations.
+    for await (const { name } of this.store.list(itemFolder(point.item))) {
+      if (parsePointObjectName(name)?.id === point.id) await this.store.delete(name);
+    }
   }
 
   async hold(point: RecoveryPoint): Promise<void> {
@@ -276,6 +299,11 @@ export class Repository {
     onDamaged: ((error: CofferError) => void) | undefined,
   ): Promise<Map<string, StoredPoint>> {
     const points = new Map<string, StoredPoint>();
+    // Of several generations the latest, which a sweep is least likely to have passed over.
+    const add = (point: StoredPoint): void => {
+      const known = points.get(point.id);
+      if (!known || point.generation >= known.generation) points.set(point.id, point);
+    };
     // Sessions first: a session that lists its points in between is found at one of both places.
     for (const { session, hasEnd } of await listSessions(this.store)) {
       const end = hasEnd ? await readEndIfIntact(this.store, session, onDamaged) : undefined;
@@ -283,21 +311,19 @@ export class Repository {
       for (const { id, item, record } of end.points) {
         const { generation } = end;
         const name = pointObjectName(item, generation, id);
-        points.set(id, { id, generation, name, bytes: Buffer.from(record, 'base64') });
+        add({ id, generation, name, bytes: Buffer.from(record, 'base64') });
       }
     }
     for await (const { name } of this.store.list('points/')) {
       const parsed = parsePointObjectName(name);
-      if (parsed) points.set(parsed.id, { ...parsed, name, bytes: undefined });
+      if (parsed) add({ ...parsed, bytes: undefined });
     }
     return points;
   }
 }
 
-interface StoredPoint {
-  readonly id: string;
-  readonly generation: number;
-  readonly name: string;
+interface StoredPoint extends PointObject {
+  /** Undefined when it is listed, and so to be fetched. */
   readonly bytes: Buffer | undefined;
 }
 

@@ -93,7 +93,7 @@ export function* swaps(objects: Objects, points: readonly IntactPoint[]): Genera
           [name, objects.get(other)],
           [other, objects.get(name)],
         ]),
-        // The slots of keys, and the ends of sessions, do not say whose they are.
+        // Slots of keys are known by their names, and renewals say nothing.
         isFound: !isInterchangeable(name, other),
         touches: (point) => touchesOne(point) || touchesOther(point),
         isExact: false,
@@ -133,10 +133,11 @@ export function* strangers(random: Random): Generator<Damage> {
 
 function isInterchangeable(a: string, b: string): boolean {
   const isOf = (kind: RegExp): boolean => kind.test(a) && kind.test(b);
-  return isOf(/^keys\//) || isOf(/^sessions\/.*-end$/) || isOf(/^sessions\/.*-renewed-/);
+  return isOf(/^keys\//) || isOf(/^sessions\/.*-renewed-/);
 }
 
 function isNeededBy(name: string, points: readonly IntactPoint[]): boolean {
+  if (name.startsWith('config')) return true;
   return /^(packs|index)\//.test(name) && points.some(touchedBy(name, points));
 }
 
@@ -148,8 +149,6 @@ function touchedBy(
 ): (point: IntactPoint) => boolean {
   const kind = name.split('/')[0] ?? '';
   switch (kind) {
-    case 'config':
-      return () => true;
     case 'packs':
       return ({ needs }) =>
         (needs.get(name) ?? []).some(

@@ -103,10 +103,14 @@ export class IntactRepository {
   async backUp(repository: Repository, kind: SourceKind): Promise<string> {
     const path = this.source.path(kind);
     const tags = { state: stateOf(path, kind) };
-    const rest = { exclude: [], oneFileSystem: false, progress: newProgress() };
     // Without a parent: what was lost is read again.
-    const wanted = { repository, path, kind, item: kind, tags, parent: 'none', ...rest } as const;
-    return (await backup(wanted)).point;
+    const source = await this.source.open(kind, 'none');
+    try {
+      const wanted = { repository, source, item: kind, tags, progress: newProgress() };
+      return (await backup(wanted)).point;
+    } finally {
+      if (source.kind === 'disk') await source.disk.close();
+    }
   }
 
   async #fill(): Promise<void> {

@@ -4,7 +4,7 @@ import { parseManifest } from '@coffer/flows/backup/manifest.ts';
 import { contentPieces, isRecoveryKey, resolvePoint } from '@coffer/repository';
 import type { ChunkReader } from '@coffer/repository/chunk/chunk-reader.ts';
 import { openChunk, sealChunk } from '@coffer/repository/chunk/seal.ts';
-import { readConfig } from '@coffer/repository/config.ts';
+import { readConfig } from '@coffer/repository/config-objects.ts';
 import { checkGcRecord, type GcStep } from '@coffer/repository/gc/gc-record.ts';
 import {
   decodeIndexObject,
@@ -69,12 +69,13 @@ function recordDecoders({ objects }: IntactRepository): Decoder[] {
     {
       name: 'key slot',
       valid: of(/^keys\//),
-      decode: (b: Buffer) => stored('keys/a', b, readSlots),
+      decode: (b: Buffer) => stored(`keys/${'ab'.repeat(8)}`, b, readSlots),
     },
     {
       name: 'point',
       valid: of(/^points\//),
-      decode: (bytes: Buffer) => decodePoint(digest(bytes).toString('hex', 0, 16), bytes),
+      decode: (bytes: Buffer) =>
+        decodePoint(digest(bytes).toString('hex', 0, 16), bytes, Buffer.alloc(32)),
     },
     {
       name: 'session begin',
@@ -99,7 +100,8 @@ function recordDecoders({ objects }: IntactRepository): Decoder[] {
 }
 
 type Store = ReturnType<typeof openMemoryStore>;
-const readSlots = async (store: Store): Promise<unknown> => await readKeySlots(store);
+const readSlots = async (store: Store): Promise<unknown> =>
+  await readKeySlots({ store, config: { publicKey: '' } });
 
 function binaryDecoders({ objects, keys }: IntactRepository): Decoder[] {
   const random = seededRandom(7);

@@ -18,7 +18,8 @@ import {
   Repository,
   verifyRepository,
 } from '@coffer/repository';
-import { newConfig, writeConfig } from '@coffer/repository/config.ts';
+import { newConfig } from '@coffer/repository/config.ts';
+import { writeConfig } from '@coffer/repository/config-objects.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
 import type { RepositoryKeys } from '@coffer/repository/keys.ts';
 import { generateKeyPair } from '@coffer/repository/sealed-box.ts';
@@ -182,9 +183,13 @@ export class PowerLoss {
     const path = this.#source.path(kind);
     // What it has to restore to travels with the point, which may exist though nobody was told.
     const tags = { state: stateOf(path, kind) };
-    const rest = { exclude: [], oneFileSystem: false, progress: newProgress() };
-    const wanted = { repository, path, kind, item: kind, tags, parent: 'latest', ...rest } as const;
-    return (await backup(wanted)).point;
+    const source = await this.#source.open(kind, 'latest');
+    try {
+      const wanted = { repository, source, item: kind, tags, progress: newProgress() };
+      return (await backup(wanted)).point;
+    } finally {
+      if (source.kind === 'disk') await source.disk.close();
+    }
   }
 
   async #collect(repository: Repository): Promise<void> {

@@ -1,4 +1,6 @@
 /** A folder and a disk image that are small, so that thousands of restores of them take little time. */
+import { openRawDisk } from '@coffer/disk/raw.ts';
+import type { BackupSource, FilesSource } from '@coffer/flows/backup/backup.ts';
 import { createHash } from 'node:crypto';
 import { mkdirSync, openSync, closeSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,6 +33,13 @@ export class SmallSource {
 
   path(kind: SourceKind): string {
     return kind === 'files' ? this.#folder : this.#image;
+  }
+
+  /** Whoever opens a disk closes it. */
+  async open(kind: SourceKind, parent: FilesSource['parent']): Promise<BackupSource> {
+    const path = this.path(kind);
+    if (kind === 'disk') return { kind, path, disk: await openRawDisk(path) };
+    return { kind, path, parent, exclude: [], oneFileSystem: false };
   }
 
   change(kind: SourceKind): void {

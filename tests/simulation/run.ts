@@ -1,10 +1,7 @@
 /** `npm run simulate -- --seeds N [--first SEED]`: many seeds, one after the other. */
 import { parseArgs } from 'node:util';
-import {
-  simulate,
-  SimulationHosts,
-  type SimulationResult,
-} from '@coffer/repository/testing/simulation.ts';
+import { simulate, type SimulationResult } from '@coffer/repository/testing/simulation.ts';
+import { SimulationHosts } from '@coffer/repository/testing/simulation-hosts.ts';
 
 const { values } = parseArgs({
   options: {

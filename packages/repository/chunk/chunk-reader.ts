@@ -4,7 +4,8 @@
  */
 import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import type { ChunkIndex, Location } from '../index/chunk-index.ts';
+import type { ChunkIndex } from '../index/chunk-index.ts';
+import type { Location } from '../index/location.ts';
 import type { RepositoryKeys } from '../keys.ts';
 import { decodeNodeHead, nodeHeadLength } from '../tree/node-codec.ts';
 import { ChunkHasher, type ChunkId, isZero, isZeroId } from './chunk-id.ts';

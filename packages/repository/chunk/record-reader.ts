@@ -5,7 +5,8 @@
  */
 import { CofferError, isCofferError, Semaphore } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import type { ChunkIndex, IndexedPack, Location } from '../index/chunk-index.ts';
+import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
+import type { Location } from '../index/location.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { decodeNodeHead } from '../tree/node-codec.ts';
 import type { ChunkId } from './chunk-id.ts';

@@ -172,19 +172,16 @@ async function copyOpened(
   session: Session,
 ): Promise<EncodedPoint> {
   const roots: RecoveryPoint['roots'] = [];
-  for (const { root, sizeBytes } of point.roots) {
+  for (const { name, root, sizeBytes } of point.roots) {
     const resealed = await resealTree(Buffer.from(root, 'hex'), {
       source,
       writer: session.writer,
       onProgress,
       signal,
     });
-    roots.push({ root: resealed.toString('hex'), sizeBytes });
+    roots.push({ name, root: resealed.toString('hex'), sizeBytes });
   }
-  return encodePointAgain(point, roots, source.keys, {
-    publicKey: target.keys.publicKey,
-    random: target.random,
-  });
+  return encodePointAgain(point, roots, source.keys, { ...target.keys, random: target.random });
 }
 
 /** The point's record, byte for byte. */

@@ -18,6 +18,7 @@ import {
   writeDisk,
 } from '../testing/test-repository.ts';
 import { verifyRepository } from '../verify/verify.ts';
+import { probeName } from './leftovers.ts';
 import { GC_PLAN_DEFAULTS } from './plan.ts';
 import { collectGarbage, type GcResult } from './run.ts';
 
@@ -185,6 +186,33 @@ test('packs that nothing names are removed', async () => {
   assert.equal(await collect(repository), 'done');
   assert.equal((await namesOf(test.store, 'packs/')).length, 2);
   assert.deepEqual(await readDisk(repository, point), range(0, 10));
+});
+
+test('probes that somebody left are removed a day later', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  const name = probeName(test.random);
+  await test.store.put(name, Buffer.from('probe'));
+  assert.equal(await collect(repository), 'nothing-to-do');
+  assert.deepEqual(await namesOf(test.store, 'probes/'), [name]);
+  test.clock.advance(25 * 3_600_000);
+  await collect(repository);
+  assert.deepEqual(await namesOf(test.store, 'probes/'), []);
+});
+
+test('the local index forgets what was swept, here and on other hosts', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  const other = await test.host();
+  const kept = await protectDisk(repository, range(0, 20));
+  await repository.removePoint(await protectDisk(repository, range(10, 40)));
+  await other.index.synchronize(test.store);
+  assert.equal(other.index.chunkCount, 40 + 2);
+  await collect(repository);
+  assert.equal(repository.index.chunkCount, 20 + 1);
+  await other.index.synchronize(test.store);
+  assert.equal(other.index.chunkCount, 20 + 1);
+  assert.deepEqual(await readDisk(other, kept), range(0, 20));
 });
 
 test('it can be killed before any of its writes, and the next one finishes', async () => {

@@ -30,6 +30,7 @@ import {
   type SweepRecord,
   writeGcRecord,
 } from './gc-record.ts';
+import { removeLeftovers } from './leftovers.ts';
 import { LiveSet } from './live-set.ts';
 import {
   GC_PLAN_DEFAULTS,
@@ -39,9 +40,6 @@ import {
   planGc,
 } from './plan.ts';
 import { removeOldRecords, sweep } from './sweep.ts';
-
-/** Temporary files of puts that were killed so long ago belong to nobody. */
-const LEFTOVER_AGE_MS = 24 * 60 * 60_000;
 
 export interface GcOptions {
   readonly repository: Repository;
@@ -79,7 +77,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   if (packs.length === 0 && !(await hasEndedSessions(repository))) {
     // The last one may have been killed before it could.
     await removeOldRecords(store, state.generation);
-    await store.removeLeftovers(LEFTOVER_AGE_MS);
+    await removeLeftovers(repository);
     return { outcome: 'nothing-to-do', plan };
   }
   await unlessOvertaken(repository, state, () => repack(options, plan, live, state.generation));
@@ -223,7 +221,7 @@ async function carryOn(
   const record = await agreeOnSweep(store, proposed);
   await refuseOvertaken(store, generation);
   const bytesFreed = await sweep(repository, record, condemned.sessions);
-  await store.removeLeftovers(LEFTOVER_AGE_MS);
+  await removeLeftovers(repository);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
 }
 
@@ -304,7 +302,12 @@ async function endExpired(repository: Repository, waiting: readonly string[]): P
   for (const session of await listSessions(store)) {
     if (!wanted.has(session.session) || session.hasEnd) continue;
     if (await isExpired(repository, session, clock.now())) {
-      await writeEnd(store, session.session, { outcome: 'fenced', by: 'a garbage collection' });
+      const end = {
+        session: session.session,
+        outcome: 'fenced',
+        by: 'a garbage collection',
+      } as const;
+      await writeEnd(store, end);
     } else {
       open++;
     }

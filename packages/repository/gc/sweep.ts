@@ -33,6 +33,7 @@ export async function sweep(
   await deleteSessions(repository, new Set(sessions));
   await finish(repository, record.generation);
   await index.synchronize(store);
+  await index.dropStale();
   return bytesFreed;
 }
 

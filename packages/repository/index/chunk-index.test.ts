@@ -171,12 +171,48 @@ test('what the index holds is what the objects in the store say, whatever came a
             // Numbers of packs are never used twice: the place is that of this very chunk.
             if (found) assert.equal(found.plainLength, 84 + id);
           }
+          assert.equal(index.chunkCount, expected.size, 'what is gone takes no place');
         }
         await index.close();
       },
     ),
     { numRuns: 15 },
   );
+});
+
+test('entries of packs that are gone are dropped in steps, wherever the walk begins', async () => {
+  using folder = new TemporaryFolder();
+  const store = openMemoryStore();
+  const count = 9000;
+  const groups = Array.from({ length: 4 }, (_, group) =>
+    encodeIndexObject([packOf(Array.from({ length: count }, (__, id) => group * count + id))], 0),
+  );
+  // In two packs: it stays as long as one of them does.
+  const twice = encodeIndexObject([packOf([0, count, 2 * count])], 0);
+  for (const { name, bytes } of [...groups, twice]) await store.put(name, bytes);
+  const index = ChunkIndex.open(folder.path);
+  await index.synchronize(store);
+  assert.equal(index.chunkCount, 4 * count);
+  const remove = async (group: number): Promise<void> => {
+    await store.delete(groups[group]!.name);
+    await index.synchronize(store, undefined, { staleStepsMax: 1 });
+  };
+  await remove(0);
+  const afterOne = index.chunkCount;
+  assert.ok(afterOne < 4 * count && afterOne > 3 * count, 'one step drops some of them');
+  // The walk goes on from where it is, around all that is there.
+  await remove(1);
+  await index.dropStale();
+  assert.equal(index.chunkCount, 2 * count + 2);
+  for (const id of [0, count, 2 * count]) assert.ok(index.find(dataId(id)));
+  assert.ok(!index.find(dataId(1)) && !index.find(dataId(count + 1)));
+  await remove(2);
+  await remove(3);
+  await store.delete(twice.name);
+  await index.synchronize(store);
+  await index.dropStale();
+  assert.equal(index.chunkCount, 0);
+  await index.close();
 });
 
 test('damaged index objects are told and left out', async () => {

@@ -5,43 +5,34 @@
  *
  * Invariants: it holds what index objects say and nothing else, and a chunk is found only in packs
  * that are named by an index object that still exists. A chunk that lies in two packs is found as
- * long as one of them is there.
+ * long as one of them is there. Entries of packs that are gone are dropped bit by bit.
  */
 import { mkdirSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { CofferError, mapBounded, required } from '@coffer/base';
 import { releaseMappedPages } from '@coffer/base/libc.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type Database, open, type RootDatabase } from 'lmdb';
-import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
+import type { ChunkId } from '../chunk/chunk-id.ts';
 import { isIndexObjectValid, readGcStateIfIntact } from '../gc/gc-record.ts';
 import { KEY_BOX_SIZE_BYTES, type PackDescription, type PackEntry } from '../pack/pack-codec.ts';
 import { decodeIndexObject, type IndexObject } from './index-codec.ts';
+import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from './location.ts';
+import { StaleEntries } from './stale-entries.ts';
 
 /** Index objects fetched at once. */
 const FETCHES_AT_ONCE = 8;
 /** Packs whose names and keys are kept at hand. */
 const PACKS_CACHED_MAX = 4096;
-const LOCATION_SIZE_BYTES = 26;
 /** What LMDB calls its file. */
 const DATA_FILE = 'data.mdb';
 /** After so many looks the mapped pages are given back; the kernel maps up to 64 KiB for one. */
 const TOUCHES_MAX = 2048;
+/** So many steps are made to drop what is gone when the index is synchronized: half a second. */
+const STALE_STEPS_MAX = 16;
 /** Under which the number of the next pack is stored. */
 const NEXT_PACK_NUMBER = 'nextPackNumber';
-
-export interface Location {
-  readonly packNumber: number;
-  /** Place of the entry in the footer of its pack. */
-  readonly entryIndex: number;
-  readonly kind: ChunkKind;
-  readonly compressed: boolean;
-  readonly keyIndex: number;
-  readonly ordinal: number;
-  readonly offset: number;
-  readonly length: number;
-  readonly plainLength: number;
-}
 
 /**
  * A pack as the index knows it. Numbers are local, and never used twice, not even after the pack of
@@ -89,6 +80,7 @@ export class ChunkIndex {
   readonly #objects: Database<number[], string>;
   readonly #packCache = new Map<number, IndexedPack | undefined>();
   readonly #counters: Database<number, string>;
+  readonly #stale: StaleEntries;
 
   private constructor(folder: string) {
     const root = openDatabase(folder);
@@ -99,6 +91,7 @@ export class ChunkIndex {
     this.#packs = root.openDB({ name: 'packs', keyEncoding: 'uint32', encoding: 'json' });
     this.#objects = root.openDB({ name: 'objects', encoding: 'json' });
     this.#counters = root.openDB({ name: 'counters', encoding: 'json' });
+    this.#stale = new StaleEntries(root, this.#chunks, this.#copies, this.#packs);
     // Empty, or of an earlier make, whose numbers cannot be trusted.
     if (this.#counters.get(NEXT_PACK_NUMBER) === undefined) this.clear();
   }
@@ -213,7 +206,11 @@ export class ChunkIndex {
    * out and returned, so that the caller decides what that means; when the records of collections
    * are damaged, all index objects count.
    */
-  async synchronize(store: ObjectStore, signal?: AbortSignal): Promise<Synchronized> {
+  async synchronize(
+    store: ObjectStore,
+    signal?: AbortSignal,
+    { staleStepsMax = STALE_STEPS_MAX } = {},
+  ): Promise<Synchronized> {
     // Another process with the same cache may have changed it meanwhile.
     this.#packCache.clear();
     const damaged: CofferError[] = [];
@@ -237,12 +234,22 @@ export class ChunkIndex {
     // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
     const known = Array.from(this.#objects.getKeys());
     for (const name of known) if (!present.has(name)) this.#remove(name);
+    await this.dropStale(staleStepsMax);
     return { damaged, objects: present };
+  }
+
+  /** Drops entries of packs that are gone, in steps that others can work between. */
+  async dropStale(stepsMax = Number.POSITIVE_INFINITY): Promise<void> {
+    for (let step = 0; step < stepsMax && this.#stale.isAny; step++) {
+      this.#stale.dropSome();
+      await setImmediate();
+    }
   }
 
   /** Forgets everything. */
   clear(): void {
     this.#root.transactionSync(() => {
+      this.#stale.clear();
       for (const database of [this.#chunks, this.#copies, this.#packs, this.#objects]) {
         database.clearSync();
       }
@@ -287,6 +294,7 @@ export class ChunkIndex {
         this.#packCache.delete(packNumber);
       }
       this.#objects.removeSync(name);
+      this.#stale.expect();
     });
   }
 }
@@ -335,33 +343,5 @@ function toIndexedPack(packNumber: number, stored: StoredPack): IndexedPack {
     entryCount,
     keyBoxes,
     object,
-  };
-}
-
-function writeLocation(location: Location): Buffer {
-  const bytes = Buffer.allocUnsafe(LOCATION_SIZE_BYTES);
-  bytes.writeUInt32LE(location.packNumber, 0);
-  bytes.writeUInt16LE(location.keyIndex, 4);
-  bytes.writeUInt32LE(location.entryIndex, 6);
-  bytes.writeUInt32LE(location.ordinal, 10);
-  bytes.writeUInt32LE(location.offset, 14);
-  bytes.writeUInt32LE(location.length, 18);
-  const flags = (location.kind === 'node' ? 1 : 0) + (location.compressed ? 2 : 0);
-  bytes.writeUInt32LE(location.plainLength * 4 + flags, 22);
-  return bytes;
-}
-
-function readLocation(bytes: Buffer, start: number): Location {
-  const plainAndFlags = bytes.readUInt32LE(start + 22);
-  return {
-    packNumber: bytes.readUInt32LE(start),
-    keyIndex: bytes.readUInt16LE(start + 4),
-    entryIndex: bytes.readUInt32LE(start + 6),
-    ordinal: bytes.readUInt32LE(start + 10),
-    offset: bytes.readUInt32LE(start + 14),
-    length: bytes.readUInt32LE(start + 18),
-    kind: plainAndFlags & 1 ? 'node' : 'data',
-    compressed: (plainAndFlags & 2) !== 0,
-    plainLength: plainAndFlags >>> 2,
   };
 }

@@ -2,7 +2,8 @@
  * A set of chunks as they lie in packs: one bit for each entry of each pack, so that 40 MB of memory
  * hold the 320 million chunks of 80 TB.
  */
-import type { ChunkIndex, Location } from './chunk-index.ts';
+import type { ChunkIndex } from './chunk-index.ts';
+import type { Location } from './location.ts';
 
 /** What of one pack is in the set. */
 export interface PackUse {

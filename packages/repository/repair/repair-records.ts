@@ -5,6 +5,7 @@
  */
 import { type CofferError, type Finding, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { repairConfig } from '../config-objects.ts';
 import {
   checkGcRecord,
   gcObjectName,
@@ -16,7 +17,7 @@ import {
 import { decodeIndexObject, indexGenerationOf } from '../index/index-codec.ts';
 import { readKeySlots } from '../keys.ts';
 import { encodeRecord } from '../record.ts';
-import { decodePoint, parsePointObjectName } from '../recovery-point.ts';
+import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { checkHold, type Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import {
@@ -33,24 +34,32 @@ import {
 type OnFinding = (finding: Finding) => void;
 
 export async function repairRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+  const { store, isUnlocked: isConfigTrue } = repository;
+  for (const { code, details } of await repairConfig(store, { isConfigTrue })) {
+    const path = String(details['object']);
+    onFinding({ code, path, message: 'it was written anew from the other one of the two' });
+  }
   await repairGcRecords(repository, onFinding);
-  for (const session of await listSessions(repository.store)) {
+  for (const session of await listSessions(store)) {
     await repairSession(repository, session, onFinding);
   }
   await repairHolds(repository, onFinding);
   await dropKeySlots(repository, onFinding);
 }
 
-/** Deletes the points whose records are damaged; returns their ids. */
+/** Deletes the points whose records are damaged, or made by no writer; returns their ids. */
 export async function dropDamagedPoints(
-  { store }: Repository,
+  repository: Repository,
   onFinding: OnFinding,
 ): Promise<string[]> {
+  const { store } = repository;
+  const hashKey = repository.isUnlocked ? repository.keys.hashKey : undefined;
   const dropped: string[] = [];
   for await (const { name } of store.list('points/')) {
     const point = parsePointObjectName(name);
     const damage =
-      point && (await damageOf(async () => decodePoint(point.id, await store.get(name))));
+      point &&
+      (await damageOf(async () => decodePointObject(point, await store.get(name), hashKey)));
     if (!point || !damage) continue;
     await store.delete(name);
     dropped.push(point.id);
@@ -123,7 +132,8 @@ async function repairSession(
     await removeSession(store, session);
   } else if (beginDamage) {
     onFinding({ code: beginDamage.code, path: beginName(id), message: 'the session was closed' });
-    if (!session.hasEnd) await writeEnd(store, id, { outcome: 'fenced', by: 'a repair' });
+    const end = { session: id, outcome: 'fenced', by: 'a repair' } as const;
+    if (!session.hasEnd) await writeEnd(store, end);
     await store.delete(beginName(id));
   }
 }
@@ -149,7 +159,7 @@ async function repairHolds({ store, clock }: Repository, onFinding: OnFinding): 
 async function dropKeySlots(repository: Repository, onFinding: OnFinding): Promise<void> {
   const { store } = repository;
   const damaged: string[] = [];
-  const intact = await readKeySlots(store, (_, name) => damaged.push(name));
+  const intact = await readKeySlots(repository, (_, name) => damaged.push(name));
   if (!repository.isUnlocked || intact.length === 0) return;
   for (const name of damaged) {
     onFinding({ code: 'object-damaged', path: name, message: 'the key slot was dropped' });

@@ -70,6 +70,17 @@ test('a store that fails ends the session with its error, and nothing is publish
   );
 });
 
+test('what trees take is told apart from data', async () => {
+  await using test = await TestRepository.create();
+  const { writer } = await (await test.host()).beginSession();
+  const [id] = await writeAll(writer, [chunkOf(1, 100_000)]);
+  await writer.writeNode([id!], Buffer.alloc(0));
+  await writer.flush();
+  const { bytesStored, bytesStoredNodes } = writer.statistics;
+  assert.ok(bytesStoredNodes > 36 && bytesStoredNodes < 500, `${bytesStoredNodes}`);
+  assert.ok(bytesStored > 100_000 + bytesStoredNodes);
+});
+
 test('what was flushed is known as stored, and before that it is not', async () => {
   await using test = await TestRepository.create();
   const { writer } = await (await test.host()).beginSession();

@@ -35,6 +35,8 @@ export interface WriteStatistics {
   bytesNew: number;
   /** Bytes given to the store: packs and index objects. */
   bytesStored: number;
+  /** The part of it that packs of nodes are: what trees cost besides their data. */
+  bytesStoredNodes: number;
   chunksNew: number;
   chunksReused: number;
 }
@@ -57,6 +59,7 @@ export class ChunkWriter {
   readonly statistics: WriteStatistics = {
     bytesNew: 0,
     bytesStored: 0,
+    bytesStoredNodes: 0,
     chunksNew: 0,
     chunksReused: 0,
   };
@@ -196,6 +199,8 @@ export class ChunkWriter {
       this.#uploads.add(async () => {
         await store.put(packObjectName(pack.pack), bytes, { signal });
         this.statistics.bytesStored += bytes.length;
+        // Data and nodes are never in one pack.
+        if (pack.entries[0]?.kind === 'node') this.statistics.bytesStoredNodes += bytes.length;
         recycle();
         this.#stored.push(description);
         this.#storedEntries += description.entries.length;

@@ -18,6 +18,8 @@ const Begin = v.object({
 
 const End = v.variant('outcome', [
   v.object({
+    /** Whose end it is, as in the name: an end under the name of another session ends nothing. */
+    session: hexOf(16),
     outcome: v.literal('committed'),
     generation: count,
     points: v.array(
@@ -29,7 +31,7 @@ const End = v.variant('outcome', [
       }),
     ),
   }),
-  v.object({ outcome: v.literal('fenced'), by: v.string() }),
+  v.object({ session: hexOf(16), outcome: v.literal('fenced'), by: v.string() }),
 ]);
 
 export type SessionBegin = v.InferOutput<typeof Begin>;
@@ -54,6 +56,10 @@ export function renewalName(session: string, renewal: number): string {
 
 export function encodeBegin(begin: SessionBegin): Buffer {
   return encodeRecord('session', begin);
+}
+
+export function encodeEnd(end: SessionEnd): Buffer {
+  return encodeRecord('session', end);
 }
 
 export async function listSessions(store: ObjectStore): Promise<StoredSession[]> {
@@ -81,19 +87,26 @@ export async function readBegin(
 ): Promise<SessionBegin | undefined> {
   const name = beginName(session);
   const bytes = await getIfThere(store, name);
-  const begin = bytes && decodeRecord('session', Begin, bytes, name);
-  if (begin && begin.session !== session) {
-    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
-  }
-  return begin;
+  return bytes && ofSession(session, name, decodeRecord('session', Begin, bytes, name));
 }
 
 export async function readEnd(
   store: ObjectStore,
   session: string,
 ): Promise<SessionEnd | undefined> {
-  const bytes = await getIfThere(store, endName(session));
-  return bytes && decodeRecord('session', End, bytes, endName(session));
+  const name = endName(session);
+  const bytes = await getIfThere(store, name);
+  return bytes && ofSession(session, name, decodeRecord('session', End, bytes, name));
+}
+
+/** Fails with `object-damaged` when the record is of another session. */
+function ofSession<T extends { readonly session: string }>(
+  session: string,
+  name: string,
+  record: T,
+): T {
+  if (record.session === session) return record;
+  throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
 }
 
 /** A damaged end is told to `onDamaged`, or thrown; then it counts as absent. */
@@ -112,17 +125,14 @@ export async function readEndIfIntact(
 }
 
 /** Ends a session, unless somebody else has ended it; returns the end that counts. */
-export async function writeEnd(
-  store: ObjectStore,
-  session: string,
-  end: SessionEnd,
-): Promise<SessionEnd> {
+export async function writeEnd(store: ObjectStore, end: SessionEnd): Promise<SessionEnd> {
+  const { session } = end;
   try {
-    await store.put(endName(session), encodeRecord('session', end));
+    await store.put(endName(session), encodeEnd(end));
     return end;
   } catch (error) {
     if (!isCofferError(error, 'object-exists')) throw error;
-    return (await readEnd(store, session)) ?? { outcome: 'fenced', by: 'unknown' };
+    return (await readEnd(store, session)) ?? { session, outcome: 'fenced', by: 'unknown' };
   }
 }
 

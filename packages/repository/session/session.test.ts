@@ -12,7 +12,7 @@ import {
   writeDisk,
 } from '../testing/test-repository.ts';
 import { finishCommittedSessions } from './session.ts';
-import { readEnd, writeEnd } from './session-record.ts';
+import { endName, readEnd, writeEnd } from './session-record.ts';
 
 const CHUNKS = [chunkOf(1), chunkOf(2), chunkOf(3)];
 
@@ -62,13 +62,39 @@ test('before the end there is no point, and after giving up there never is', asy
 test('of two that end a session the first one counts', async () => {
   await using test = await TestRepository.create();
   const session = await (await test.host()).beginSession();
-  const fenced = { outcome: 'fenced', by: 'first' } as const;
-  assert.deepEqual(await writeEnd(test.store, session.id, fenced), fenced);
-  const second = { outcome: 'committed', generation: 0, points: [] } as const;
-  assert.deepEqual(await writeEnd(test.store, session.id, { ...second, points: [] }), fenced);
+  const fenced = { session: session.id, outcome: 'fenced', by: 'first' } as const;
+  assert.deepEqual(await writeEnd(test.store, fenced), fenced);
+  const committed = { session: session.id, outcome: 'committed', generation: 0 } as const;
+  assert.deepEqual(await writeEnd(test.store, { ...committed, points: [] }), fenced);
   assert.deepEqual(await readEnd(test.store, session.id), fenced);
   await finishCommittedSessions(test.store);
   assert.equal((await namesOf(test.store, 'sessions/')).length, 2, 'a fenced one stays for the gc');
+});
+
+test('the end of another session ends nothing', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  const other = await repository.beginSession();
+  const killed = onPut(test.store, (name) => {
+    if (name.startsWith('points/')) throw new Error('killed');
+  });
+  const writer = await test.host({ store: killed });
+  const session = await writer.beginSession();
+  const point = await writeDisk(writer, session, CHUNKS);
+  await assert.rejects(session.commit([point]), /killed/);
+  // Whoever can write to the store moves the end to a session that still runs.
+  await test.store.put(endName(other.id), await test.store.get(endName(session.id)));
+  const isDamaged = (error: unknown): boolean => isCofferError(error, 'object-damaged');
+  await assert.rejects(readEnd(test.store, other.id), isDamaged);
+  await assert.rejects(finishCommittedSessions(test.store), isDamaged);
+  const told: unknown[] = [];
+  const points = await repository.points((error) => told.push(error.details['object']));
+  assert.deepEqual(
+    points.map(({ id }) => id),
+    [point.id],
+  );
+  assert.deepEqual(told, [endName(other.id)]);
+  await assert.rejects(other.commit([]), isDamaged);
 });
 
 test('a pack is stored before an index object names it, and that before the end', async () => {

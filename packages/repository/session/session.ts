@@ -103,11 +103,12 @@ export class Session {
     await this.writer.flush();
     this.#stopRenewing.abort();
     const end: CommittedEnd = {
+      session: this.id,
       outcome: 'committed',
       generation: this.generation,
       points: points.map(({ id, item, bytes }) => ({ id, item, record: bytes.toString('base64') })),
     };
-    const decided = await writeEnd(this.#store, this.id, end);
+    const decided = await writeEnd(this.#store, end);
     if (decided.outcome === 'fenced') throw new CofferError('session-fenced', { by: decided.by });
     if (!(await listCommitted(this.#store, end))) throw new CofferError('session-fenced');
     await removeEnded(this.#store, this.id);
@@ -116,7 +117,8 @@ export class Session {
   /** Gives up: what was written is garbage. */
   async abandon(): Promise<void> {
     this.#stopRenewing.abort();
-    await writeEnd(this.#store, this.id, { outcome: 'fenced', by: 'the writer itself' });
+    const by = 'the writer itself';
+    await writeEnd(this.#store, { session: this.id, outcome: 'fenced', by });
   }
 
   async #keepRenewing({ store, clock }: RepositoryContext): Promise<void> {

@@ -23,12 +23,11 @@ import { GEOMETRY } from '../config.ts';
 import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
 import { collectGarbage } from '../gc/run.ts';
 import { ChunkIndex } from '../index/chunk-index.ts';
-import { encodeRecord } from '../record.ts';
 import { generateRecoveryKey } from '../recovery-key.ts';
 import { type EncodedPoint, encodePoint, type PointKind } from '../recovery-point.ts';
 import { initRepository, Repository } from '../repository.ts';
 import type { Session } from '../session/session.ts';
-import { endName } from '../session/session-record.ts';
+import { encodeEnd, endName } from '../session/session-record.ts';
 import { ContentBuilder } from '../tree/content-tree.ts';
 import { DiskTreeBuilder, type WriteNode } from '../tree/disk-tree.ts';
 import { writeFolder } from '../tree/folder-tree.ts';
@@ -147,7 +146,7 @@ class GoldenWriter {
     const session = this.#random.bytes(16).toString('hex');
     await this.#store.put(
       endName(session),
-      encodeRecord('session', { outcome: 'committed', generation, points: [end] }),
+      encodeEnd({ session, outcome: 'committed', generation, points: [end] }),
     );
     return written;
   }
@@ -157,11 +156,10 @@ class GoldenWriter {
       item,
       kind,
       takenAt: this.#clock.now(),
-      roots: [{ root: root.toString('hex'), sizeBytes }],
+      roots: [{ name: kind, root: root.toString('hex'), sizeBytes }],
       tags: { purpose: 'golden' },
     };
-    const { publicKey } = repository.keys;
-    return encodePoint(header, { golden: item }, { publicKey, random: this.#random });
+    return encodePoint(header, { golden: item }, { ...repository.keys, random: this.#random });
   }
 
   #tell({ id, item, kind, contents }: Made, held: boolean): void {

@@ -3,10 +3,6 @@
  * at once, on several hosts with skewed clocks, over stores that fail, answer late and lose
  * processes at any point. When all is quiet, the invariants of PROTOCOL.md are checked.
  */
-import { rmSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   assert,
   type Clock,
@@ -21,7 +17,8 @@ import { retrying } from '@coffer/storage/retrying.ts';
 import { CrashedError, faulty } from '@coffer/storage/testing/faulty.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { SlabPool } from '../chunk/slab.ts';
-import { newConfig, writeConfig } from '../config.ts';
+import { newConfig } from '../config.ts';
+import { writeConfig } from '../config-objects.ts';
 import { copyPoints } from '../copy/copy.ts';
 import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
 import { collectGarbage } from '../gc/run.ts';
@@ -33,8 +30,15 @@ import { generateKeyPair } from '../sealed-box.ts';
 import { diskLeaves, DiskTreeBuilder } from '../tree/disk-tree.ts';
 import { verifyRepository } from '../verify/verify.ts';
 import { simulatedClock, type SimulatedClock } from './simulated-clock.ts';
+import {
+  BOTH,
+  HOSTS,
+  type SimulationHosts,
+  SOURCE,
+  TARGET,
+  type Which,
+} from './simulation-hosts.ts';
 
-const HOSTS = 3;
 const ACTIONS = 24;
 /** So few different chunks that runs share most of them. */
 const CHUNK_VARIETY = 40;
@@ -53,35 +57,15 @@ export interface SimulationResult {
   readonly pointsAtEnd: number;
 }
 
-/** Indexes are used for one seed after the other: opening one takes longer than a seed. */
-export class SimulationHosts {
-  readonly #folder: string;
-  readonly indexes: readonly ChunkIndex[];
-
-  private constructor(folder: string, indexes: readonly ChunkIndex[]) {
-    this.#folder = folder;
-    this.indexes = indexes;
-  }
-
-  static async open(): Promise<SimulationHosts> {
-    const folder = await mkdtemp(join(tmpdir(), 'coffer-simulation-'));
-    // Each host has an index for each of the two repositories.
-    const indexes = Array.from({ length: HOSTS * 2 }, (_, index) =>
-      ChunkIndex.open(join(folder, String(index))),
-    );
-    return new SimulationHosts(folder, indexes);
-  }
-
-  async close(): Promise<void> {
-    for (const index of this.indexes) await index.close();
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
-}
-
 /** Runs one seed; throws when an invariant is broken. */
 export async function simulate(seed: number, hosts: SimulationHosts): Promise<SimulationResult> {
-  for (const index of hosts.indexes) index.clear();
-  return await new Simulation(seed, hosts).run();
+  hosts.clear();
+  try {
+    return await new Simulation(seed, hosts).run();
+  } finally {
+    // Not before: a process that crashed may still be about to fail.
+    await hosts.closeSingle();
+  }
 }
 
 interface Expected {
@@ -98,10 +82,13 @@ class Simulation {
   readonly #keys: RepositoryKeys;
   /** What each point that may exist has to hold. */
   readonly #expected = new Map<string, Expected>();
-  /** Points that somebody asked to remove, perhaps before their writer knew that it had committed. */
-  readonly #unwanted = new Set<string>();
-  /** Points whose commit succeeded and that nobody asked to remove. */
-  readonly #promised = new Set<string>();
+  /**
+   * Of each repository, the points that somebody asked to remove, perhaps before their writer knew
+   * that it had committed.
+   */
+  readonly #unwanted = [new Set<string>(), new Set<string>()] as const;
+  /** Of each repository, the points whose commit succeeded and that nobody asked to remove. */
+  readonly #promised = [new Set<string>(), new Set<string>()] as const;
   readonly #counts = {
     committed: 0,
     removed: 0,
@@ -177,18 +164,21 @@ class Simulation {
 
   async #choose(host: number, stores: readonly ObjectStore[], clock: Clock): Promise<void> {
     const dice = this.#random.fraction();
-    const first = await this.#open(host, 0, stores[0]!, clock);
-    if (dice < 0.4) await this.#write(first);
-    else if (dice < 0.6) await this.#collect(first);
-    else if (dice < 0.75) await this.#remove(first);
-    else if (dice < 0.85) await this.#restoreOne(first);
-    else if (dice < 0.92) await this.#copy(first, await this.#open(host, 1, stores[1]!, clock));
-    else await this.#collect(await this.#open(host, 1, stores[1]!, clock));
+    const open = (which: Which): Promise<Repository> =>
+      this.#open(host, which, stores[which]!, clock);
+    if (dice < 0.38) await this.#write(await open(SOURCE));
+    else if (dice < 0.56) await this.#collect(await open(SOURCE));
+    else if (dice < 0.68) await this.#remove(await open(SOURCE), SOURCE);
+    else if (dice < 0.76) await this.#restoreOne(await open(SOURCE), SOURCE);
+    else if (dice < 0.86) await this.#copy(await open(SOURCE), await open(TARGET));
+    else if (dice < 0.93) await this.#collect(await open(TARGET));
+    else if (dice < 0.97) await this.#remove(await open(TARGET), TARGET);
+    else await this.#restoreOne(await open(TARGET), TARGET);
   }
 
-  async #open(host: number, which: number, store: ObjectStore, clock: Clock): Promise<Repository> {
+  async #open(host: number, which: Which, store: ObjectStore, clock: Clock): Promise<Repository> {
     const tried = retrying(store, { attemptsMax: 4, delayMs: 100, clock, random: this.#random });
-    return await this.#openOver(tried, this.#hosts.indexes[host * 2 + which]!, clock);
+    return await this.#openOver(tried, this.#hosts.indexFor(host, which, this.#random), clock);
   }
 
   async #openOver(store: ObjectStore, index: ChunkIndex, clock: Clock): Promise<Repository> {
@@ -230,20 +220,26 @@ class Simulation {
           item: `item-${Math.floor(this.#random.fraction() * 3)}`,
           kind: 'disk',
           takenAt: repository.clock.now(),
-          roots: [{ root: root.toString('hex'), sizeBytes: contents.length * DISK_CHUNK }],
+          roots: [
+            { name: 'disk', root: root.toString('hex'), sizeBytes: contents.length * DISK_CHUNK },
+          ],
           tags: {},
         },
         {},
-        { publicKey: this.#keys.publicKey, random: this.#random },
+        { ...this.#keys, random: this.#random },
       );
       this.#expected.set(point.id, { contents });
       await session.commit([point]);
-      if (!this.#unwanted.has(point.id)) this.#promised.add(point.id);
+      this.#promise(point.id, SOURCE);
       this.#counts.committed++;
     } catch (error) {
       if (!(error instanceof CrashedError)) await session.abandon().catch(() => {});
       throw error;
     }
+  }
+
+  #promise(id: string, which: Which): void {
+    if (!this.#unwanted[which].has(id)) this.#promised[which].add(id);
   }
 
   #chooseContents(): number[] {
@@ -258,17 +254,17 @@ class Simulation {
     if (outcome === 'done') this.#counts.collections++;
   }
 
-  async #remove(repository: Repository): Promise<void> {
+  async #remove(repository: Repository, which: Which): Promise<void> {
     const points = await repository.points();
     const point = points[Math.floor(this.#random.fraction() * points.length)];
     if (!point) return;
-    this.#promised.delete(point.id);
-    this.#unwanted.add(point.id);
+    this.#promised[which].delete(point.id);
+    this.#unwanted[which].add(point.id);
     await repository.removePoint(point);
     this.#counts.removed++;
   }
 
-  async #restoreOne(repository: Repository): Promise<void> {
+  async #restoreOne(repository: Repository, which: Which): Promise<void> {
     const points = await repository.points();
     const point = points[Math.floor(this.#random.fraction() * points.length)];
     if (!point) return;
@@ -277,13 +273,14 @@ class Simulation {
       await this.#restore(repository, point);
     } catch (error) {
       // The point may have been removed, and its chunks swept, while it was read.
-      const isGone = isCofferError(error, 'chunk-missing') && !this.#promised.has(point.id);
+      const isGone = isCofferError(error, 'chunk-missing') && !this.#promised[which].has(point.id);
       if (!isGone) throw error;
     }
   }
 
   async #copy(source: Repository, target: Repository): Promise<void> {
     const { pointsCopied } = await copyPoints({ source, target, isWanted: () => true });
+    for (const id of pointsCopied) this.#promise(id, TARGET);
     this.#counts.copied += pointsCopied.length;
   }
 
@@ -312,19 +309,19 @@ class Simulation {
   /** Lets everything late arrive and every lease expire; then collects until nothing is left to do. */
   async #settle(): Promise<void> {
     await this.#clock.sleep(24 * 3_600_000);
-    for (const which of [0, 1]) {
+    for (const which of BOTH) {
       const repository = await this.#quiet(which);
       for (let round = 0; round < 5; round++) await this.#collect(repository);
     }
   }
 
-  async #quiet(which: number): Promise<Repository> {
-    return await this.#openOver(this.#stores[which]!, this.#hosts.indexes[which]!, this.#clock);
+  async #quiet(which: Which): Promise<Repository> {
+    return await this.#openOver(this.#stores[which]!, this.#hosts.shared(0, which), this.#clock);
   }
 
   async #checkInvariants(): Promise<number> {
     let total = 0;
-    for (const which of [0, 1]) {
+    for (const which of BOTH) {
       const repository = await this.#quiet(which);
       const result = await verifyRepository({ repository, readFraction: 1 });
       assert(
@@ -334,15 +331,16 @@ class Simulation {
       const points = await repository.points();
       for (const point of points) await this.#restore(repository, point);
       total += points.length;
-      if (which === 0) this.#checkPromises(points);
+      this.#checkPromises(points, which);
       await checkGarbage(repository);
     }
     return total;
   }
 
-  #checkPromises(points: readonly RecoveryPoint[]): void {
+  #checkPromises(points: readonly RecoveryPoint[], which: Which): void {
     const present = new Set(points.map(({ id }) => id));
-    for (const id of this.#promised) assert(present.has(id), `a committed point exists: ${id}`);
+    for (const id of this.#promised[which])
+      assert(present.has(id), `a committed point exists: ${id}`);
   }
 }
 
@@ -357,7 +355,10 @@ const ALLOWED_FAILURES: ReadonlySet<string> = new Set([
 
 /** After collections that had nothing to wait for, nothing but live data is left. */
 async function checkGarbage(repository: Repository): Promise<void> {
-  const indexed = new Set([...repository.index.packs()].map(({ pack }) => pack.toString('hex')));
+  const packs = [...repository.index.packs()];
+  const indexed = new Set(packs.map(({ pack }) => pack.toString('hex')));
+  const entryCount = packs.reduce((sum, pack) => sum + pack.entryCount, 0);
+  assert(repository.index.chunkCount <= entryCount, 'the index has forgotten what is gone');
   for await (const { name } of repository.store.list('packs/')) {
     assert(indexed.has(name.slice(name.lastIndexOf('/') + 1)), `no pack is forgotten: ${name}`);
   }

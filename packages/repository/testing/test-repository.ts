@@ -10,7 +10,8 @@ import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { SlabPool } from '../chunk/slab.ts';
-import { GEOMETRY, newConfig, writeConfig } from '../config.ts';
+import { GEOMETRY, newConfig } from '../config.ts';
+import { writeConfig } from '../config-objects.ts';
 import { ChunkIndex } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
 import { type EncodedPoint, encodePoint, type RecoveryPoint } from '../recovery-point.ts';
@@ -117,10 +118,9 @@ export async function writeDisk(
     });
     await tree.add(id!);
   }
-  const roots = [{ root: (await tree.finish()).toString('hex'), sizeBytes }];
+  const roots = [{ name: 'disk', root: (await tree.finish()).toString('hex'), sizeBytes }];
   const header = { item, kind: 'disk' as const, takenAt, roots, tags: {} };
-  const { publicKey } = repository.keys;
-  return encodePoint(header, {}, { publicKey, random: repository.random });
+  return encodePoint(header, {}, { ...repository.keys, random: repository.random });
 }
 
 /** Protects a disk of these chunks in a session of its own. */

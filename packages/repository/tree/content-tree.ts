@@ -111,17 +111,63 @@ async function isTreeStored(
   return true;
 }
 
+/** A piece of a file and where it begins, in bytes. */
+export interface PlacedPiece extends ContentPiece {
+  readonly offset: number;
+}
+
+/** The pieces of a file from the one on that holds a byte; what is before is not read. */
+export async function* contentPiecesFrom(
+  reader: ChunkReader,
+  content: FileContent,
+  from: number,
+): AsyncGenerator<PlacedPiece> {
+  if (content.form === 'tree') {
+    yield* piecesFrom(reader, { id: content.root, offset: 0 }, from);
+    return;
+  }
+  let offset = 0;
+  for (const piece of content.pieces) {
+    if (offset + piece.length > from) yield { ...piece, offset };
+    offset += piece.length;
+  }
+}
+
+async function* piecesFrom(
+  reader: ChunkReader,
+  node: { readonly id: ChunkId; readonly offset: number },
+  from: number,
+): AsyncGenerator<PlacedPiece> {
+  const { kind, pieces } = await readList(reader, node.id);
+  let { offset } = node;
+  for (const { id, length } of pieces) {
+    const isWanted = offset + length > from;
+    if (isWanted && kind === LEAF) yield { id, length, offset };
+    else if (isWanted) yield* piecesFrom(reader, { id, offset }, from);
+    offset += length;
+  }
+}
+
 async function* piecesUnder(reader: ChunkReader, root: ChunkId): AsyncGenerator<ContentPiece> {
-  const { children, body } = await reader.readNode(root);
-  const fields = new BinaryReader(body, `node ${root.toString('hex')}`);
+  const { kind, pieces } = await readList(reader, root);
+  for (const piece of pieces) {
+    if (kind === LEAF) yield piece;
+    else yield* piecesUnder(reader, piece.id);
+  }
+}
+
+/** A node of the content: pieces, or nodes with the lengths of what is below them. */
+async function readList(
+  reader: ChunkReader,
+  id: ChunkId,
+): Promise<{ kind: number; pieces: ContentPiece[] }> {
+  const { children, body } = await reader.readNode(id);
+  const fields = new BinaryReader(body, `node ${id.toString('hex')}`);
   const kind = fields.u8();
   if (kind !== LEAF && kind !== INNER) throw fields.damaged('not a list of content');
-  for (const id of children) {
-    const length = fields.varint();
-    if (kind === LEAF) yield { id, length };
-    else yield* piecesUnder(reader, id);
-  }
+  const pieces = children.map((child) => ({ id: child, length: fields.varint() }));
   fields.end();
+  return { kind, pieces };
 }
 
 function endsGroup(group: readonly ContentPiece[]): boolean {

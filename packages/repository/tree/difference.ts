@@ -5,7 +5,8 @@
 import { mapBounded } from '@coffer/base';
 import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
 import type { RecordReader } from '../chunk/record-reader.ts';
-import type { ChunkIndex, Location } from '../index/chunk-index.ts';
+import type { ChunkIndex } from '../index/chunk-index.ts';
+import type { Location } from '../index/location.ts';
 
 /** Nodes read at once. */
 const NODES_AT_ONCE = 16;

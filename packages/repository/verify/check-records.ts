@@ -1,12 +1,12 @@
 /** Decodes all small records of a repository: what cannot be decoded is a finding. */
 import { type CofferError, type Finding, isCofferError } from '@coffer/base';
-import { readConfig } from '../config.ts';
+import { configDamages } from '../config-objects.ts';
 import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
 import { readKeySlots } from '../keys.ts';
 import { checkHold, type Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 
-export async function checkRecords({ store }: Repository): Promise<Finding[]> {
+export async function checkRecords({ store, config }: Repository): Promise<Finding[]> {
   const findings: Finding[] = [];
   const check = async (path: string, decode: () => Promise<unknown>): Promise<void> => {
     try {
@@ -18,10 +18,10 @@ export async function checkRecords({ store }: Repository): Promise<Finding[]> {
       findings.push(toFinding(error, path));
     }
   };
-  await check('config', () => readConfig(store));
+  for (const error of await configDamages(store)) findings.push(toFinding(error, 'config'));
   const onDamaged = (error: CofferError, name: string): void =>
     void findings.push(toFinding(error, name));
-  await readKeySlots(store, onDamaged);
+  await readKeySlots({ store, config }, onDamaged);
   for (const object of await listGcObjects(store)) {
     await check(object.name, async () => checkGcRecord(object, await store.get(object.name)));
   }

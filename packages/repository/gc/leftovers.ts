@@ -1,0 +1,25 @@
+/**
+ * What killed processes leave beside a repository: temporary files of puts, and probes, by which the
+ * doctor and the benchmark look at a store. FORMAT.md, section 1.
+ */
+import type { Random } from '@coffer/base';
+import type { Repository } from '../repository.ts';
+
+const PROBES = 'probes/';
+
+/** What is as old as this belongs to nobody who still runs. */
+const LEFTOVER_AGE_MS = 24 * 60 * 60_000;
+
+/** A new name for an object that is there to be measured, and deleted again. */
+export function probeName(random: Random): string {
+  return `${PROBES}${random.bytes(16).toString('hex')}`;
+}
+
+/** A wrong clock here, or in the store, costs a probe too early or too late, and nothing else. */
+export async function removeLeftovers({ store, clock }: Repository): Promise<void> {
+  await store.removeLeftovers(LEFTOVER_AGE_MS);
+  const now = clock.now();
+  for await (const { name, createdAt } of store.list(PROBES)) {
+    if (now - createdAt > LEFTOVER_AGE_MS) await store.delete(name);
+  }
+}
