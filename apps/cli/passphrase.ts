@@ -43,6 +43,16 @@ export function passphraseOfTarget(file: string | undefined): string | undefined
   return value === '' ? undefined : value;
 }
 
+/** Of encrypted volumes inside of disks; undefined when none was given. */
+export function volumePassphrase(options: {
+  readonly volumePassphraseFile?: string;
+}): Buffer | undefined {
+  const { volumePassphraseFile } = options;
+  return volumePassphraseFile === undefined
+    ? undefined
+    : Buffer.from(readPassphrase(volumePassphraseFile));
+}
+
 function readPassphrase(file: string): string {
   try {
     // An editor ends the line; that is not part of the passphrase.

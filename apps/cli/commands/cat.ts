@@ -1,21 +1,27 @@
 /** `coffer cat`. */
 import { CofferError, type FileMetadata } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
-import { openBrowsed } from '@coffer/flows/browse/browsed.ts';
+import { type BrowsedPlace, openBrowsed } from '@coffer/flows/browse/browsed.ts';
 import { diskPieces, readContent } from '@coffer/flows/browse/content.ts';
 import { findNode } from '@coffer/flows/browse/list.ts';
 import { PointFiles } from '@coffer/flows/browse/point-files.ts';
 import { readFile } from '@coffer/flows/browse/read-file.ts';
 import { diskOf } from '@coffer/flows/point-disks.ts';
 import { contentPieces, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { volumePassphrase } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
-export async function runCat(source: string, options: GlobalOptions): Promise<void> {
+export interface CatCommandOptions extends GlobalOptions {
+  readonly volumePassphraseFile?: string;
+}
+
+export async function runCat(source: string, options: CatCommandOptions): Promise<void> {
   if (options.json) throw new CofferError('usage', { reason: 'cat prints bytes, not JSON' });
-  const { name, ...place } = splitPointPath(source);
+  const { name, ...named } = splitPointPath(source);
+  const place = { ...named, passphrase: volumePassphrase(options) };
   await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
     for await (const bytes of await bytesAt(repository, point, place)) {
@@ -28,7 +34,7 @@ export async function runCat(source: string, options: GlobalOptions): Promise<vo
 async function bytesAt(
   repository: Repository,
   point: RecoveryPoint,
-  place: Omit<PointPath, 'name'>,
+  place: Omit<PointPath, 'name'> & BrowsedPlace,
 ): Promise<AsyncIterable<Buffer>> {
   const { work } = repository;
   const reader = repository.reader(interruptSignal);

@@ -15,6 +15,7 @@ import {
   printLine,
   printTable,
 } from '../output.ts';
+import { volumePassphrase } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
@@ -23,6 +24,7 @@ import type { GlobalOptions } from '../settings.ts';
 
 export interface LsCommandOptions extends GlobalOptions {
   readonly recursive?: boolean;
+  readonly volumePassphraseFile?: string;
 }
 
 export async function runLs(source: string, options: LsCommandOptions): Promise<void> {
@@ -47,7 +49,12 @@ async function listFiles(
   place: Omit<PointPath, 'name'>,
   options: LsCommandOptions,
 ): Promise<void> {
-  const fileSystem = await openBrowsed(repository, point, place, interruptSignal);
+  const fileSystem = await openBrowsed(
+    repository,
+    point,
+    { ...place, passphrase: volumePassphrase(options) },
+    interruptSignal,
+  );
   const recursive = options.recursive ?? false;
   const documents: unknown[] = [];
   const lines = new LinePrinter();
@@ -74,9 +81,10 @@ async function listVolumes(
   repository: Repository,
   point: RecoveryPoint,
   disk: PointRoot,
-  options: GlobalOptions,
+  options: LsCommandOptions,
 ): Promise<void> {
-  const all = await volumesOfPoint(repository, point, interruptSignal);
+  const passphrase = volumePassphrase(options);
+  const all = await volumesOfPoint(repository, point, { passphrase, signal: interruptSignal });
   const volumes = all.filter((each) => each.disk.name === disk.name).map(({ volume }) => volume);
   if (options.json) {
     printJson(volumes.map(volumeDocument));

@@ -3,11 +3,12 @@ import { resolve } from 'node:path';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import { diskFolder } from '@coffer/file-system/fuse/disk-folder.ts';
 import { mountFileSystem } from '@coffer/file-system/fuse/mount.ts';
-import { openBrowsed } from '@coffer/flows/browse/browsed.ts';
+import { type BrowsedPlace, openBrowsed } from '@coffer/flows/browse/browsed.ts';
 import { diskOf, disksOf, openPointDisk } from '@coffer/flows/point-disks.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import { printJson, printLine } from '../output.ts';
-import { type PointPath, splitPointPath } from '../point-path.ts';
+import { volumePassphrase } from '../passphrase.ts';
+import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
@@ -15,6 +16,7 @@ import type { GlobalOptions } from '../settings.ts';
 
 export interface MountCommandOptions extends GlobalOptions {
   readonly allowOther?: boolean;
+  readonly volumePassphraseFile?: string;
 }
 
 export async function runMount(
@@ -22,7 +24,8 @@ export async function runMount(
   folder: string,
   options: MountCommandOptions,
 ): Promise<void> {
-  const { name, ...place } = splitPointPath(source);
+  const { name, ...named } = splitPointPath(source);
+  const place = { ...named, passphrase: volumePassphrase(options) };
   await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
     const fileSystem = await openMounted(repository, point, place);
@@ -53,10 +56,10 @@ export async function runMount(
 async function openMounted(
   repository: Repository,
   point: RecoveryPoint,
-  { disk, volume }: Omit<PointPath, 'name'>,
+  { disk, volume, passphrase }: BrowsedPlace,
 ): Promise<FileSystem> {
   if (point.kind === 'files' || volume !== undefined) {
-    return await openBrowsed(repository, point, { disk, volume }, interruptSignal);
+    return await openBrowsed(repository, point, { disk, volume, passphrase }, interruptSignal);
   }
   const roots = disk === undefined ? disksOf(point) : [diskOf(point, disk)];
   const disks = roots.map((root) => ({

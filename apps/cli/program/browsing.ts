@@ -1,5 +1,6 @@
 /** `items`, `points`, `ls`, `cat`, `find`, `diff`. */
 import type { Command } from 'commander';
+import type { CatCommandOptions } from '../commands/cat.ts';
 import type { FindCommandOptions } from '../commands/find.ts';
 import type { PointsCommandOptions } from '../commands/list.ts';
 import type { LsCommandOptions } from '../commands/ls.ts';
@@ -38,6 +39,7 @@ function addLs(program: Command): void {
   ])
     .argument('<point[/disk[/volume]][:path]>', 'point, disk, volume on it, and path')
     .option('--recursive', 'also what is in the folders below')
+    .option('--volume-passphrase-file <file>', 'opens encrypted volumes (LUKS)')
     .action(async (point: string, _options, self: Command) => {
       const { runLs } = await import('../commands/ls.ts');
       await runLs(point, self.optsWithGlobals<LsCommandOptions>());
@@ -51,9 +53,10 @@ function addCat(program: Command): void {
     'coffer cat web01@latest/disk/p1:etc/fstab',
   ])
     .argument('<point[/disk[/volume]][:path]>', 'a file of a point or on a volume, or a whole disk')
+    .option('--volume-passphrase-file <file>', 'opens encrypted volumes (LUKS)')
     .action(async (point: string, _options, self: Command) => {
       const { runCat } = await import('../commands/cat.ts');
-      await runCat(point, self.optsWithGlobals<GlobalOptions>());
+      await runCat(point, self.optsWithGlobals<CatCommandOptions>());
     });
 }
 

@@ -58,6 +58,7 @@ function addMount(program: Command): void {
   ])
     .argument('<point[/disk[/volume]]>', 'files as they are, disks as raw files, or a volume')
     .argument('<folder>', 'an empty folder')
+    .option('--volume-passphrase-file <file>', 'opens encrypted volumes (LUKS)')
     .option('--allow-other', 'let other users in')
     .action(async (point: string, folder: string, _options, self: Command) => {
       const { runMount } = await import('../commands/mount.ts');

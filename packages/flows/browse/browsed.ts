@@ -10,13 +10,15 @@ import { openPointVolume } from './point-volumes.ts';
 export interface BrowsedPlace {
   readonly disk: string | undefined;
   readonly volume: string | undefined;
+  /** Opens encrypted volumes. */
+  readonly passphrase?: Buffer | undefined;
 }
 
 /** Fails with `disk-not-found`, `volume-not-found`, and the codes of the file system. */
 export async function openBrowsed(
   repository: Repository,
   point: RecoveryPoint,
-  { disk, volume }: BrowsedPlace,
+  { disk, volume, passphrase }: BrowsedPlace,
   signal: AbortSignal,
 ): Promise<FileSystem> {
   if (point.kind === 'files') {
@@ -27,5 +29,5 @@ export async function openBrowsed(
   if (volume === undefined) {
     throw new CofferError('volume-not-found', { reason: 'no volume is named', disk: root.name });
   }
-  return await openPointVolume(repository, point, { disk: root, volume, signal });
+  return await openPointVolume(repository, point, { disk: root, volume, passphrase, signal });
 }

@@ -12,15 +12,21 @@ export interface PointVolume {
   readonly volume: Volume;
 }
 
+export interface VolumesOptions {
+  /** Opens encrypted volumes. */
+  readonly passphrase?: Buffer | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Of all disks together, since logical volumes may lie on several. */
 export async function volumesOfPoint(
   repository: Repository,
   point: RecoveryPoint,
-  signal?: AbortSignal,
+  { passphrase, signal }: VolumesOptions,
 ): Promise<PointVolume[]> {
   const roots = disksOf(point);
   const disks = roots.map((root) => openPointDisk(repository, root, signal));
-  const volumes = await listVolumes(disks);
+  const volumes = await listVolumes(disks, { passphrase });
   return volumes.map((volume) => ({ disk: roots[volume.diskIndex]!, volume }));
 }
 
@@ -28,14 +34,15 @@ export async function volumesOfPoint(
 export async function openPointVolume(
   repository: Repository,
   point: RecoveryPoint,
-  wanted: { readonly disk: PointRoot; readonly volume: string; readonly signal?: AbortSignal },
+  wanted: VolumesOptions & { readonly disk: PointRoot; readonly volume: string },
 ): Promise<FileSystem> {
-  const all = await volumesOfPoint(repository, point, wanted.signal);
+  const all = await volumesOfPoint(repository, point, wanted);
   const onDisk = all.filter(({ disk }) => disk.name === wanted.disk.name);
   const found = onDisk.find(({ volume }) => volume.name === wanted.volume);
   if (!found) {
     const volumes = onDisk.map(({ volume }) => volume.name).join(', ');
     throw new CofferError('volume-not-found', { volume: wanted.volume, volumes });
   }
+  if (found.volume.problem) throw found.volume.problem;
   return await openFileSystem(found.volume.open());
 }
