@@ -5,7 +5,13 @@
  * What the volume has is what it had at its last commit: files that programs have forced to disk
  * since then are in the log tree, which is not replayed.
  */
-import { CofferError, type FileMetadata, isCofferError, isFileName } from '@coffer/base';
+import {
+  CofferError,
+  type ExtendedAttribute,
+  type FileMetadata,
+  isCofferError,
+  isFileName,
+} from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import type { FileSystem } from '../file-system.ts';
 import { nameHash } from './checksum-codec.ts';
@@ -213,11 +219,11 @@ class NodeReader {
     return target;
   }
 
-  async #readAttributes({ subvolume, objectId }: Place): Promise<NamedItem[]> {
-    const found: NamedItem[] = [];
+  async #readAttributes({ subvolume, objectId }: Place): Promise<ExtendedAttribute[]> {
+    const found: ExtendedAttribute[] = [];
     const keys = keysOf(objectId, ITEM.attribute);
     for await (const { body } of this.#volume.items(subvolume.tree, ...keys)) {
-      found.push(...parseNamed(body));
+      for (const { name, value } of parseNamed(body)) found.push({ name, value });
     }
     return found.sort((a, b) => a.name.compare(b.name));
   }

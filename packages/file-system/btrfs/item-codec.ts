@@ -130,17 +130,22 @@ export function parseExtent(fields: Fields): Extent | undefined {
   const length = fields.size64(45);
   if (address === 0 || type === PREALLOCATED) return { form: 'hole', length };
   const storedBytes = fields.size64(29);
+  const offset = fields.size64(37);
   if (compressed && storedBytes > COMPRESSED_BYTES_MAX) {
     throw fields.damaged(`${storedBytes} bytes, compressed`);
   }
-  return { form: 'stored', address, storedBytes, offset: fields.size64(37), length, compressed };
+  if (offset + length > (compressed?.sizeBytes ?? storedBytes)) {
+    throw fields.damaged(`${length} bytes at ${offset} are not in the extent`);
+  }
+  return { form: 'stored', address, storedBytes, offset, length, compressed };
 }
 
 function parseCompression(fields: Fields): Compression | undefined {
   const algorithm = ([undefined, 'zlib', 'lzo', 'zstd'] as const)[fields.u8(16)];
   if (!algorithm) return undefined;
   const sizeBytes = fields.size64(8);
-  if (sizeBytes > COMPRESSED_BYTES_MAX) throw fields.damaged(`${sizeBytes} bytes, decompressed`);
+  if (sizeBytes === 0 || sizeBytes > COMPRESSED_BYTES_MAX)
+    throw fields.damaged(`${sizeBytes} bytes, decompressed`);
   return { algorithm, sizeBytes };
 }
 

@@ -96,6 +96,7 @@ for (const name of ['FAT12', 'FAT32']) {
   damageContract(name, {
     image: async () => (await images.get(name)!).bytes,
     open: openFat,
+    roundCount: 60,
     structures: (bytes) => [
       { offset: 0, length: 512 },
       { offset: 512, length: 64 * 1024 },

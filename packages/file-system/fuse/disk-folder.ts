@@ -15,7 +15,7 @@ export interface DiskFile extends FileMetadata {
 
 /**
  * A folder with a file `<name>.raw` for each disk, which only the user of this process can read.
- * Disks are read as they are asked for, and left open by `close`. Fails with `usage` when a name
+ * Closing it closes the disks. Fails with `usage` when a name
  * cannot be that of a file, or two are equal.
  */
 export function diskFolder(disks: readonly NamedDisk[]): FileSystem<DiskFile> {
@@ -34,7 +34,9 @@ export function diskFolder(disks: readonly NamedDisk[]): FileSystem<DiskFile> {
     },
     find: async (_folder, name) => files.get(name.toString('utf8')),
     read: readDisk,
-    close: async () => {},
+    async close() {
+      for (const { disk } of disks) await disk.close();
+    },
   };
 }
 

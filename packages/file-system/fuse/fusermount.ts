@@ -33,8 +33,8 @@ export class MountedFolder {
 
   /** Fails with `mount-failed`, or with `tool-missing`. `options` are those of mount(8). */
   static async mount(folder: string, options: readonly string[]): Promise<MountedFolder> {
-    const guard = guardOf(folder);
     const [socket, theirs] = socketPair();
+    const guard = guardOf(folder);
     const program = new Program(['-o', options.join(','), '--', folder], theirs);
     // Only the program has it now, so that its end is the end of the stream.
     closeSync(theirs);

@@ -332,7 +332,7 @@ test('disks are shown as raw files', async () => {
     await sh(`cmp "$1/sda.raw" "${path}"; cmp "$1/sdb.raw" "${path}"`, mount.folder);
   } finally {
     await mount.unmount();
-    await disk.close();
+    await disks.close();
   }
   assert.throws(() => diskFolder([{ name: 'a/b', disk }]), /a\/b/);
 });

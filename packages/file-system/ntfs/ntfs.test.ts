@@ -311,7 +311,7 @@ damageContract('ntfs', {
     { offset: Number(image.readBigUInt64LE(0x30)) * 512, length: 80 * 1024 },
     ...indexNodes(image),
   ],
-  roundCount: 70,
+  roundCount: 40,
 });
 
 function indexNodes(image: Buffer): { offset: number; length: number }[] {

@@ -7,7 +7,7 @@
  * they have up to 64 KiB, and are not shown where they are larger. A volume that was not unmounted
  * is read as it is: its journal holds metadata only, and is not replayed.
  *
- * Invariant: a folder is reached through its parent only, so that walks end.
+ * Invariant: a folder is given once, by its parent only, so that walks end.
  */
 import { type CofferError, isCofferError, isFileName } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
@@ -84,11 +84,14 @@ class Ntfs implements FileSystem<NtfsNode> {
   /** Gives all names that are whole, and fails in the end when one was not. */
   async *entries(folder: NtfsNode): AsyncIterable<NtfsNode> {
     let damage: CofferError | undefined;
+    const folders = new Set<bigint>();
     for await (const { text, reference } of this.#names(folder)) {
       const name = encodeName(text);
       try {
         requireName(name, reference);
-        yield await this.#describe(name, reference, folder);
+        const node = await this.#describe(name, reference, folder);
+        if (node.type === 'directory') requireFirst(folders, node);
+        yield node;
       } catch (error) {
         if (!isCofferError(error)) throw error;
         damage ??= error;
@@ -193,6 +196,12 @@ async function readUpperCase({ volume, table }: Parts): Promise<Uint16Array> {
   const bytes = await readWhole(volume, stream, UPPER_CASE_BYTES);
   const fields = new Fields(bytes, 'upper case table', file.offset);
   return Uint16Array.from({ length: bytes.length / 2 }, (_, index) => fields.u16(2 * index));
+}
+
+/** A folder of two names would be two folders, and their folders four. */
+function requireFirst(folders: Set<bigint>, { inode }: NtfsNode): void {
+  if (folders.has(inode)) throw damaged('index', Number(inode), `folder ${inode} has two names`);
+  folders.add(inode);
 }
 
 /** Longer names than Linux has are given as they are: a folder of this host cannot hold them. */

@@ -7,6 +7,7 @@ import type { Disk } from '@coffer/disk/disk.ts';
 import { cachedDisk } from './cached-disk.ts';
 import { type Detected, detectFileSystem, type FileSystemKind } from './detect.ts';
 import { gptPartitions } from './gpt.ts';
+import { openLuks } from '../luks/luks.ts';
 import { groupsOf, openLogicalVolume, type PhysicalVolume, readPhysicalVolume } from './lvm.ts';
 import type { LvmLogicalVolume } from './lvm-metadata-codec.ts';
 import { mbrPartitions } from './mbr.ts';
@@ -48,20 +49,42 @@ const HAS_BOOT_SECTOR: ReadonlySet<FileSystemKind> = new Set([
   'fat32',
 ]);
 
+export interface ListVolumesOptions {
+  /** Opens LUKS volumes, which are listed as what is in them then. */
+  readonly passphrase?: Buffer | undefined;
+}
+
 /** All volumes of the disks. Damage of one is told as its `problem`, and the others are listed. */
-export async function listVolumes(disks: Disk | readonly Disk[]): Promise<Volume[]> {
+export async function listVolumes(
+  disks: Disk | readonly Disk[],
+  { passphrase }: ListVolumesOptions = {},
+): Promise<Volume[]> {
   const all = 'sizeBytes' in disks ? [disks] : disks;
   const volumes: Volume[] = [];
   const physical: PhysicalVolume[] = [];
   for (const [diskIndex, disk] of all.entries()) {
     for (const volume of await volumesOfDisk(disk, diskIndex)) {
-      volumes.push(await withPhysicalVolume(volume, physical));
+      volumes.push(await withPhysicalVolume(await unlocked(volume, passphrase), physical));
     }
   }
   for (const { name, volumes: logical } of groupsOf(physical)) {
-    for (const volume of logical) volumes.push(await logicalVolume(name, volume, physical));
+    for (const one of logical) {
+      volumes.push(await unlocked(await logicalVolume(name, one, physical), passphrase));
+    }
   }
   return uniquelyNamed(volumes);
+}
+
+/** What is in an encrypted volume, if the passphrase opens it. */
+async function unlocked(volume: Volume, passphrase: Buffer | undefined): Promise<Volume> {
+  if (volume.kind !== 'luks' || passphrase === undefined) return volume;
+  try {
+    const disk = await openLuks(volume.open(), passphrase);
+    return { ...volume, ...(await described(disk)) };
+  } catch (error) {
+    if (!isCofferError(error)) throw error;
+    return { ...volume, problem: error };
+  }
 }
 
 async function volumesOfDisk(disk: Disk, diskIndex: number): Promise<Volume[]> {

@@ -9,7 +9,7 @@ export type IndexBlock =
 
 export interface HashedName {
   readonly hash: number;
-  /** In bytes of the folder. */
+  /** In bytes of the folder; 0 for a name that was removed. */
   readonly offset: number;
 }
 
@@ -58,22 +58,19 @@ export function parseIndexBlock(
       children: pairs.map(({ hash, value }) => ({ hash, blockIndex: value })),
     };
   }
-  // Names that were removed have the address 0.
-  const names = pairs.filter(({ value }) => value !== 0);
   return {
     kind: 'leaf',
-    names: names.map(({ hash, value }) => ({ hash, offset: value * ADDRESS_UNIT_BYTES })),
+    names: pairs.map(({ hash, value }) => ({ hash, offset: value * ADDRESS_UNIT_BYTES })),
     next: block.u32(0),
   };
 }
 
-/** The hash of a name: four bytes at a time, seven bits each, into what was turned by 28 bits. */
+/** Four bytes at a time, seven bits each, are joined with what was, turned by as many bits. */
 export function nameHash(name: Buffer): number {
   let hash = 0;
   let at = 0;
   for (; at + 4 <= name.length; at += 4) {
-    const word =
-      (name[at]! << 21) ^ (name[at + 1]! << 14) ^ (name[at + 2]! << 7) ^ name[at + 3]!;
+    const word = (name[at]! << 21) ^ (name[at + 1]! << 14) ^ (name[at + 2]! << 7) ^ name[at + 3]!;
     hash = word ^ turned(hash, 28);
   }
   const rest = name.subarray(at);

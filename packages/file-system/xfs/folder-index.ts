@@ -22,7 +22,8 @@ export async function findOffsets(
   const found: number[] = [];
   let leaf = await firstLeaf(volume, fork, owner, hash);
   for (let count = 1; leaf; count++) {
-    for (const { hash: other, offset } of leaf.names) if (other === hash) found.push(offset);
+    const same = leaf.names.filter((some) => some.hash === hash && some.offset !== 0);
+    for (const { offset } of same) found.push(offset);
     const isLast = leaf.next === 0 || leaf.names.at(-1)?.hash !== hash;
     if (isLast) break;
     const next = await readIndexBlock(volume, fork, owner, leaf.next);
@@ -65,7 +66,11 @@ async function readIndexBlock(
   const bytes = Buffer.allocUnsafe(folderBlockBytes);
   const offset = blockIndex * blockBytes;
   await readFork(volume, fork, offset, bytes);
-  return parseIndexBlock(new Fields(bytes, `index of folder ${owner}`, offset), volume.geometry, owner);
+  return parseIndexBlock(
+    new Fields(bytes, `index of folder ${owner}`, offset),
+    volume.geometry,
+    owner,
+  );
 }
 
 function outOfPlace(owner: bigint, blockIndex: number): Error {

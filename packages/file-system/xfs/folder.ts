@@ -1,12 +1,17 @@
 /** The names in a folder, block after block. */
+import { isCofferError } from '@coffer/base';
 import { damaged, Fields } from './fields.ts';
-import { type FolderEntries, parseFolderBlock, parseSmallFolder } from './folder-codec.ts';
+import {
+  type FolderEntries,
+  type FolderEntry,
+  parseFolderBlock,
+  parseSmallFolder,
+} from './folder-codec.ts';
+import { findOffsets, INDEX_OFFSET } from './folder-index.ts';
 import { extentsOf, readFork } from './fork.ts';
 import type { Fork, Inode } from './inode-codec.ts';
 import type { Volume } from './volume.ts';
 
-/** Above this offset a folder has its index, which is another way to the same names. */
-const NAMES_BYTES_MAX = 32 * 1024 ** 3;
 const PARENT = Buffer.from('..');
 const SELF = Buffer.from('.');
 
@@ -26,6 +31,46 @@ export async function* namesIn(
     yield entries.filter(({ name }) => !name.equals(SELF) && !name.equals(PARENT));
   }
   if (isFirst) throw damaged(`folder ${folder.number}`, folder.offset, 'it has no blocks');
+}
+
+/** Large folders are read by their index, and whole when that is damaged. Fails as `namesIn`. */
+export async function findName(
+  volume: Volume,
+  folder: Inode,
+  parent: bigint,
+  name: Buffer,
+): Promise<FolderEntry | undefined> {
+  const { folderBlockBytes, hashesLowerCase } = volume.geometry;
+  let hasIndex = folder.sizeBytes > folderBlockBytes && !hashesLowerCase;
+  for await (const entries of namesIn(volume, folder, parent)) {
+    const found = entries.find((entry) => entry.name.equals(name));
+    if (found) return found;
+    if (!hasIndex) continue;
+    hasIndex = false;
+    try {
+      return await findByIndex(volume, folder, name);
+    } catch (error) {
+      if (!isCofferError(error, 'file-system-damaged')) throw error;
+    }
+  }
+  return undefined;
+}
+
+async function findByIndex(
+  volume: Volume,
+  { data, number }: Inode,
+  name: Buffer,
+): Promise<FolderEntry | undefined> {
+  const { folderBlockBytes } = volume.geometry;
+  if (!data) return undefined;
+  for (const offset of await findOffsets(volume, data, number, name)) {
+    const blockIndex = Math.floor(offset / folderBlockBytes);
+    const block = await readFolderBlock(volume, data, number, blockIndex);
+    const entries = parseFolderBlock(block, volume.geometry, number);
+    const found = entries.find((entry) => entry.name.equals(name));
+    if (found) return found;
+  }
+  return undefined;
 }
 
 function requireParent(folder: Inode, entries: FolderEntries, parent: bigint): void {
@@ -50,18 +95,28 @@ async function* entriesOf(volume: Volume, folder: Inode): AsyncIterable<FolderEn
 async function* blocksOf(volume: Volume, fork: Fork, number: bigint): AsyncIterable<Fields> {
   const { blockBytes, folderBlockBytes, blockCount } = volume.geometry;
   const blocksEach = folderBlockBytes / blockBytes;
-  const blocksEnd = NAMES_BYTES_MAX / blockBytes;
+  const blocksEnd = INDEX_OFFSET / blockBytes;
   let rest = Math.ceil(blockCount / blocksEach);
   let next = 0;
   for await (const extent of extentsOf(volume, fork, 0, blocksEnd)) {
     const end = Math.min(extent.start + extent.count, blocksEnd);
     next = Math.max(next, Math.floor(extent.start / blocksEach));
     for (; next * blocksEach < end; next++) {
-      const offset = next * folderBlockBytes;
-      if (rest-- === 0) throw damaged(`folder ${number}`, offset, 'it is larger than the volume');
-      const bytes = Buffer.allocUnsafe(folderBlockBytes);
-      await readFork(volume, fork, offset, bytes);
-      yield new Fields(bytes, `folder ${number}`, offset);
+      if (rest-- === 0) throw damaged(`folder ${number}`, 0, 'it is larger than the volume');
+      yield await readFolderBlock(volume, fork, number, next);
     }
   }
+}
+
+async function readFolderBlock(
+  volume: Volume,
+  fork: Fork,
+  number: bigint,
+  blockIndex: number,
+): Promise<Fields> {
+  const { folderBlockBytes } = volume.geometry;
+  const offset = blockIndex * folderBlockBytes;
+  const bytes = Buffer.allocUnsafe(folderBlockBytes);
+  await readFork(volume, fork, offset, bytes);
+  return new Fields(bytes, `folder ${number}`, offset);
 }

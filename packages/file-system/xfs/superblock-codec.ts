@@ -10,6 +10,8 @@ export interface Geometry {
   readonly hasChecksums: boolean;
   /** Names in folders say what they name. */
   readonly hasFileTypes: boolean;
+  /** Folders are indexed by names in lower case. */
+  readonly hashesLowerCase: boolean;
   readonly blockBytes: number;
   readonly blockCount: number;
   readonly blocksPerGroup: number;
@@ -26,6 +28,7 @@ export interface Geometry {
 const MAGIC = 'XFSB';
 const CRC_AT = 224;
 const VERSION_DIR2 = 0x2000;
+const VERSION_LOWER_CASE = 0x4000;
 const FEATURE2_FILE_TYPES = 0x200;
 const INCOMPAT_FILE_TYPES = 0x1;
 /**
@@ -47,6 +50,7 @@ export function parseSuperblock(block: Fields): Geometry {
     hasFileTypes: hasChecksums
       ? (block.u32(216) & INCOMPAT_FILE_TYPES) !== 0
       : (block.u32(200) & FEATURE2_FILE_TYPES) !== 0,
+    hashesLowerCase: (block.u16(100) & VERSION_LOWER_CASE) !== 0,
     blockBytes: block.u32(4),
     blockCount: block.size64(8),
     blocksPerGroup: block.u32(84),

@@ -2,11 +2,11 @@
  * XFS of versions 4 and 5, read-only. Written from the published description of the format ("XFS
  * Algorithms & Data Structures"), and compared with what Linux reads.
  *
- * A volume that was not unmounted has metadata in its log that is not in its place yet. The log is
- * not replayed: what is in its place is read, which is what was written some seconds before, and
- * what the log would have made whole may be told as damaged.
+ * The log is not replayed. A volume that was neither unmounted nor frozen has names and inodes that
+ * are in its log only, even after `sync`, for up to about a minute: what is read is the state before
+ * them, without new files, and what was written half may be told as damaged.
  *
- * Invariant: a folder is reached through its parent only, so that walks end.
+ * Invariant: a folder is given once, by its parent only, and the root by none, so that walks end.
  */
 import { type CofferError, type FileMetadata, isCofferError, isFileName } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
@@ -14,7 +14,7 @@ import type { FileSystem } from '../file-system.ts';
 import { readAttributes } from './attributes.ts';
 import { damaged, unsupported } from './fields.ts';
 import type { FolderEntry } from './folder-codec.ts';
-import { namesIn } from './folder.ts';
+import { findName, namesIn } from './folder.ts';
 import { readFork } from './fork.ts';
 import type { Inode } from './inode-codec.ts';
 import { readRemoteLink } from './remote.ts';
@@ -50,11 +50,14 @@ class Xfs implements FileSystem<XfsNode> {
   /** Gives all names that are whole, and fails in the end when one was not. */
   async *entries(folder: XfsNode): AsyncIterable<XfsNode> {
     let damage: CofferError | undefined;
+    const folders = new Set([this.root.inode]);
     const inode = await readInode(this.#volume, folder.inode);
     for await (const entries of namesIn(this.#volume, inode, folder.parent)) {
       for (const entry of entries) {
         try {
-          yield await this.#node(entry, folder);
+          const node = await this.#node(entry, folder);
+          if (node.type === 'directory') requireFirst(folders, node);
+          yield node;
         } catch (error) {
           if (!isCofferError(error)) throw error;
           damage ??= error;
@@ -66,11 +69,8 @@ class Xfs implements FileSystem<XfsNode> {
 
   async find(folder: XfsNode, name: Buffer): Promise<XfsNode | undefined> {
     const inode = await readInode(this.#volume, folder.inode);
-    for await (const entries of namesIn(this.#volume, inode, folder.parent)) {
-      const entry = entries.find((some) => some.name.equals(name));
-      if (entry) return await this.#node(entry, folder);
-    }
-    return undefined;
+    const entry = await findName(this.#volume, inode, folder.parent, name);
+    return entry && (await this.#node(entry, folder));
   }
 
   async read(file: XfsNode, offset: number, target: Uint8Array): Promise<number> {
@@ -92,6 +92,12 @@ class Xfs implements FileSystem<XfsNode> {
     const child = await readInode(this.#volume, inode);
     return await describe(this.#volume, child, Buffer.from(name), folder.inode);
   }
+}
+
+/** A folder of two names would be two folders, and their folders four. */
+function requireFirst(folders: Set<bigint>, { inode, parent }: XfsNode): void {
+  if (folders.has(inode)) throw damaged(`folder ${parent}`, 0, `folder ${inode} has two names`);
+  folders.add(inode);
 }
 
 async function describe(
