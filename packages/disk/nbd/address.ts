@@ -3,6 +3,7 @@
  * `nbd+unix:///export?socket=path`, and with TLS `nbds://` and `nbds+unix://`. Pure.
  */
 import { CofferError } from '@coffer/base';
+import { STRING_SIZE_MAX } from './protocol.ts';
 
 export const NBD_PORT = 10_809;
 /** The path of a unix socket has 108 bytes, one of them the end (unix(7)). */
@@ -22,25 +23,31 @@ export interface NbdAddress {
   readonly user: string | undefined;
 }
 
-const SCHEMES = ['nbd:', 'nbds:', 'nbd+unix:', 'nbds+unix:'];
+const PATTERN = /^(nbds?)(\+unix)?:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/s;
+/** User, host or address in brackets, and port. */
+const AUTHORITY = /^(?:([^@]*)@)?(?:\[([^\]]+)\]|([^@:[\]]*))(?::(\d{1,5}))?$/;
 
 export function isNbdUri(text: string): boolean {
-  return SCHEMES.some((scheme) => text.startsWith(`${scheme}//`));
+  return /^nbds?(\+unix)?:\/\//.test(text);
 }
 
 /** Fails with `usage`, saying what is wrong with the URI. */
 export function parseNbdUri(text: string): NbdAddress {
-  const url = isNbdUri(text) ? URL.parse(text) : null;
-  if (!url)
+  const [, scheme, unix, authority = '', name = '', query = ''] = PATTERN.exec(text) ?? [];
+  const [whole, user, address, host = '', port] = AUTHORITY.exec(authority) ?? [];
+  if (scheme === undefined || whole === undefined) {
     throw misunderstood(text, 'it is not nbd://HOST/EXPORT or nbd+unix:///EXPORT?socket=PATH');
-  const isUnix = url.protocol.endsWith('+unix:');
+  }
+  // A plus means itself here, not a space.
+  const parameters = new URLSearchParams(query.replaceAll('+', '%2B'));
+  const where = { host: address ?? decoded(text, host), port };
   return {
-    place: isUnix ? unixPlace(text, url) : tcpPlace(text, url),
-    exportName: decoded(text, url.pathname.replace(/^\//, '')),
-    tls: url.protocol.startsWith('nbds'),
-    certificatesFolder: url.searchParams.get('tls-certificates') ?? undefined,
-    pskFile: url.searchParams.get('tls-psk-file') ?? undefined,
-    user: url.username === '' ? undefined : decoded(text, url.username),
+    place: unix ? unixPlace(text, where, parameters.get('socket')) : tcpPlace(text, where),
+    exportName: checkedExportName(decoded(text, name)),
+    tls: scheme === 'nbds',
+    certificatesFolder: parameters.get('tls-certificates') ?? undefined,
+    pskFile: parameters.get('tls-psk-file') ?? undefined,
+    user: user === undefined || user === '' ? undefined : decoded(text, user),
   };
 }
 
@@ -52,32 +59,48 @@ export function formatNbdUri({
   const scheme = tls ? 'nbds' : 'nbd';
   const name = encodeURIComponent(exportName);
   if (place.form === 'unix') {
-    return `${scheme}+unix:///${name}?socket=${encodeURI(place.path)}`;
+    const path = place.path.split('/').map(encodeURIComponent).join('/');
+    return `${scheme}+unix:///${name}?socket=${path}`;
   }
   const host = place.host.includes(':') ? `[${place.host}]` : place.host;
   const port = place.port === NBD_PORT ? '' : `:${place.port}`;
   return `${scheme}://${host}${port}/${name}`;
 }
 
-function unixPlace(text: string, url: URL): NbdPlace {
-  const path = url.searchParams.get('socket');
+interface Authority {
+  readonly host: string;
+  readonly port: string | undefined;
+}
+
+function unixPlace(text: string, { host, port }: Authority, path: string | null): NbdPlace {
   if (path === null || path === '') throw misunderstood(text, 'it names no ?socket=PATH');
-  if (url.host !== '') throw misunderstood(text, 'a unix socket has no host: write nbd+unix:///');
+  if (host !== '' || port !== undefined) {
+    throw misunderstood(text, 'a unix socket has no host: write nbd+unix:///');
+  }
   return { form: 'unix', path: checkedSocketPath(path) };
+}
+
+function tcpPlace(text: string, { host, port }: Authority): NbdPlace {
+  if (host === '') throw misunderstood(text, 'it names no host');
+  const number = port === undefined ? NBD_PORT : Number(port);
+  if (number < 1 || number > 65_535) throw misunderstood(text, 'ports are 1 to 65535');
+  return { form: 'tcp', host, port: number };
 }
 
 /** Fails with `usage` when the system does not take a path as long as that. */
 export function checkedSocketPath(path: string): string {
   const size = Buffer.byteLength(path);
-  if (size <= SOCKET_PATH_SIZE_MAX) return path;
+  if (size <= SOCKET_PATH_SIZE_MAX && !path.includes('\0')) return path;
   const reason = `the path of a unix socket has ${SOCKET_PATH_SIZE_MAX} bytes at most, not ${size}`;
   throw new CofferError('usage', { path, reason });
 }
 
-function tcpPlace(text: string, url: URL): NbdPlace {
-  if (url.hostname === '') throw misunderstood(text, 'it names no host');
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  return { form: 'tcp', host, port: url.port === '' ? NBD_PORT : Number(url.port) };
+/** Fails with `usage` when no server can have an export of that name ("Conventions", strings). */
+export function checkedExportName(name: string): string {
+  const size = Buffer.byteLength(name);
+  if (size <= STRING_SIZE_MAX && !name.includes('\0')) return name;
+  const reason = `the name of an export has ${STRING_SIZE_MAX} bytes at most, and no NUL`;
+  throw new CofferError('usage', { export: name.slice(0, 100), reason });
 }
 
 function decoded(text: string, part: string): string {

@@ -3,7 +3,7 @@
  * most one piece: the connection is paused until it is used, so the memory is bounded whatever the
  * peer sends.
  */
-import { assert, CofferError } from '@coffer/base';
+import { assert, type CofferError } from '@coffer/base';
 
 /** What pauses and resumes the source of the bytes. */
 export interface Pausable {
@@ -18,11 +18,14 @@ interface Wish {
   readonly reject: (error: unknown) => void;
 }
 
+const NOTHING: Uint8Array = new Uint8Array(0);
+
 export class ByteReader {
   readonly #source: Pausable;
-  #piece: Uint8Array = new Uint8Array(0);
+  #piece: Uint8Array = NOTHING;
   #wish: Wish | undefined;
   #failure: CofferError | undefined;
+  #isDiscarding = false;
 
   constructor(source: Pausable) {
     this.#source = source;
@@ -35,10 +38,17 @@ export class ByteReader {
 
   /** Takes a piece that arrived; it must stay as it is until the source is resumed. */
   feed(piece: Uint8Array): void {
+    if (this.#isDiscarding) return;
     assert(this.#piece.length === 0, 'a paused source sends nothing');
     this.#piece = piece;
     this.#serve();
     if (this.#piece.length > 0) this.#source.pause();
+  }
+
+  /** From now on nothing is kept: the connection ends, and only its end is of interest. */
+  discard(): void {
+    this.#isDiscarding = true;
+    this.#piece = NOTHING;
   }
 
   /** Ends the reading: what is asked for from now on, and is not there, fails with the error. */

@@ -1,11 +1,14 @@
 /**
  * One connection of a client: many requests are under way at once, replies come in any order. A
- * reply that is not expected, or that is longer than what was asked for, ends the connection.
+ * reply that is not expected, or that is not what was asked for, ends the connection.
+ *
+ * Invariant: when a request is settled, nothing is written to its target any more.
  */
-import { CofferError, required } from '@coffer/base';
+import { CofferError } from '@coffer/base';
 import { Connection } from './connection.ts';
 import type { NegotiatedExport } from './client-handshake-machine.ts';
 import { invalid } from './handshake-codec.ts';
+import { MissingParts } from './missing-parts.ts';
 import {
   CHUNK,
   CHUNK_ERROR_MIN,
@@ -14,15 +17,20 @@ import {
   errorName,
   OPTION_SIZE_MAX,
   SIMPLE_REPLY_SIZE_BYTES,
+  STATUS_SIZE_MAX,
 } from './protocol.ts';
 import {
   decodeBlockStatus,
   decodeError,
+  decodeHole,
   decodeReplyHead,
   encodeRequest,
   type ReplyHead,
   type StatusDescriptor,
 } from './transmission-codec.ts';
+
+/** A reply in more pieces is a server that never ends; one for each sector of a request are fewer. */
+const CHUNKS_MAX = 4096;
 
 export interface ClientRequest {
   readonly command: CommandName;
@@ -39,8 +47,10 @@ export interface ClientRequest {
 
 interface Pending {
   readonly request: ClientRequest;
-  /** Bytes of a read that have come. */
-  filled: number;
+  readonly missing: MissingParts;
+  /** The contexts whose status has come. */
+  readonly statusOf: Set<number>;
+  chunkCount: number;
   /** What the server said first of what went wrong; the chunks that follow are still read. */
   error: CofferError | undefined;
   readonly resolve: () => void;
@@ -76,9 +86,18 @@ export class ClientConnection {
     if (this.failure) throw this.failure;
     const cookie = this.#nextCookie++;
     const done = new Promise<void>((resolve, reject) => {
-      this.#pending.set(cookie, { request, filled: 0, error: undefined, resolve, reject });
+      this.#pending.set(cookie, {
+        request,
+        missing: new MissingParts(request.target ? request.length : 0),
+        statusOf: new Set(),
+        chunkCount: 0,
+        error: undefined,
+        resolve,
+        reject,
+      });
     });
-    this.#expectAnswer();
+    // Requests that follow do not give the server more time for the first.
+    if (this.#pending.size === 1) this.#expectAnswer();
     const header = encodeRequest({
       flags: request.flags ?? 0,
       command: COMMAND[request.command],
@@ -92,17 +111,13 @@ export class ClientConnection {
     await done;
   }
 
+  /** Leaves the server; requests that are under way fail. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     if (this.failure) return;
-    const disconnect = {
-      flags: 0,
-      command: COMMAND.disconnect,
-      cookie: 0n,
-      offset: 0n,
-      length: 0,
-    };
-    this.#connection.write(encodeRequest(disconnect)).catch(() => {});
+    const place = { offset: 0n, length: 0 };
+    const leave = { flags: 0, command: COMMAND.disconnect, cookie: 0n, ...place };
+    this.#connection.write(encodeRequest(leave)).catch(() => {});
     await this.#connection.end();
   }
 
@@ -128,31 +143,47 @@ export class ClientConnection {
     if (head.form === 'chunk') {
       await this.#chunk(head, pending);
       if (!head.isLast) return;
-    } else if (head.error !== 0) {
-      pending.error = failed(pending.request, head.error);
-    } else if (pending.request.target) {
-      await this.#connection.reader.readInto(pending.request.target);
-      pending.filled = pending.request.length;
+    } else {
+      await this.#simpleReply(head.error, pending);
     }
     this.#pending.delete(head.cookie);
     finish(pending);
   }
 
-  async #chunk({ type }: Extract<ReplyHead, { form: 'chunk' }>, pending: Pending): Promise<void> {
+  /** "Simple reply message": bytes follow it only where structured replies were not agreed. */
+  async #simpleReply(error: number, pending: Pending): Promise<void> {
+    const { target, length } = pending.request;
+    if (target && this.negotiated.structured) throw invalid('a simple reply to a read');
+    if (error !== 0) {
+      pending.error = failed(pending.request, error);
+    } else if (target) {
+      await this.#connection.reader.readInto(target);
+      pending.missing.take(0, length);
+    }
+  }
+
+  /** "Structured reply chunk message". */
+  async #chunk(head: Extract<ReplyHead, { form: 'chunk' }>, pending: Pending): Promise<void> {
+    if (!this.negotiated.structured) throw invalid('a structured reply that was not agreed');
+    if (++pending.chunkCount > CHUNKS_MAX) throw invalid('a reply in too many chunks');
     const { reader } = this.#connection;
     const length = (await reader.read(4)).readUInt32BE(0);
+    const { type } = head;
     if (type === CHUNK.offsetData) {
       await this.#data(length, pending);
       return;
     }
-    if (length > OPTION_SIZE_MAX * 16) throw invalid(`a chunk of ${length} bytes`);
+    const sizeMax = type === CHUNK.blockStatus ? STATUS_SIZE_MAX : OPTION_SIZE_MAX;
+    if (length > sizeMax) throw invalid(`a chunk of type ${type} of ${length} bytes`);
     const data = await reader.read(length);
     if (type === CHUNK.offsetHole) hole(data, pending);
     else if (type === CHUNK.blockStatus) status(data, pending);
     else if (type >= CHUNK_ERROR_MIN) {
       const { error, message } = decodeError(type, data);
       pending.error ??= failed(pending.request, error, message);
-    } else if (type !== CHUNK.none) throw invalid(`a chunk of type ${type}`);
+    } else if (type !== CHUNK.none || length > 0 || !head.isLast) {
+      throw invalid(`a chunk of type ${type} of ${length} bytes`);
+    }
   }
 
   async #data(length: number, pending: Pending): Promise<void> {
@@ -179,34 +210,33 @@ export class ClientConnection {
   }
 }
 
-function finish(pending: Pending): void {
-  const { request, filled, error, resolve, reject } = pending;
+function finish({ missing, error, resolve, reject }: Pending): void {
   if (error) reject(error);
-  else if (request.target && filled !== request.length)
-    reject(invalid('a reply with parts missing'));
+  else if (!missing.isEmpty) reject(invalid('a reply with parts missing'));
   else resolve();
 }
 
-/** The place of a read's target; fails when the server sends what was not asked for. */
-function part(pending: Pending, offset: bigint, length: number): Uint8Array {
-  const { request } = pending;
+/** The place of a read's target; fails when the server sends what was not asked for, or twice. */
+function part({ request, missing }: Pending, offset: bigint, length: number): Uint8Array {
   const place = Number(offset) - request.offset;
-  if (!request.target || place < 0 || place + length > request.length) {
-    throw invalid('data of another place than was asked for');
+  if (!request.target || !missing.take(place, length)) {
+    throw invalid('data of another place than was asked for, or twice');
   }
-  pending.filled += length;
   return request.target.subarray(place, place + length);
 }
 
 function hole(data: Buffer, pending: Pending): void {
-  if (data.length !== 12) throw invalid('a hole of bad length');
-  part(pending, data.readBigUInt64BE(0), data.readUInt32BE(8)).fill(0);
+  const { offset, length } = decodeHole(data);
+  part(pending, offset, length).fill(0);
 }
 
-function status(data: Buffer, pending: Pending): void {
-  if (!pending.request.onStatus) throw invalid('a status that was not asked for');
+function status(data: Buffer, { request, statusOf }: Pending): void {
   const { contextId, descriptors } = decodeBlockStatus(data);
-  required(pending.request.onStatus, 'checked')(contextId, descriptors);
+  if (!request.onStatus || statusOf.has(contextId)) {
+    throw invalid('a status that was not asked for, or twice');
+  }
+  statusOf.add(contextId);
+  request.onStatus(contextId, descriptors);
 }
 
 function failed(

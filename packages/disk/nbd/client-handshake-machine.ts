@@ -24,6 +24,8 @@ import { FIXED_NEWSTYLE, INFO, NO_ZEROES, OPTION, REPLY } from './protocol.ts';
 /** A list of exports is not longer. */
 const LISTED_MAX = 10_000;
 const CONTEXTS_MAX = 64;
+/** Of one export. */
+const INFOS_MAX = 64;
 
 /** What the client wants of the server. */
 export interface ClientWish {
@@ -51,7 +53,11 @@ export type ClientState =
   | { readonly phase: 'tls' }
   | { readonly phase: 'structured' }
   | { readonly phase: 'contexts'; readonly contexts: ReadonlyMap<string, number> }
-  | { readonly phase: 'go'; readonly found: Partial<NegotiatedExport> & FoundSoFar }
+  | {
+      readonly phase: 'go';
+      readonly found: Partial<NegotiatedExport> & FoundSoFar;
+      readonly infoCount: number;
+    }
   | { readonly phase: 'listing'; readonly exports: readonly ListedExport[] }
   | { readonly phase: 'ready'; readonly negotiated: NegotiatedExport }
   | { readonly phase: 'listed'; readonly exports: readonly ListedExport[] };
@@ -146,6 +152,7 @@ function contextsAnswered(
   if (reply.type === REPLY.metaContext) {
     if (state.contexts.size >= CONTEXTS_MAX) throw invalid('too many contexts');
     const { id, name } = decodeContext(reply.data);
+    if (state.contexts.has(name)) throw invalid('a context twice');
     return { state: { ...state, contexts: new Map(state.contexts).set(name, id) } };
   }
   // A server without contexts is as good as one that grants none.
@@ -157,7 +164,7 @@ function contextsAnswered(
 function go({ goal }: ClientWish, found: FoundSoFar): ClientStep {
   const exportName = goal.form === 'use' ? goal.exportName : '';
   const send = encodeOption({ option: OPTION.go, data: encodeGo(exportName, [INFO.blockSize]) });
-  return { state: { phase: 'go', found }, send };
+  return { state: { phase: 'go', found, infoCount: 0 }, send };
 }
 
 function goAnswered(
@@ -165,12 +172,12 @@ function goAnswered(
   reply: OptionReply,
   wish: ClientWish,
 ): ClientStep {
-  const { found } = state;
+  const { found, infoCount } = state;
   if (reply.type === REPLY.info && reply.option === OPTION.go) {
+    if (infoCount >= INFOS_MAX) throw invalid('too much information on the export');
     const info = decodeInfo(reply.data);
-    if (!info) return { state };
-    const more = 'export' in info ? info.export : info;
-    return { state: { phase: 'go', found: { ...found, ...more } } };
+    const more = info && 'export' in info ? info.export : info;
+    return { state: { ...state, found: { ...found, ...more }, infoCount: infoCount + 1 } };
   }
   expectAnswer(reply, OPTION.go, wish);
   const { sizeBytes, flags, blockSizes, structured, contexts } = found;

@@ -57,6 +57,8 @@ async function shakeHands(
 ): Promise<{ connection: Connection; state: ClientState }> {
   const { address, tls, connectTimeoutMs } = options;
   let connection = await open(address, tls !== undefined, connectTimeoutMs);
+  /** Encrypted, and nothing has come since. */
+  let isFreshlySecured = false;
   const timer = setTimeout(() => {
     const seconds = connectTimeoutMs / 1000;
     connection.fail(new CofferError('nbd-timeout', { phase: 'handshake', seconds }));
@@ -69,19 +71,29 @@ async function shakeHands(
       if (step.startTls && tls) {
         const host = address.place.form === 'tcp' ? address.place.host : 'localhost';
         connection = new Connection(await secureClient(connection.releaseSocket(), tls, host));
+        isFreshlySecured = true;
       }
       if (step.send) await connection.write(step.send);
       const { state } = step;
       if (state.phase === 'ready' || state.phase === 'listed') return { connection, state };
       step = stepClient(state, { form: 'reply', reply: await readReply(connection) }, wish);
+      isFreshlySecured = false;
     }
   } catch (error) {
     const failure = connection.failure ?? error;
     connection.fail(invalid('given up'));
-    throw failure instanceof CofferError ? withPlace(failure, address) : failure;
+    if (!(failure instanceof CofferError)) throw failure;
+    throw withPlace(isFreshlySecured ? turnedAway(failure) : failure, address);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** With TLS 1.3 a client learns that its certificate does not count when it was encrypted already. */
+function turnedAway(error: CofferError): CofferError {
+  if (error.code !== 'nbd-unreachable') return error;
+  const reason = 'TLS: the server closed the connection; it may not accept the certificate';
+  return new CofferError('nbd-refused', { reason }, error);
 }
 
 async function readReply({

@@ -3,10 +3,15 @@ import { type Socket } from 'node:net';
 import { CofferError, systemErrorCode } from '@coffer/base';
 import { ByteReader } from './byte-reader.ts';
 
+/** A peer that does not close its side by then is left. */
+const END_TIMEOUT_MS = 2000;
+
 export class Connection {
   readonly reader: ByteReader;
   readonly #socket: Socket;
-  readonly #feed: (piece: Buffer) => void;
+  readonly #onData: (piece: Buffer) => void;
+  readonly #onError: (error: Error) => void;
+  readonly #onEnd: () => void;
   #failure: CofferError | undefined;
   readonly #onFailure: ((error: CofferError) => void)[] = [];
 
@@ -14,12 +19,13 @@ export class Connection {
   constructor(socket: Socket, reader = new ByteReader(socket), feedsItself = false) {
     this.#socket = socket;
     this.reader = reader;
-    this.#feed = (piece) => this.reader.feed(piece);
-    if (!feedsItself) socket.on('data', this.#feed);
-    socket.on('error', (error) => this.fail(lost(systemErrorCode(error) ?? error.message, error)));
-    socket.on('close', () => this.fail(lost('the peer closed the connection')));
-    socket.on('end', () => this.fail(lost('the peer closed the connection')));
-    socket.setMaxListeners(0);
+    this.#onData = (piece) => this.reader.feed(piece);
+    this.#onError = (error) => this.fail(lostBy(error));
+    this.#onEnd = () => this.fail(lost('the peer closed the connection'));
+    if (!feedsItself) socket.on('data', this.#onData);
+    socket.on('error', this.#onError);
+    socket.on('end', this.#onEnd);
+    socket.on('close', this.#onEnd);
   }
 
   get failure(): CofferError | undefined {
@@ -55,15 +61,19 @@ export class Connection {
     for (const listener of this.#onFailure) listener(error);
   }
 
-  /** Ends the connection after what was written is sent. */
+  /** Ends the connection after what was written is sent; what still comes is of no interest. */
   async end(): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      if (this.#socket.closed) resolve();
-      else this.#socket.once('close', resolve);
+    this.reader.discard();
+    if (this.#socket.closed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => this.#socket.destroy(), END_TIMEOUT_MS);
+      this.#socket.once('close', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      this.#socket.end();
+      this.#socket.resume();
     });
-    this.#socket.end();
-    this.#socket.resume();
-    await closed;
   }
 
   /**
@@ -71,10 +81,13 @@ export class Connection {
    * the clear, perhaps by somebody in between, and must not count as encrypted.
    */
   releaseSocket(): Socket {
-    if (this.reader.hasBytes) {
+    if (this.#failure) throw this.#failure;
+    if (this.reader.hasBytes || this.#socket.readableLength > 0) {
       throw new CofferError('nbd-protocol', { reason: 'bytes in the clear after TLS was agreed' });
     }
-    this.#socket.removeAllListeners();
+    this.#socket.off('data', this.#onData);
+    this.#socket.off('end', this.#onEnd);
+    this.#socket.off('close', this.#onEnd);
     return this.#socket;
   }
 }
@@ -83,6 +96,11 @@ function lost(reason: string, cause?: unknown): CofferError {
   return new CofferError('nbd-unreachable', { reason }, cause);
 }
 
+/** An alert of TLS, or bytes that are none of it, is a refusal; other errors are of the network. */
 function lostBy(error: Error): CofferError {
-  return lost(systemErrorCode(error) ?? error.message, error);
+  const code = systemErrorCode(error);
+  if (code?.startsWith('ERR_SSL_')) {
+    return new CofferError('nbd-refused', { reason: `TLS: ${code}` }, error);
+  }
+  return lost(code ?? error.message, error);
 }

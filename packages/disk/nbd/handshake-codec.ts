@@ -30,6 +30,11 @@ export interface ExportInfo {
   readonly flags: number;
 }
 
+/** A server that asks for whole blocks asks for no larger ones ("Block size constraints"). */
+const MIN_BLOCK_SIZE_MAX = 65_536;
+/** The largest request of a server that has no limit. */
+const UNLIMITED = 0xffffffff;
+
 /** The sizes that an export asks requests to keep to ("Block size constraints"). */
 export interface BlockSizes {
   readonly min: number;
@@ -47,6 +52,7 @@ export function encodeGreeting(flags: number): Buffer {
 
 /** The handshake flags of the server. Fails with `nbd-protocol`. */
 export function decodeGreeting(bytes: Buffer): number {
+  expectSize(bytes, GREETING_SIZE_BYTES, 'a greeting');
   if (bytes.readBigUInt64BE(0) !== NBD_MAGIC) throw invalid('this is no NBD server');
   if (bytes.readBigUInt64BE(8) !== IHAVEOPT) throw invalid('the server speaks the oldstyle only');
   return bytes.readUInt16BE(16);
@@ -66,7 +72,9 @@ export function encodeOption({ option, data }: Option): Buffer {
   return Buffer.concat([header, data]);
 }
 
+/** Fails with `nbd-protocol`. */
 export function decodeOptionHeader(bytes: Buffer): { option: number; length: number } {
+  expectSize(bytes, OPTION_HEADER_SIZE_BYTES, 'an option header');
   if (bytes.readBigUInt64BE(0) !== IHAVEOPT) throw invalid('an option without its magic');
   const length = bytes.readUInt32BE(12);
   if (length > OPTION_SIZE_MAX) throw invalid(`an option of ${length} bytes`);
@@ -82,11 +90,13 @@ export function encodeOptionReply({ option, type, data }: OptionReply): Buffer {
   return Buffer.concat([header, data]);
 }
 
+/** Fails with `nbd-protocol`. */
 export function decodeOptionReplyHeader(bytes: Buffer): {
   option: number;
   type: number;
   length: number;
 } {
+  expectSize(bytes, OPTION_REPLY_HEADER_SIZE_BYTES, 'an option reply header');
   if (bytes.readBigUInt64BE(0) !== OPTION_REPLY_MAGIC) throw invalid('a reply without its magic');
   const length = bytes.readUInt32BE(16);
   if (length > OPTION_SIZE_MAX) throw invalid(`an option reply of ${length} bytes`);
@@ -149,8 +159,10 @@ function decodeBlockSizes(data: Buffer): BlockSizes {
     max: data.readUInt32BE(10),
   };
   const { min, preferred, max } = sizes;
-  const isPowerOfTwo = min > 0 && (min & (min - 1)) === 0 && min <= 65_536;
-  if (!isPowerOfTwo || preferred < min || max < min || max < preferred) {
+  const isPowerOfTwo = min > 0 && (min & (min - 1)) === 0 && min <= MIN_BLOCK_SIZE_MAX;
+  const isWhole = max === UNLIMITED || max % min === 0;
+  // Of a small export, the most may be less than what is preferred.
+  if (!isPowerOfTwo || !isWhole || preferred < min || max < min) {
     throw invalid(`block sizes ${min}, ${preferred}, ${max}`);
   }
   return sizes;
@@ -192,8 +204,9 @@ export function encodeContext(id: number, name: string): Buffer {
 }
 
 export function decodeContext(data: Buffer): { id: number; name: string } {
-  if (data.length < 4 || data.length > 4 + STRING_SIZE_MAX)
+  if (data.length < 4 || data.length > 4 + STRING_SIZE_MAX) {
     throw invalid('a context of bad length');
+  }
   return { id: data.readUInt32BE(0), name: data.toString('utf8', 4) };
 }
 
@@ -205,12 +218,18 @@ export function encodeListed(name: string, description: string): Buffer {
 export function decodeListed(data: Buffer): { name: string; description: string } {
   const name = textAt(data, 0);
   if (!name) throw invalid('an export in a list without a name');
+  if (data.length > name.end + STRING_SIZE_MAX) throw invalid('a description too long');
   return { name: name.text, description: data.toString('utf8', name.end) };
 }
 
 /** Fails with `nbd-protocol`: what came is not what the protocol says. */
 export function invalid(reason: string): CofferError {
   return new CofferError('nbd-protocol', { reason });
+}
+
+/** Fails with `nbd-protocol` when a message of a fixed length has another one. */
+export function expectSize(bytes: Buffer, size: number, what: string): void {
+  if (bytes.length !== size) throw invalid(`${what} of ${bytes.length} bytes, not ${size}`);
 }
 
 function lengthAndText(text: string): Buffer {

@@ -1,14 +1,12 @@
-/**
- * An NBD export as a disk. Large reads and writes are cut into requests, which run at once over
- * several connections where the server allows that.
- *
- * Invariant: a request is repeated on a new connection only while nothing was written. A server that
- * went away may have lost what was written and not flushed, so a writer has to learn of it.
- */
-import { type Clock, CofferError, isCofferError, mapBounded } from '@coffer/base';
+/** An NBD export as a disk. Large reads and writes are cut into requests that run at once. */
+import { CofferError, isCofferError, Semaphore, TaskQueue } from '@coffer/base';
 import { type ByteRange, type Extent, wholeOf, type WritableDisk } from '../disk.ts';
-import { type ConnectOptions, connectToExport } from './client.ts';
-import type { ClientConnection, ClientRequest } from './client-connection.ts';
+import {
+  type ClientConnections,
+  type ConnectionsOptions,
+  openConnections,
+} from './client-connections.ts';
+import type { ClientRequest } from './client-connection.ts';
 import type { NegotiatedExport } from './client-handshake-machine.ts';
 import { invalid } from './handshake-codec.ts';
 import {
@@ -20,13 +18,10 @@ import {
 } from './protocol.ts';
 import type { StatusDescriptor } from './transmission-codec.ts';
 
-export interface NbdDiskOptions extends ConnectOptions {
+export interface NbdDiskOptions extends ConnectionsOptions {
   readonly writable: boolean;
   /** Contexts that are asked for besides `base:allocation`, for example `qemu:dirty-bitmap:vda`. */
   readonly contexts?: readonly string[];
-  /** How long a server that went away may take to come back, in ms; 0 for not at all. */
-  readonly reconnectTimeoutMs: number;
-  readonly clock: Clock;
 }
 
 export interface ContextExtent extends ByteRange {
@@ -34,70 +29,55 @@ export interface ContextExtent extends ByteRange {
   readonly flags: number;
 }
 
-/** More do not make one client faster. */
-const CONNECTIONS_MAX = 4;
 /** What nbdcopy sends, too: large enough to cost little, small enough to be many at once. */
 const REQUEST_SIZE_BYTES = 256 * 1024;
 const REQUESTS_AT_ONCE = 32;
 const ZEROES_SIZE_MAX = 1024 * 1024 * 1024;
-const RECONNECT_DELAY_MS = 250;
 const ZEROES = Buffer.alloc(REQUEST_SIZE_BYTES);
 
 /** Opens an export. Fails as `connectToExport`, and with `target-unwritable` when it is read-only. */
 export async function openNbdDisk(options: NbdDiskOptions): Promise<NbdDisk> {
   const contexts = [BASE_ALLOCATION, ...(options.contexts ?? [])];
-  const connect = async (): Promise<ClientConnection> => await connectToExport(options, contexts);
-  const first = await connect();
-  try {
-    const { flags } = first.negotiated;
-    if (options.writable && (flags & EXPORT_FLAG.readOnly) !== 0) {
-      const { exportName } = options.address;
-      throw new CofferError('target-unwritable', { export: exportName, reason: 'read-only' });
-    }
-    const more = (flags & EXPORT_FLAG.multiConn) !== 0 ? CONNECTIONS_MAX - 1 : 0;
-    const others = await mapBounded(Array.from({ length: more }), more || 1, connect);
-    return new NbdDisk(options, connect, [first, ...others]);
-  } catch (error) {
-    await first.close();
-    throw error;
+  const connections = await openConnections(options, contexts);
+  if (options.writable && (connections.negotiated.flags & EXPORT_FLAG.readOnly) !== 0) {
+    await connections.close();
+    const { exportName } = options.address;
+    throw new CofferError('target-unwritable', { export: exportName, reason: 'read-only' });
   }
+  return new NbdDisk(connections);
 }
 
 export class NbdDisk implements WritableDisk {
   readonly sizeBytes: number;
   readonly negotiated: NegotiatedExport;
-  readonly #options: NbdDiskOptions;
-  readonly #connect: () => Promise<ClientConnection>;
-  readonly #connections: ClientConnection[];
-  /** Replacements of connections that ended, under way. */
-  readonly #reconnecting = new Map<number, Promise<void>>();
-  #wasWritten = false;
-  #isClosed = false;
+  readonly #connections: ClientConnections;
+  /** What a block is at least, and a request at most. */
+  readonly #min: number;
+  readonly #max: number;
+  /** One write at a time may change a part of a block. */
+  readonly #partialWrites = new Semaphore(1);
 
-  constructor(
-    options: NbdDiskOptions,
-    connect: () => Promise<ClientConnection>,
-    connections: ClientConnection[],
-  ) {
-    this.#options = options;
-    this.#connect = connect;
+  constructor(connections: ClientConnections) {
     this.#connections = connections;
-    this.negotiated = connections[0]!.negotiated;
+    this.negotiated = connections.negotiated;
     this.sizeBytes = this.negotiated.sizeBytes;
+    this.#min = this.negotiated.blockSizes?.min ?? 1;
+    this.#max = this.negotiated.blockSizes?.max ?? PAYLOAD_SIZE_MAX;
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    const inside = this.#aligned(offset, target.length);
-    if (inside.offset !== offset || inside.length !== target.length) {
-      const whole = Buffer.allocUnsafe(inside.length);
-      await this.read(inside.offset, whole);
-      target.set(whole.subarray(offset - inside.offset, offset - inside.offset + target.length));
+    if (offset + target.length > this.sizeBytes) {
+      throw new CofferError('source-changed', { endsAt: this.sizeBytes });
+    }
+    const blocks = this.#blocksAround(offset, target.length);
+    if (blocks.length === target.length) {
+      await this.#readBlocks(offset, target);
       return;
     }
-    await this.#pieces(offset, target.length, async (place, length) => {
-      const part = target.subarray(place, place + length);
-      await this.#request({ command: 'read', offset: offset + place, length, target: part });
-    });
+    const bytes = Buffer.allocUnsafe(blocks.length);
+    await this.#readBlocks(blocks.offset, bytes);
+    const start = offset - blocks.offset;
+    target.set(bytes.subarray(start, start + target.length));
   }
 
   async *extents(range: ByteRange = wholeOf(this)): AsyncGenerator<Extent> {
@@ -110,46 +90,44 @@ export class NbdDisk implements WritableDisk {
     }
   }
 
-  /** What a context that was granted says of a range, in order and without gaps. */
+  /**
+   * What a context that was granted says of a range, in order and without gaps. Fails with
+   * `nbd-refused` where it was not granted.
+   */
   async *contextExtents(context: string, range: ByteRange): AsyncGenerator<ContextExtent> {
     const id = this.negotiated.contexts.get(context);
     if (id === undefined) {
       throw new CofferError('nbd-refused', { context, reason: 'the server does not grant it' });
     }
     const end = range.offset + range.length;
-    let { offset } = range;
+    // Of the first block, what lies before the range is left out.
+    let { offset } = this.#blocksAround(range.offset, range.length);
     while (offset < end) {
       for (const { length, flags } of await this.#status(id, offset, end - offset)) {
+        const start = Math.max(offset, range.offset);
         // The last extent may go on beyond what was asked for.
-        const inside = Math.min(length, end - offset);
-        if (inside > 0) yield { offset, length: inside, flags };
-        offset += inside;
+        offset = Math.min(offset + length, end);
+        if (offset > start) yield { offset: start, length: offset - start, flags };
       }
     }
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {
-    this.#wasWritten = true;
-    const { min } = this.#blockSizes();
-    if (offset % min !== 0 || bytes.length % min !== 0) {
-      const reason = `the server takes writes of whole blocks of ${min} bytes only`;
-      throw new CofferError('target-unwritable', { offset, length: bytes.length, reason });
-    }
-    await this.#pieces(offset, bytes.length, async (place, length) => {
-      const payload = bytes.subarray(place, place + length);
-      await this.#request({ command: 'write', offset: offset + place, length, payload });
-    });
+    const blocks = this.#blocksAround(offset, bytes.length);
+    if (blocks.length === bytes.length) await this.#writeBlocks(offset, bytes);
+    else await this.#partialWrites.run(() => this.#writeParts(blocks, offset, bytes));
   }
 
   async zero(offset: number, length: number): Promise<void> {
-    this.#wasWritten = true;
-    const isKnown = (this.negotiated.flags & EXPORT_FLAG.writeZeroes) !== 0;
-    const step = isKnown ? ZEROES_SIZE_MAX : ZEROES.length;
-    for (let done = 0; done < length; done += step) {
-      const place = { offset: offset + done, length: Math.min(step, length - done) };
-      if (isKnown) await this.#request({ command: 'writeZeroes', ...place });
-      else await this.write(place.offset, ZEROES.subarray(0, place.length));
+    const start = Math.ceil(offset / this.#min) * this.#min;
+    const end = Math.floor((offset + length) / this.#min) * this.#min;
+    if (start >= end) {
+      await this.write(offset, ZEROES.subarray(0, length));
+      return;
     }
+    await this.write(offset, ZEROES.subarray(0, start - offset));
+    await this.#zeroBlocks(start, end - start);
+    await this.write(end, ZEROES.subarray(0, offset + length - end));
   }
 
   async flush(): Promise<void> {
@@ -158,16 +136,15 @@ export class NbdDisk implements WritableDisk {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    await Promise.all(this.#connections.map((connection) => connection.close()));
+    await this.#connections.close();
   }
 
   async #status(id: number, offset: number, length: number): Promise<StatusDescriptor[]> {
+    const blocks = this.#blocksAround(offset, Math.min(length, LENGTH_MAX));
     let found: StatusDescriptor[] = [];
     await this.#request({
       command: 'blockStatus',
-      offset,
-      length: Math.min(length, LENGTH_MAX),
+      ...blocks,
       onStatus: (contextId, descriptors) => {
         if (contextId === id) found = descriptors;
       },
@@ -176,113 +153,85 @@ export class NbdDisk implements WritableDisk {
     return found;
   }
 
-  #blockSizes(): { min: number; max: number } {
-    const { min = 1, max = PAYLOAD_SIZE_MAX } = this.negotiated.blockSizes ?? {};
-    return { min, max };
+  /** The smallest range of whole blocks around a range ("Block size constraints"). */
+  #blocksAround(offset: number, length: number): ByteRange {
+    const start = Math.floor(offset / this.#min) * this.#min;
+    const end = Math.ceil((offset + length) / this.#min) * this.#min;
+    // The last block of a disk may be cut off.
+    const isCut = end > this.sizeBytes && offset + length <= this.sizeBytes;
+    return { offset: start, length: (isCut ? this.sizeBytes : end) - start };
   }
 
-  /** The smallest range of whole blocks around a range. */
-  #aligned(offset: number, length: number): ByteRange {
-    const { min } = this.#blockSizes();
-    const start = Math.floor(offset / min) * min;
-    const end = Math.min(Math.ceil((offset + length) / min) * min, this.sizeBytes);
-    return { offset: start, length: Math.max(end - start, length) };
+  async #readBlocks(offset: number, target: Uint8Array): Promise<void> {
+    await this.#pieces(offset, target.length, async (place, length) => {
+      const part = target.subarray(place, place + length);
+      await this.#request({ command: 'read', offset: offset + place, length, target: part });
+    });
   }
 
-  /** Cuts a range into requests that begin at multiples of their size, so that blocks stay whole. */
+  async #writeBlocks(offset: number, bytes: Uint8Array): Promise<void> {
+    await this.#pieces(offset, bytes.length, async (place, length) => {
+      const payload = bytes.subarray(place, place + length);
+      await this.#request({ command: 'write', offset: offset + place, length, payload });
+    });
+  }
+
+  /** Writes whole blocks with what the first and the last of them hold besides the bytes. */
+  async #writeParts(blocks: ByteRange, offset: number, bytes: Uint8Array): Promise<void> {
+    const whole = Buffer.allocUnsafe(blocks.length);
+    const last = Math.floor((blocks.length - 1) / this.#min) * this.#min;
+    await this.#readBlocks(blocks.offset, whole.subarray(0, this.#min));
+    await this.#readBlocks(blocks.offset + last, whole.subarray(last));
+    whole.set(bytes, offset - blocks.offset);
+    await this.#writeBlocks(blocks.offset, whole);
+  }
+
+  async #zeroBlocks(offset: number, length: number): Promise<void> {
+    if ((this.negotiated.flags & EXPORT_FLAG.writeZeroes) === 0) {
+      await this.#pieces(offset, length, async (place, size) => {
+        const payload = ZEROES.subarray(0, size);
+        await this.#request({ command: 'write', offset: offset + place, length: size, payload });
+      });
+      return;
+    }
+    for (let done = 0; done < length; done += ZEROES_SIZE_MAX) {
+      const size = Math.min(ZEROES_SIZE_MAX, length - done);
+      await this.#request({ command: 'writeZeroes', offset: offset + done, length: size });
+    }
+  }
+
+  /**
+   * Cuts a range into requests that begin at multiples of their size, so that blocks stay whole.
+   * Returns, and fails, when none is under way any more: the caller's buffer is its own again.
+   */
   async #pieces(
     offset: number,
     total: number,
     move: (place: number, length: number) => Promise<void>,
   ): Promise<void> {
-    const { max } = this.#blockSizes();
-    const step = Math.min(REQUEST_SIZE_BYTES, 2 ** Math.floor(Math.log2(max)));
+    const step = Math.min(REQUEST_SIZE_BYTES, 2 ** Math.floor(Math.log2(this.#max)));
     const first = Math.min(total, step - (offset % step));
     if (first === total) {
-      await move(0, total);
+      if (total > 0) await move(0, total);
       return;
     }
-    const places = [0];
-    for (let place = first; place < total; place += step) places.push(place);
-    await mapBounded(places, REQUESTS_AT_ONCE, async (place) => {
-      await move(place, place === 0 ? first : Math.min(step, total - place));
-    });
+    const queue = new TaskQueue(REQUESTS_AT_ONCE);
+    try {
+      await queue.add(() => move(0, first));
+      for (let place = first; place < total; place += step) {
+        await queue.add(() => move(place, Math.min(step, total - place)));
+      }
+    } finally {
+      await queue.drain();
+    }
   }
 
   async #request(request: ClientRequest): Promise<void> {
-    for (;;) {
-      const connection = this.#leastBusy();
-      try {
-        await connection.request(request);
-        return;
-      } catch (error) {
-        if (!this.#mayRepeat(error)) throw this.#told(error);
-        await this.#reconnect(connection);
-      }
-    }
-  }
-
-  /** Of several connections the one that waits for the fewest answers. */
-  #leastBusy(): ClientConnection {
-    return this.#connections.reduce((best, each) =>
-      each.pendingCount < best.pendingCount ? each : best,
-    );
-  }
-
-  #mayRepeat(error: unknown): boolean {
-    const isLost = isCofferError(error, 'nbd-unreachable') || isCofferError(error, 'nbd-timeout');
-    const { reconnectTimeoutMs } = this.#options;
-    return isLost && !this.#wasWritten && !this.#isClosed && reconnectTimeoutMs > 0;
-  }
-
-  #told(error: unknown): unknown {
-    if (!(error instanceof CofferError)) return error;
-    const { exportName } = this.#options.address;
-    if (error.code === 'nbd-failed' && error.details['error'] === 'ENOSPC') {
-      return new CofferError('target-full', { export: exportName, ...error.details }, error);
-    }
-    return new CofferError(error.code, { export: exportName, ...error.details }, error);
-  }
-
-  /** Replaces a connection that ended; all who lost it wait for one replacement. */
-  async #reconnect(lost: ClientConnection): Promise<void> {
-    const index = this.#connections.indexOf(lost);
-    if (index < 0) return;
-    const running = this.#reconnecting.get(index) ?? this.#replace(index);
-    this.#reconnecting.set(index, running);
     try {
-      await running;
-    } finally {
-      this.#reconnecting.delete(index);
+      await this.#connections.request(request);
+    } catch (error) {
+      if (!isCofferError(error, 'nbd-failed') || error.details['error'] !== 'ENOSPC') throw error;
+      throw new CofferError('target-full', error.details, error);
     }
   }
-
-  async #replace(index: number): Promise<void> {
-    const { clock, reconnectTimeoutMs } = this.#options;
-    const giveUpAt = clock.now() + reconnectTimeoutMs;
-    for (;;) {
-      try {
-        const connection = await this.#connect();
-        if (!isSame(connection.negotiated, this.negotiated)) {
-          await connection.close();
-          throw new CofferError('source-changed', { reason: 'the export is another one now' });
-        }
-        this.#connections[index] = connection;
-        return;
-      } catch (error) {
-        const isGone =
-          isCofferError(error, 'nbd-unreachable') || isCofferError(error, 'nbd-timeout');
-        if (!isGone || clock.now() >= giveUpAt || this.#isClosed) throw this.#told(error);
-      }
-      await clock.sleep(RECONNECT_DELAY_MS);
-    }
-  }
-}
-
-function isSame(a: NegotiatedExport, b: NegotiatedExport): boolean {
-  const names = [...b.contexts.keys()];
-  return (
-    a.sizeBytes === b.sizeBytes &&
-    names.every((name) => a.contexts.get(name) === b.contexts.get(name))
-  );
 }

@@ -113,6 +113,8 @@ export const STRING_SIZE_MAX = 4096;
 export const OPTION_SIZE_MAX = 64 * 1024;
 /** Most bytes of one read or write; what QEMU and nbdkit have, too. */
 export const PAYLOAD_SIZE_MAX = 32 * 1024 * 1024;
+/** Most bytes of a block status; nbdkit tells a million extents at once, QEMU fewer. */
+export const STATUS_SIZE_MAX = 4 + 8 * 1024 * 1024;
 /** Lengths are 32 bits; this is the largest multiple of 64 KiB. */
 export const LENGTH_MAX = 0xffff0000;
 

@@ -17,12 +17,20 @@ import {
   type ExportInfo,
   type Option,
 } from './handshake-codec.ts';
-import { BASE_ALLOCATION, FIXED_NEWSTYLE, NO_ZEROES, OPTION, REPLY } from './protocol.ts';
+import {
+  BASE_ALLOCATION,
+  EXPORT_FLAG,
+  FIXED_NEWSTYLE,
+  NO_ZEROES,
+  OPTION,
+  REPLY,
+} from './protocol.ts';
 
 /** `base:allocation` is the only context; this is its number in replies. */
 export const ALLOCATION_CONTEXT_ID = 1;
-/** A client that has not chosen an export by then is sent away. */
+/** A client that has not chosen an export by then is sent away; some look at each export first. */
 const OPTIONS_MAX = 100;
+const OPTIONS_MAX_OF_EXPORT = 4;
 
 export interface OfferedExport extends ExportInfo {
   readonly description: string;
@@ -77,7 +85,8 @@ export function stepServer(
 ): ServerStep {
   if (state.phase === 'flags' && message.form === 'flags') return flagsCame(message.flags);
   if (state.phase === 'options' && message.form === 'option') {
-    if (state.count >= OPTIONS_MAX) return end('too many options');
+    const countMax = OPTIONS_MAX + OPTIONS_MAX_OF_EXPORT * offer.exports.size;
+    if (state.count >= countMax) return end('too many options');
     return optionCame({ ...state, count: state.count + 1 }, message.option, offer);
   }
   return end('a message out of order');
@@ -148,9 +157,14 @@ function exportNamed(state: OptionsState, option: Option, { exports }: ServerOff
   const offered = exports.get(exportName);
   // This option has no reply that says no.
   if (!offered) return end(`there is no export '${exportName}'`);
-  const info = encodeExportInfo(offered).subarray(2);
+  const info = encodeExportInfo(toldOf(offered, state)).subarray(2);
   const send = state.noZeroes ? info : Buffer.concat([info, Buffer.alloc(124)]);
   return { state: transmission(state, exportName), send };
+}
+
+/** Only structured replies can be fragmented ("Transmission flags", `NBD_FLAG_SEND_DF`). */
+function toldOf({ sizeBytes, flags }: ExportInfo, { structured }: OptionsState): ExportInfo {
+  return { sizeBytes, flags: structured ? flags : flags & ~EXPORT_FLAG.doNotFragment };
 }
 
 function infoOrGo(state: OptionsState, option: Option, { exports }: ServerOffer): ServerStep {
@@ -159,7 +173,7 @@ function infoOrGo(state: OptionsState, option: Option, { exports }: ServerOffer)
   const offered = exports.get(exportName);
   if (!offered) return { state, send: say(option, REPLY.unknownExport, `'${exportName}'`) };
   const send = Buffer.concat([
-    say(option, REPLY.info, encodeExportInfo(offered)),
+    say(option, REPLY.info, encodeExportInfo(toldOf(offered, state))),
     say(option, REPLY.info, encodeBlockSizes(offered.blockSizes)),
     say(option, REPLY.ack),
   ]);

@@ -3,14 +3,12 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { CofferError, systemErrorCode } from '@coffer/base';
 import type { Disk, WritableDisk } from '../disk.ts';
-import { checkedSocketPath, type NbdPlace } from './address.ts';
+import { checkedExportName, checkedSocketPath, type NbdPlace } from './address.ts';
+import { BufferPool } from './buffer-pool.ts';
 import { EXPORT_FLAG, PAYLOAD_SIZE_MAX } from './protocol.ts';
-import {
-  type ServedExport,
-  type ServerConnectionOptions,
-  serveClient,
-} from './server-connection.ts';
+import { type ServerConnectionOptions, serveClient } from './server-connection.ts';
 import type { OfferedExport, ServerOffer } from './server-handshake-machine.ts';
+import type { ServedExport } from './server-requests.ts';
 import { type NbdTls, serverTlsOptions } from './tls.ts';
 
 /** A disk to be served under a name. */
@@ -28,6 +26,8 @@ export interface NbdServerOptions {
   readonly exports: readonly NbdExport[];
   readonly place: NbdPlace;
   readonly tls?: NbdTls | undefined;
+  /** A client that has not chosen an export by then is left, in ms; 10 s where nothing is said. */
+  readonly handshakeTimeoutMs?: number;
   /** Told of what a client hears of as an error number only. */
   readonly onError: (error: CofferError) => void;
 }
@@ -39,6 +39,9 @@ export interface NbdServer {
   close(): Promise<void>;
 }
 
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** A client that lost its power, or its cable, must not hold its place for ever. */
+const KEEP_ALIVE_MS = 60_000;
 /** A client uses a few; each holds a bounded number of requests. */
 const CONNECTIONS_MAX = 64;
 const COMMON_FLAGS =
@@ -49,16 +52,29 @@ const COMMON_FLAGS =
   EXPORT_FLAG.multiConn |
   EXPORT_FLAG.cache;
 
-/** Fails with `usage` or `target-unwritable` when the place cannot be listened on. */
+/** Fails with `usage`, and with `target-unwritable` when the place cannot be listened on. */
 export async function startNbdServer(options: NbdServerOptions): Promise<NbdServer> {
+  const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, onError } = options;
   const tls = options.tls && serverTlsOptions(options.tls);
+  checkNames(options.exports);
   const offer: ServerOffer = {
     exports: new Map(options.exports.map((each) => [each.name, offered(each)])),
     tls: tls ? 'required' : 'none',
   };
   const exports = new Map(options.exports.map((each) => [each.name, served(each)]));
-  const listener = new Listener({ offer, exports, tls, onError: options.onError });
+  const buffers = new BufferPool();
+  const listener = new Listener({ offer, exports, buffers, tls, handshakeTimeoutMs, onError });
   return await listener.listen(options.place);
+}
+
+function checkNames(exports: readonly NbdExport[]): void {
+  const names = new Set<string>();
+  for (const { name } of exports) {
+    checkedExportName(name);
+    if (names.has(name))
+      throw new CofferError('usage', { export: name, reason: 'it is there twice' });
+    names.add(name);
+  }
 }
 
 function offered({
@@ -114,14 +130,20 @@ class Listener {
       if (place.form === 'unix') this.#listenPrivately(place.path, resolve);
       else this.#server.listen(place.port, place.host, resolve);
     });
+    // From now on it says that a client could not be let in; the others stay.
+    this.#server.on('error', (error) => this.#options.onError(unlistenable(place, error)));
     return { place: this.#placeOf(place), close: () => this.#close() };
   }
 
   /** What is in a backup is nobody else's: not of those who share the machine, either. */
   #listenPrivately(path: string, onListening: () => void): void {
+    // A unix socket is made before the call returns.
     const before = process.umask(0o177);
-    this.#server.listen(path, onListening);
-    process.umask(before);
+    try {
+      this.#server.listen(path, onListening);
+    } finally {
+      process.umask(before);
+    }
   }
 
   #placeOf(place: NbdPlace): NbdPlace {
@@ -132,6 +154,7 @@ class Listener {
 
   #welcome(socket: Socket): void {
     socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     const client = serveClient(socket, this.#options).catch((error: unknown) => {
@@ -152,28 +175,30 @@ class Listener {
 
 /** A socket that nobody listens on was left by a process that died. */
 async function removeStaleSocket(path: string): Promise<void> {
+  const refuse = (reason: string | undefined): CofferError =>
+    new CofferError('target-unwritable', { path, reason });
+  let isSocket: boolean;
   try {
-    if (!lstatSync(path).isSocket()) {
-      throw new CofferError('target-unwritable', { path, reason: 'it exists and is no socket' });
-    }
+    isSocket = lstatSync(path).isSocket();
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return;
-    throw error;
+    throw refuse(systemErrorCode(error));
   }
-  if (await isListenedOn(path)) {
-    throw new CofferError('target-unwritable', { path, reason: 'another program listens there' });
-  }
+  if (!isSocket) throw refuse('it exists and is no socket');
+  const answer = await knock(path);
+  if (answer !== 'ECONNREFUSED') throw refuse(`another program listens there (${answer})`);
   unlinkSync(path);
 }
 
-async function isListenedOn(path: string): Promise<boolean> {
+/** How connecting ends: `connected`, or the code of the error. */
+async function knock(path: string): Promise<string | undefined> {
   return await new Promise((resolve) => {
     const socket = connect({ path });
     socket.once('connect', () => {
       socket.destroy();
-      resolve(true);
+      resolve('connected');
     });
-    socket.once('error', () => resolve(false));
+    socket.once('error', (error) => resolve(systemErrorCode(error)));
   });
 }
 

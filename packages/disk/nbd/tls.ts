@@ -5,12 +5,13 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import {
   connect,
   type ConnectionOptions,
   createSecureContext,
   createServer,
+  type SecureContextOptions,
   type TlsOptions,
   type TLSSocket,
 } from 'node:tls';
@@ -18,20 +19,35 @@ import { CofferError, systemErrorCode } from '@coffer/base';
 
 export type NbdTls =
   | { readonly form: 'certificates'; readonly folder: string }
+  /** A server takes the keys of all users of the file; a client has the one of its user. */
   | { readonly form: 'psk'; readonly file: string; readonly user: string };
 
-/** TLS 1.3 of OpenSSL takes shared keys by another callback than Node has; 1.2 works with all. */
-const PSK_CIPHERS = 'PSK+HIGH:!SHA1:!CBC:@SECLEVEL=1';
+/**
+ * Shared keys of TLS 1.3 go through another callback of OpenSSL than Node has, so it is 1.2, with
+ * ciphers that keep old sessions secret when the key becomes known, and authenticate what they
+ * encrypt. The first is known to all peers.
+ */
+const PSK_OPTIONS = {
+  ciphers: 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384',
+  dhparam: 'auto',
+  minVersion: 'TLSv1.2',
+  maxVersion: 'TLSv1.2',
+} as const;
 const PSK_KEY_SIZE_MIN = 16;
 
 /** Encrypts the client's side; resolves when both sides know each other. */
 export async function secureClient(socket: Socket, tls: NbdTls, host: string): Promise<TLSSocket> {
+  const options = clientOptions(tls, host);
   return await new Promise((resolve, reject) => {
-    const secured = connect({ socket, ...clientOptions(tls, host) });
+    const secured = connect({ socket, ...options });
     const fail = (error?: Error): void => reject(failed(error));
-    secured.once('secureConnect', () => resolve(secured));
     secured.once('error', fail);
-    secured.once('close', () => fail());
+    secured.once('close', fail);
+    secured.once('secureConnect', () => {
+      secured.off('error', fail);
+      secured.off('close', fail);
+      resolve(secured);
+    });
   });
 }
 
@@ -42,13 +58,16 @@ export async function secureServer(socket: Socket, options: TlsOptions): Promise
     const server = createServer(options);
     server.once('secureConnection', resolve);
     server.once('tlsClientError', (error) => reject(failed(error)));
-    socket.once('close', () => reject(failed(undefined)));
+    socket.once('close', () => reject(failed()));
     server.emit('connection', socket);
   });
 }
 
-function failed(error: Error | undefined): CofferError {
-  const reason = `TLS: ${error?.message ?? 'the connection was closed'}`;
+/** Of errors of TLS the code says more than the message, of others the message. */
+function failed(error?: unknown): CofferError {
+  const said = error instanceof Error ? error.message : 'the connection was closed';
+  const code = systemErrorCode(error);
+  const reason = `TLS: ${code?.startsWith('ERR_SSL_') ? code : said}`;
   return new CofferError('nbd-refused', { reason }, error);
 }
 
@@ -61,16 +80,13 @@ function clientOptions(tls: NbdTls, host: string): ConnectionOptions {
       pskCallback: () => ({ psk, identity: tls.user }),
     };
   }
-  const client = {
-    cert: fileIfThere(tls.folder, 'client-cert.pem'),
-    key: fileIfThere(tls.folder, 'client-key.pem'),
-  };
-  return {
-    ca: required(tls.folder, 'ca-cert.pem'),
-    ...(client.cert && client.key ? { cert: client.cert, key: client.key } : {}),
-    // A name is checked; addresses are no server names.
-    ...(/^[\d.:]+$/.test(host) ? {} : { servername: host }),
-  };
+  const ca = required(tls.folder, 'ca-cert.pem');
+  const cert = fileIfThere(tls.folder, 'client-cert.pem');
+  const key = fileIfThere(tls.folder, 'client-key.pem');
+  const credentials = cert && key ? { ca, cert, key } : { ca };
+  checkCredentials(tls.folder, credentials);
+  // The certificate has to be of the host; only of names is the server told, too.
+  return { ...credentials, host, ...(isIP(host) ? {} : { servername: host }) };
 }
 
 /** What a server of that kind needs. Fails with `usage` when a file is missing or not valid. */
@@ -82,29 +98,22 @@ export function serverTlsOptions(tls: NbdTls): TlsOptions {
       pskCallback: (_socket: TLSSocket, identity: string) => keys.get(identity) ?? null,
     };
   }
-  const [cert, key] = [
-    required(tls.folder, 'server-cert.pem'),
-    required(tls.folder, 'server-key.pem'),
-  ];
+  const cert = required(tls.folder, 'server-cert.pem');
+  const key = required(tls.folder, 'server-key.pem');
   const ca = fileIfThere(tls.folder, 'ca-cert.pem');
-  try {
-    createSecureContext({ cert, key, ...(ca ? { ca } : {}) });
-  } catch (error) {
-    throw new CofferError(
-      'usage',
-      { folder: tls.folder, reason: 'not a certificate and its key' },
-      error,
-    );
-  }
+  const credentials = ca ? { ca, cert, key } : { cert, key };
+  checkCredentials(tls.folder, credentials);
   // Who has a folder with a CA asks its clients for certificates of that CA.
-  return ca ? { cert, key, ca, requestCert: true, rejectUnauthorized: true } : { cert, key };
+  return ca ? { ...credentials, requestCert: true, rejectUnauthorized: true } : credentials;
 }
 
-const PSK_OPTIONS = {
-  ciphers: PSK_CIPHERS,
-  minVersion: 'TLSv1.2',
-  maxVersion: 'TLSv1.2',
-} as const;
+function checkCredentials(folder: string, credentials: SecureContextOptions): void {
+  try {
+    createSecureContext(credentials);
+  } catch (error) {
+    throw new CofferError('usage', { folder, reason: 'not a certificate and its key' }, error);
+  }
+}
 
 function keyOf({ file, user }: { file: string; user: string }): Buffer {
   const key = readKeys(file).get(user);
@@ -131,23 +140,25 @@ function required(folder: string, name: string): string {
 }
 
 function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    const reason = `it cannot be read: ${systemErrorCode(error)}`;
-    throw new CofferError('usage', { file, reason }, error);
-  }
+  const text = textIfThere(file);
+  if (text === undefined) throw unreadable(file, 'ENOENT');
+  return text;
 }
 
 function fileIfThere(folder: string, name: string): string | undefined {
+  return textIfThere(join(folder, name));
+}
+
+function textIfThere(file: string): string | undefined {
   try {
-    return readFileSync(join(folder, name), 'utf8');
+    return readFileSync(file, 'utf8');
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw new CofferError(
-      'usage',
-      { file: join(folder, name), reason: 'it cannot be read' },
-      error,
-    );
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT') return undefined;
+    throw unreadable(file, code, error);
   }
+}
+
+function unreadable(file: string, code: string | undefined, cause?: unknown): CofferError {
+  return new CofferError('usage', { file, reason: `it cannot be read: ${code}` }, cause);
 }

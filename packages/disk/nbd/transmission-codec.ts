@@ -1,5 +1,5 @@
 /** The messages of the transmission phase. Pure: bytes to values and back. */
-import { invalid } from './handshake-codec.ts';
+import { expectSize, invalid } from './handshake-codec.ts';
 import {
   CHUNK,
   CHUNK_DONE,
@@ -10,6 +10,9 @@ import {
   SIMPLE_REPLY_SIZE_BYTES,
   STRUCTURED_REPLY_MAGIC,
 } from './protocol.ts';
+
+/** In characters. */
+const ERROR_MESSAGE_LENGTH_MAX = 256;
 
 export interface Request {
   readonly flags: number;
@@ -30,7 +33,9 @@ export function encodeRequest({ flags, command, cookie, offset, length }: Reques
   return bytes;
 }
 
+/** Fails with `nbd-protocol`. */
 export function decodeRequest(bytes: Buffer): Request {
+  expectSize(bytes, REQUEST_SIZE_BYTES, 'a request');
   if (bytes.readUInt32BE(0) !== REQUEST_MAGIC) throw invalid('a request without its magic');
   return {
     flags: bytes.readUInt16BE(4),
@@ -59,7 +64,9 @@ export type ReplyHead =
       readonly cookie: bigint;
     };
 
+/** Fails with `nbd-protocol`. */
 export function decodeReplyHead(bytes: Buffer): ReplyHead {
+  expectSize(bytes, SIMPLE_REPLY_SIZE_BYTES, 'a reply');
   const magic = bytes.readUInt32BE(0);
   const cookie = bytes.readBigUInt64BE(8);
   if (magic === SIMPLE_REPLY_MAGIC) return { form: 'simple', error: bytes.readUInt32BE(4), cookie };
@@ -91,7 +98,7 @@ export function encodeDataHead(cookie: bigint, offset: bigint, length: number): 
 }
 
 export function encodeError(cookie: bigint, error: number, message: string): Buffer {
-  const text = Buffer.from(message, 'utf8').subarray(0, 1024);
+  const text = Buffer.from(message.slice(0, ERROR_MESSAGE_LENGTH_MAX), 'utf8');
   const bytes = encodeChunkHead(cookie, CHUNK.error, 6 + text.length, 6 + text.length);
   bytes.writeUInt32BE(error, CHUNK_HEADER_SIZE_BYTES);
   bytes.writeUInt16BE(text.length, CHUNK_HEADER_SIZE_BYTES + 4);
@@ -99,7 +106,12 @@ export function encodeError(cookie: bigint, error: number, message: string): Buf
   return bytes;
 }
 
-/** The error and the message of an error chunk. */
+export function decodeHole(data: Buffer): { offset: bigint; length: number } {
+  expectSize(data, 12, 'a hole');
+  return { offset: data.readBigUInt64BE(0), length: data.readUInt32BE(8) };
+}
+
+/** The error and the message of an error chunk; kinds of errors that are not known have more. */
 export function decodeError(type: number, data: Buffer): { error: number; message: string } {
   if (data.length < 6) throw invalid('an error chunk of bad length');
   const messageLength = data.readUInt16BE(4);
