@@ -45,6 +45,7 @@ export {
 } from './tree/content-tree.ts';
 export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
 export { DiskTreeReader } from './tree/disk-tree-reader.ts';
+export { type BaseDisk, DiskTreeUpdate } from './tree/disk-tree-update.ts';
 export { findInFolder, readFolder, readFolderWhole, writeFolder } from './tree/folder-tree.ts';
 export { verifyRepository, type VerifyOptions, type VerifyResult } from './verify/verify.ts';
 export { repairRepository, type RepairOptions, type RepairResult } from './repair/repair.ts';

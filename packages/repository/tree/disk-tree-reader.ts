@@ -13,7 +13,7 @@ const FAN_OUT = GEOMETRY.nodeFanOut;
 const NODES_KEPT = 256;
 
 /** A node of the tree by its place: level 0 has the leaves. */
-interface Place {
+export interface NodePlace {
   readonly level: number;
   readonly index: number;
 }
@@ -22,19 +22,19 @@ export class DiskTreeReader {
   readonly #reader: ChunkReader;
   readonly #root: ChunkId;
   readonly #chunkCount: number;
-  readonly #topLevel: number;
+  readonly topLevel: number;
   readonly #nodes = new Map<string, Promise<readonly ChunkId[]>>();
 
   constructor(reader: ChunkReader, disk: { readonly root: ChunkId; readonly sizeBytes: number }) {
     this.#reader = reader;
     this.#root = disk.root;
     this.#chunkCount = diskChunkCount(disk.sizeBytes);
-    this.#topLevel = diskTreeLevels(disk.sizeBytes) - 1;
+    this.topLevel = diskTreeLevels(disk.sizeBytes) - 1;
   }
 
   /** The id of one chunk. */
   async idAt(chunkIndex: number): Promise<ChunkId> {
-    const leaf = await this.#children({ level: 0, index: Math.floor(chunkIndex / FAN_OUT) });
+    const leaf = await this.children({ level: 0, index: Math.floor(chunkIndex / FAN_OUT) });
     return leaf?.[chunkIndex % FAN_OUT] ?? ZERO_ID;
   }
 
@@ -42,12 +42,12 @@ export class DiskTreeReader {
   async *leaves(firstChunkIndex: number, endChunkIndex: number): AsyncGenerator<DiskLeaf> {
     const end = Math.min(endChunkIndex, this.#chunkCount);
     if (firstChunkIndex < end) {
-      yield* this.#leavesUnder({ level: this.#topLevel, index: 0 }, firstChunkIndex, end);
+      yield* this.#leavesUnder({ level: this.topLevel, index: 0 }, firstChunkIndex, end);
     }
   }
 
-  async *#leavesUnder(place: Place, first: number, end: number): AsyncGenerator<DiskLeaf> {
-    const children = await this.#children(place);
+  async *#leavesUnder(place: NodePlace, first: number, end: number): AsyncGenerator<DiskLeaf> {
+    const children = await this.children(place);
     const chunkCount = end - first;
     if (!children) {
       yield { firstChunkIndex: first, chunkCount, ids: undefined };
@@ -69,8 +69,8 @@ export class DiskTreeReader {
     }
   }
 
-  /** Undefined where all is zero. */
-  async #children(place: Place): Promise<readonly ChunkId[] | undefined> {
+  /** The children of a node; undefined where all is zero. */
+  async children(place: NodePlace): Promise<readonly ChunkId[] | undefined> {
     const id = await this.#idOf(place);
     if (isZeroId(id)) return undefined;
     const key = `${place.level}:${place.index}`;
@@ -82,13 +82,13 @@ export class DiskTreeReader {
     return await node;
   }
 
-  async #idOf({ level, index }: Place): Promise<ChunkId> {
-    if (level === this.#topLevel) return this.#root;
-    const parent = await this.#children({ level: level + 1, index: Math.floor(index / FAN_OUT) });
+  async #idOf({ level, index }: NodePlace): Promise<ChunkId> {
+    if (level === this.topLevel) return this.#root;
+    const parent = await this.children({ level: level + 1, index: Math.floor(index / FAN_OUT) });
     return parent?.[index % FAN_OUT] ?? ZERO_ID;
   }
 
-  #read(key: string, { level, index }: Place, id: ChunkId): Promise<readonly ChunkId[]> {
+  #read(key: string, { level, index }: NodePlace, id: ChunkId): Promise<readonly ChunkId[]> {
     const reach = FAN_OUT ** level;
     const chunkCount = Math.min(this.#chunkCount - index * FAN_OUT * reach, FAN_OUT * reach);
     const node = readChildren(this.#reader, id, Math.ceil(chunkCount / reach));
