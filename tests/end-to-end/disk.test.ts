@@ -114,7 +114,7 @@ test('what exists is not written over without being told', async () => {
   assert.equal(readFileSync(sandbox.path('mine'), 'utf8'), 'mine');
   await sandbox.done(...words, '--on-conflict', 'overwrite');
   execFileSync('cmp', [source, sandbox.path('mine')]);
-  await sandbox.fails(['restore', `${point}:a/path`, '--to', 'x'], 'kind-mismatch', 12);
+  await sandbox.fails(['restore', `${point}:a/path`, '--to', 'x'], 'path-not-found', 12);
   const dry = sandbox.path('dry');
   await sandbox.done('restore', point, '--to', dry, '--dry-run');
   assert.equal(existsSync(dry), false);
@@ -143,10 +143,10 @@ test('a disk is listed and read like a file', async () => {
   const { point } = await protectDisk(sandbox, source);
   const listed = [{ path: 'disk', type: 'disk', sizeBytes: 30 * MIB + 11 }];
   assert.deepEqual(await sandbox.json(['ls', point]), listed);
-  const { code, stdout } = await sandbox.run(['cat', `${point}:disk`]);
+  const { code, stdout } = await sandbox.run(['cat', `${point}/disk`]);
   assert.equal(code, 0);
   assert.ok(stdout.equals(readFileSync(source)));
-  await sandbox.fails(['ls', `${point}:other`], 'path-not-found', 12);
+  await sandbox.fails(['ls', `${point}/other`], 'disk-not-found', 12);
 });
 
 test('block devices are protected and restored', async (t) => {

@@ -163,8 +163,19 @@ test('truncated objects are told as damage, each', async () => {
   writeFileSync(listed!, record);
   for (const size of [0, 40]) {
     truncateSync(sandbox.path('repo/config'), size);
-    await sandbox.fails(['points'], 'object-damaged', 20);
+    assert.equal((await sandbox.json<unknown[]>(['points'])).length, 1, 'its copy is read');
   }
+  const { findings } = await sandbox.json<{ findings: { path: string }[] }>(['verify'], 3);
+  assert.deepEqual(
+    findings.map(({ path }) => path),
+    ['config'],
+  );
+  const doctor = await sandbox.json<{ checks: { check: string; status: string }[] }>(['doctor'], 1);
+  assert.equal(doctor.checks.find(({ check }) => check === 'config')?.status, 'failure');
+  await sandbox.json(['repair'], 3);
+  await sandbox.json(['verify']);
+  for (const name of ['config', 'config-copy']) truncateSync(sandbox.path(`repo/${name}`), 40);
+  await sandbox.fails(['points'], 'object-damaged', 20);
 });
 
 test('points are copied, sealed as they are where the keys are the same', async () => {

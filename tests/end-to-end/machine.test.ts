@@ -6,7 +6,8 @@ import { test } from 'node:test';
 import { Sandbox } from './testing/sandbox.ts';
 
 const COMMANDS = (
-  'init backup restore items points ls cat find diff remove hold release key gc verify repair ' +
+  'init backup restore export serve mount items points ls cat find diff remove hold release key gc ' +
+  'verify repair ' +
   'copy benchmark doctor completion'
 ).split(' ');
 
@@ -74,6 +75,8 @@ test('the doctor tells what is wrong and what to do', async () => {
     'node',
     'cache folder',
     'repository',
+    'config',
+    'key slots',
     'passphrase',
     'index cache',
     'clock',
@@ -91,7 +94,7 @@ test('the doctor tells what is wrong and what to do', async () => {
   chmodSync(sandbox.path('config/coffer/passphrase'), 0o644);
   const open = await sandbox.json<Diagnosis>(['doctor'], 3);
   assert.equal(statusOf(open, 'passphrase file'), 'warning');
-  assert.deepEqual(readdirSync(sandbox.path('repo/doctor')), [], 'nothing is left in the store');
+  assert.deepEqual(readdirSync(sandbox.path('repo/probes')), [], 'nothing is left in the store');
 });
 
 test('the benchmark measures and leaves nothing', async () => {
@@ -104,7 +107,7 @@ test('the benchmark measures and leaves nothing', async () => {
   const parts = ['blake3', 'zstd1', 'aes256gcm', 'cutting'];
   for (const part of parts) assert.ok(measured.bytesPerSecond[part]! > 0, part);
   assert.ok(measured.store!.putBytesPerSecond > 0 && measured.store!.getBytesPerSecond > 0);
-  assert.deepEqual(readdirSync(sandbox.path('repo/benchmark')), []);
+  assert.deepEqual(readdirSync(sandbox.path('repo/probes')), []);
   const none = { env: { COFFER_REPO: undefined } };
   assert.equal((await sandbox.json<Benchmark>(['benchmark'], 0, none)).store, null);
 });

@@ -196,7 +196,7 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
       session.writer.writeNode(children, body),
     );
     const takenAt = systemClock.now();
-    const roots = [{ root: root.toString('hex'), sizeBytes: 0 }];
+    const roots = [{ name: 'files', root: root.toString('hex'), sizeBytes: 0 }];
     const manifest = {
       host: 'h',
       sourcePath: '/',
@@ -220,8 +220,7 @@ function encodePlanted(
   manifest: unknown,
   repository: Repository,
 ): ReturnType<typeof encodePoint> {
-  const { publicKey } = repository.keys;
-  return encodePoint(header, manifest, { publicKey, random: repository.random });
+  return encodePoint(header, manifest, { ...repository.keys, random: repository.random });
 }
 
 const PLANTED: FileEntry = {

@@ -5,6 +5,7 @@ import { newProgress } from '@coffer/flows/progress.ts';
 import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
 import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { volumePassphrase } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
@@ -13,6 +14,7 @@ import type { GlobalOptions } from '../settings.ts';
 
 export interface RestoreCommandOptions extends GlobalOptions {
   readonly to: string;
+  readonly volumePassphraseFile?: string;
   readonly include: readonly string[];
   readonly onConflict?: string;
   readonly delta?: boolean;
@@ -32,6 +34,7 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
         point,
         disk,
         volume,
+        passphrase: volumePassphrase(options),
         path,
         target: resolve(options.to),
         conflict,

@@ -2,6 +2,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { CofferError } from '@coffer/base';
 import * as v from 'valibot';
+import { checkImage } from './check.ts';
 import { refuseBusy } from './lock.ts';
 import { callQemuImg, imageOptions } from './tool.ts';
 
@@ -33,14 +34,14 @@ export interface ChainOptions {
  * it is of this format: the machine that owns a raw disk may have written such a header into it.
  */
 export async function checkChain(path: string, options: ChainOptions): Promise<void> {
-  const seen = new Set<string>();
+  const seen = new Map<string, string>();
   let next: { path: string; format: string } | undefined = { path, format: options.format };
   while (next) {
     if (seen.has(next.path)) throw new CofferError('image-chain-cyclic', { path: next.path });
     if (seen.size >= DEPTH_MAX) {
       throw new CofferError('image-unsupported', { path, reason: `over ${DEPTH_MAX} parents` });
     }
-    seen.add(next.path);
+    seen.set(next.path, next.format);
     refuseBusy(next.path);
     const info = await inform(next.path, next.format);
     if (info.encrypted) throw new CofferError('image-encrypted', { path: next.path });
@@ -52,6 +53,8 @@ export async function checkChain(path: string, options: ChainOptions): Promise<v
     }
     next = parent === undefined ? undefined : parentOf(info, parent, next.path);
   }
+  // Last: to check an image, QEMU opens all behind it.
+  for (const [image, format] of seen) await checkImage(image, format);
 }
 
 function parentOf(info: Info, parent: string, child: string): { path: string; format: string } {

@@ -86,6 +86,19 @@ test('what cannot be opened says why, and leaves no process and no folder', asyn
   assert.deepEqual(leftovers(), before);
 });
 
+test('an image that was cut is damaged, though QEMU would read zeroes', async () => {
+  writeFileSync(path('whole.raw'), seededRandom(2).bytes(3 * MIB));
+  for (const format of ['qcow2', 'vmdk', 'vdi'] as const) {
+    qemuImg('convert', '-f', 'raw', '-O', format, 'whole.raw', `whole.${format}`);
+    const whole = readFileSync(path(`whole.${format}`));
+    for (const size of [3000, MIB, whole.length - 100_000]) {
+      writeFileSync(path(`cut.${format}`), whole.subarray(0, size));
+      const opening = openQemuImage(path(`cut.${format}`), { ...reading, format });
+      await assert.rejects(opening, fails('image-damaged'), `${format} of ${size} bytes`);
+    }
+  }
+});
+
 test('an image that somebody writes to is busy', async () => {
   qemuImg('create', '-q', '-f', 'raw', 'used.raw', '1M');
   refuseBusy(path('used.raw'));

@@ -11,8 +11,8 @@ const pbkdf2InPool = promisify(pbkdf2);
 const argon2InPool = promisify(argon2);
 
 /**
- * How much work a derivation is: iterations of PBKDF2, or KiB that Argon2 fills. Each takes about a
- * microsecond, or less.
+ * How much work a derivation is: iterations of PBKDF2, or KiB that Argon2 fills. Each takes a
+ * microsecond, or a few.
  */
 export function workOf(derivation: KeyDerivation, keyBytes: number): number {
   if (derivation.kind !== 'pbkdf2') return derivation.passCount * derivation.memoryKib;

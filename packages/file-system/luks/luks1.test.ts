@@ -12,26 +12,22 @@ import { withFolder } from '../testing/tool.ts';
 import { openLuks } from './luks.ts';
 import {
   changedImage,
+  convertedImage,
   luks1Image,
   OTHER_PASSPHRASE,
   PASSPHRASE,
-  PBKDF2,
 } from './testing/luks-image.ts';
 
 const MIB = 1024 * 1024;
 const KEY_SLOTS_OFFSET = 208;
 const KEY_SLOT_BYTES = 48;
 
-const CASES: readonly (readonly string[])[] = [
+const QEMU_CASES = [
   [],
-  ['cipher-alg=aes-128', 'hash-alg=sha1'],
-  ['ivgen-alg=plain', 'hash-alg=sha512'],
-  ['cipher-mode=cbc', 'ivgen-alg=essiv', 'ivgen-hash-alg=sha256', 'hash-alg=ripemd160'],
-  ['cipher-mode=cbc', 'ivgen-alg=plain64', 'cipher-alg=aes-192'],
-  ['cipher-mode=cbc', 'ivgen-alg=plain', 'cipher-alg=aes-128'],
-];
+  ['cipher-alg=aes-128', 'cipher-mode=cbc', 'ivgen-alg=essiv', 'ivgen-hash-alg=sha256'],
+] as const;
 
-for (const options of CASES) {
+for (const options of QEMU_CASES) {
   diskContract(`LUKS1 by qemu-img ${options.join(' ')}`, async () => {
     const expected = seededRandom(1).bytes(3 * MIB + 512);
     const image = await luks1Image(expected, options);
@@ -39,8 +35,34 @@ for (const options of CASES) {
   });
 }
 
+const CASES = [
+  { cipher: 'aes-xts-plain64', keyBits: 256, hash: 'sha512' },
+  { cipher: 'aes-xts-plain', keyBits: 512, hash: 'sha1' },
+  { cipher: 'aes-cbc-essiv:sha256', keyBits: 256, hash: 'ripemd160' },
+  { cipher: 'aes-cbc-plain64', keyBits: 192, hash: 'sha256' },
+  { cipher: 'aes-cbc-plain', keyBits: 128, hash: 'sha256' },
+] as const;
+
+for (const options of CASES) {
+  const { cipher, keyBits, hash } = options;
+  diskContract(`LUKS1 by cryptsetup ${cipher} ${keyBits} ${hash}`, async () => {
+    const expected = seededRandom(1).bytes(3 * MIB + 512);
+    const image = await convertedImage(expected, options);
+    return { disk: await openLuks(memoryDisk(image), PASSPHRASE), expected };
+  });
+}
+
 const plain = seededRandom(2).bytes(64 * 1024);
-const simple = luks1Image(plain);
+const simple = convertedImage(plain);
+const withTwoKeys = simple.then((image) =>
+  changedImage(image, (path, newKeyFile) => [
+    'luksAddKey',
+    '--pbkdf-force-iterations',
+    '1000',
+    path,
+    newKeyFile,
+  ]),
+);
 
 async function content(image: Buffer, passphrase: Buffer): Promise<Buffer> {
   const disk = await openLuks(memoryDisk(image), passphrase);
@@ -67,20 +89,16 @@ test('a wrong passphrase opens no key slot', async () => {
 });
 
 test('every key slot is tried, and those that are disabled are not', async () => {
-  const add = await changedImage(await simple, (path, newKeyFile) => [
-    ...['luksAddKey', '--pbkdf-force-iterations', '1000', path, newKeyFile],
-  ]);
-  assert.ok((await content(add, PASSPHRASE)).equals(plain));
-  assert.ok((await content(add, OTHER_PASSPHRASE)).equals(plain));
-  const killed = await changedImage(add, (path) => ['luksKillSlot', path, '0']);
+  const image = await withTwoKeys;
+  assert.ok((await content(image, PASSPHRASE)).equals(plain));
+  assert.ok((await content(image, OTHER_PASSPHRASE)).equals(plain));
+  const killed = await changedImage(image, (path) => ['luksRemoveKey', path]);
   await assert.rejects(content(killed, PASSPHRASE), { code: 'volume-locked' });
   assert.ok((await content(killed, OTHER_PASSPHRASE)).equals(plain));
 });
 
 test('a damaged key slot, or one that costs too much, stops no other', async () => {
-  const image = await changedImage(await simple, (path, newKeyFile) => [
-    ...['luksAddKey', '--pbkdf-force-iterations', '1000', path, newKeyFile],
-  ]);
+  const image = await withTwoKeys;
   const [state, iterations, area, stripes] = [0, 4, 40, 44];
   for (const field of [state, iterations, area, stripes]) {
     const damaged = Buffer.from(image);
@@ -116,7 +134,7 @@ test('what a header asks for is bounded, and told', async () => {
   }
 });
 
-test('a header that is cut or flipped at any place ends with an error that is told', async () => {
+test('a header that is cut or flipped at any place ends well, or with an error', async () => {
   const random = seededRandom(3);
   const image = await simple;
   for (const length of [0, 1, 591, 592, 4096, 100_000]) {
@@ -125,16 +143,13 @@ test('a header that is cut or flipped at any place ends with an error that is to
   for (let round = 0; round < 60; round++) {
     const flipped = Buffer.from(image);
     const offset = Math.floor(random.fraction() * (KEY_SLOTS_OFFSET + KEY_SLOT_BYTES));
-    // Key derivation of what is left takes long where the flip made it so; nothing is left here.
-    for (let slot = 0; slot < 8; slot++) slotAt(flipped, slot).writeUInt32BE(0xdead);
-    slotAt(flipped, 0).writeUInt32BE(0xac71f3);
-    slotAt(flipped, 0).writeUInt32BE(1000, 4);
-    flipped.writeUInt32BE(1000, 164);
     flipped[offset]! ^= 1 << Math.floor(random.fraction() * 8);
+    // Some flips ask for minutes of work, which is allowed.
     const isCostly = (offset >= 164 && offset < 166) || (offset >= 212 && offset < 214);
     if (isCostly) continue;
     const outcome = await content(flipped, PASSPHRASE).catch((error: unknown) => error);
-    assert.ok(isCofferError(outcome), `flipped at ${offset}: ${String(outcome)}`);
+    const isWell = Buffer.isBuffer(outcome) || isCofferError(outcome);
+    assert.ok(isWell, `flipped at ${offset}: ${String(outcome)}`);
   }
 });
 
@@ -146,7 +161,7 @@ test('the file system on a volume is read through it', async () => {
     await writeFile(join(source, 'folder', 'file'), bytes);
     const path = join(folder, 'ext4');
     await makeImage(path, 8 * MIB, 'mke2fs', '-q', '-F', '-t', 'ext4', '-d', source);
-    const image = await luks1Image(await readFile(path));
+    const image = await convertedImage(await readFile(path));
     const fileSystem = await openExt4(await openLuks(memoryDisk(image), PASSPHRASE));
     const file = await nodeAt(fileSystem, 'folder/file');
     assert.ok((await readAt(fileSystem, file, 0, bytes.length + 1)).equals(bytes));

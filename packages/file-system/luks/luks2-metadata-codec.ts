@@ -1,7 +1,7 @@
 /** The metadata of LUKS2: LUKS2 on-disk format specification, section 3. */
 import { type CofferError, isCofferError } from '@coffer/base';
 import * as v from 'valibot';
-import { type Cipher, parseCipher, parseHash, requireKeySize } from './algorithm-codec.ts';
+import { parseCipher, parseHash, requireKeySize } from './algorithm-codec.ts';
 import { damaged, unsupported } from './failures.ts';
 import {
   type KeyDerivation,
@@ -27,6 +27,7 @@ export interface Place {
   readonly volumeBytes: number;
 }
 
+/** Those to be ignored come last, since the passphrase may be theirs after all. */
 const PREFERRED_FIRST = [2, 1, 0] as const;
 
 /**
@@ -162,7 +163,7 @@ function keySlotOf(index: number, keySlot: MetadataKeySlot, place: Place): KeySl
   if (length > area.size) {
     throw damaged('LUKS2 metadata', place.offset, `key slot ${index} in ${area.size} bytes`);
   }
-  const areaCipher: Cipher = parseCipher(area.encryption);
+  const areaCipher = parseCipher(area.encryption);
   requireKeySize(areaCipher, area.key_size);
   return {
     index,

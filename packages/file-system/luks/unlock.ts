@@ -7,8 +7,8 @@ import { deriveKey, workOf } from './key-derivation.ts';
 import { createSectorCipher } from './sector-cipher.ts';
 import { mergeStripes } from './stripes.ts';
 
-/** For all key slots together: minutes, where a true slot is made to take seconds. */
-const WORK_MAX = 400_000_000;
+/** For all key slots together: minutes, where each is made to take seconds. */
+const WORK_MAX = 200_000_000;
 
 /**
  * Tries the key slots in their order; those that are damaged, or use what is not understood, stop

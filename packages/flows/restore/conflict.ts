@@ -1,5 +1,5 @@
 /** What happens when the target holds a name already. */
-import { CofferError, type FileEntry } from '@coffer/base';
+import { CofferError, type FileMetadata } from '@coffer/base';
 import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 
 export const CONFLICTS = ['overwrite', 'skip', 'fail', 'keep-both', 'delta'] as const;
@@ -20,11 +20,13 @@ export type PreparedName =
 /** Both versions are kept under at most so many names. */
 const KEPT_NAMES_MAX = 1000;
 
+type NamedEntry = Pick<FileMetadata, 'name' | 'type'>;
+
 /** Decides for one entry; makes room for a folder where a link stands and is to be overwritten. */
 export function prepareName(
   target: TargetFolder,
-  entry: FileEntry,
-  conflict: Conflict,
+  entry: NamedEntry,
+  conflict: Conflict | undefined,
 ): PreparedName {
   const { name, type } = entry;
   const found = target.typeOf(name);
@@ -32,6 +34,9 @@ export function prepareName(
   // Folders are merged, whatever is asked for their content.
   if (found === 'directory' && type === 'directory') return { outcome: 'keep' };
   switch (conflict) {
+    // The target was empty, so the source has the name twice, or in upper and lower case.
+    case undefined:
+      return { outcome: 'refuse', reason: `a ${found} of this name was restored before` };
     case 'skip':
       return type === 'directory'
         ? { outcome: 'refuse', reason: `a ${found} is in the place of a folder` }
@@ -48,7 +53,7 @@ export function prepareName(
 
 function replace(
   target: TargetFolder,
-  { name, type }: FileEntry,
+  { name, type }: NamedEntry,
   found: NonNullable<ReturnType<TargetFolder['typeOf']>>,
   conflict: 'overwrite' | 'delta',
 ): PreparedName {

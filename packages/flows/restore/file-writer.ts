@@ -1,10 +1,6 @@
-/**
- * Writes the files of a restore. A file that replaces another is written beside it and renamed; one
- * that cannot be written whole is not left under its name.
- */
-import { closeSync, fstatSync, readSync, writeSync } from 'node:fs';
+/** Writes files of a recovery point, out of chunks. */
+import { readSync } from 'node:fs';
 import { type ContentPiece, CofferError, type FileEntry } from '@coffer/base';
-import { punchHole } from '@coffer/base/libc.ts';
 import {
   type ChunkReader,
   type ChunkWork,
@@ -13,41 +9,22 @@ import {
   SLAB_SIZE_BYTES,
   type SlabPool,
 } from '@coffer/repository';
+import { endFileAt, setMetadataOfFile } from '@coffer/workloads/files/target-folder.ts';
+import type { RestoreRun } from './restore-run.ts';
 import {
-  endFileAt,
-  type OnRefused,
-  setMetadataOfFile,
-} from '@coffer/workloads/files/target-folder.ts';
-import type { Progress } from '../progress.ts';
-import type { OpenFolder } from './open-folder.ts';
-
-export interface FilesRestoreResult {
-  bytesWritten: number;
-  bytesKept: number;
-  fileCount: number;
-}
-
-/** A file to be written. */
-export interface FileJob {
-  readonly entry: FileEntry;
-  readonly folder: OpenFolder;
-  readonly relative: Buffer;
-  /** The name it gets, which is another one when both versions are kept. */
-  readonly name: Buffer;
-  /** Whether a file of that name is there, and is to be replaced or brought up to date. */
-  readonly existing: 'none' | 'replace' | 'update';
-}
+  type FileJob,
+  NewFile,
+  withExistingFile,
+  withNewFile,
+  writeAll,
+  writeHole,
+} from './target-file.ts';
 
 export interface FileWriterOptions {
   readonly reader: ChunkReader;
   readonly work: ChunkWork;
   readonly slabs: SlabPool;
-  readonly progress: Progress;
-  /** Counts what is written and kept. */
-  readonly result: FilesRestoreResult;
-  /** Takes what of the metadata of a path could not be restored. */
-  readonly refused: (relative: Buffer) => OnRefused;
-  readonly signal?: AbortSignal | undefined;
+  readonly run: RestoreRun;
 }
 
 export class FileWriter {
@@ -58,97 +35,77 @@ export class FileWriter {
   }
 
   /** Writes a file whose pieces are there, one after the other. */
-  writeSmall(job: FileJob, bytes: Buffer, pieces: readonly ContentPiece[]): void {
-    const { folder, entry, name } = job;
-    const temporary = job.existing === 'replace' ? temporaryName(name) : name;
-    const fd = folder.target.createFile(temporary);
+  writeSmall(job: FileJob<FileEntry>, bytes: Buffer, pieces: readonly ContentPiece[]): void {
+    const file = new NewFile(job);
     try {
-      try {
-        writePieces(fd, bytes, pieces);
-        this.#finishFile(fd, job);
-      } finally {
-        closeSync(fd);
-      }
-      if (temporary !== name) folder.target.rename(temporary, name);
+      writePieces(file.fd, bytes, pieces);
+      this.#finishFile(file.fd, job);
+      file.finish();
     } catch (error) {
-      folder.target.remove(temporary);
+      file.discard();
       throw error;
     }
-    this.#options.result.bytesWritten += entry.sizeBytes;
-    this.#options.progress.bytesDone += entry.sizeBytes;
-    this.#options.progress.itemsDone++;
+    const { result, progress } = this.#options.run;
+    result.bytesWritten += job.entry.sizeBytes;
+    progress.bytesDone += job.entry.sizeBytes;
+    progress.itemsDone++;
   }
 
-  #finishFile(fd: number, { entry, relative }: FileJob): void {
+  #finishFile(fd: number, { entry, relative }: FileJob<FileEntry>): void {
     const last = entry.content?.form === 'pieces' ? entry.content.pieces.at(-1) : undefined;
     const endsInHole = entry.content?.form === 'tree' || (last && isZeroId(last.id));
     if (endsInHole) endFileAt(fd, entry.sizeBytes);
-    setMetadataOfFile(fd, entry, this.#options.refused(relative));
+    setMetadataOfFile(fd, entry, this.#options.run.findings.refused(relative));
   }
 
   /** Fetches and writes a file, or brings the one that is there up to date. */
-  async writeLarge(job: FileJob): Promise<void> {
-    if (job.existing === 'update') {
-      await this.#update(job);
-      return;
-    }
-    const { folder, name, entry } = job;
-    const temporary = job.existing === 'replace' ? temporaryName(name) : name;
-    const fd = folder.target.createFile(temporary);
-    try {
-      try {
-        await this.#writeWindows(fd, job, () => true);
-        endFileAt(fd, entry.sizeBytes);
-        setMetadataOfFile(fd, entry, this.#options.refused(job.relative));
-      } finally {
-        closeSync(fd);
-      }
-      if (temporary !== name) folder.target.rename(temporary, name);
-    } catch (error) {
-      folder.target.remove(temporary);
-      throw error;
-    }
+  async writeLarge(job: FileJob<FileEntry>): Promise<void> {
+    if (job.existing === 'update') await this.#update(job);
+    else await withNewFile(job, async (fd) => await this.#writeLarge(fd, job, () => true));
   }
 
   /** Writes in place what differs, and nothing else. */
-  async #update(job: FileJob): Promise<void> {
-    const { folder, name, entry } = job;
-    const fd = folder.target.openFile(name);
-    if (fd === undefined) throw new CofferError('target-unwritable', { reason: 'not a file' });
+  async #update(job: FileJob<FileEntry>): Promise<void> {
     const { reader } = this.#options;
-    try {
-      const sizeBefore = fstatSync(fd).size;
-      const current = Buffer.allocUnsafe(SLAB_SIZE_BYTES);
-      await this.#writeWindows(fd, job, ({ id, length }, offset) => {
+    const current = Buffer.allocUnsafe(SLAB_SIZE_BYTES);
+    await withExistingFile(job, async (fd, sizeBefore) => {
+      await this.#writeLarge(fd, job, ({ id, length }, offset) => {
         if (offset + length > sizeBefore || length > current.length) return true;
         readSync(fd, current, 0, length, offset);
         return !reader.matches(id, current.subarray(0, length));
       });
-      endFileAt(fd, entry.sizeBytes);
-      setMetadataOfFile(fd, entry, this.#options.refused(job.relative));
-    } finally {
-      closeSync(fd);
-    }
+    });
+  }
+
+  async #writeLarge(
+    fd: number,
+    job: FileJob<FileEntry>,
+    isWanted: (piece: ContentPiece, offset: number) => boolean,
+  ): Promise<void> {
+    await this.#writeWindows(fd, job, isWanted);
+    endFileAt(fd, job.entry.sizeBytes);
+    setMetadataOfFile(fd, job.entry, this.#options.run.findings.refused(job.relative));
   }
 
   /** Fetches and writes those pieces that are wanted, a slab at a time. */
   async #writeWindows(
     fd: number,
-    job: FileJob,
+    job: FileJob<FileEntry>,
     isWanted: (piece: ContentPiece, offset: number) => boolean,
   ): Promise<void> {
-    const { reader, signal } = this.#options;
+    const { reader, run } = this.#options;
     const isNew = job.existing !== 'update';
     let offset = 0;
     let window: PlacedPiece[] = [];
     let used = 0;
     for await (const piece of contentPieces(reader, requiredContent(job.entry))) {
-      signal?.throwIfAborted();
+      run.signal?.throwIfAborted();
       const place = offset;
       offset += piece.length;
-      if (!isWanted(piece, place)) this.#options.result.bytesKept += piece.length;
-      else if (isZeroId(piece.id)) this.#writeHole(fd, place, piece.length, isNew);
-      else {
+      if (!isWanted(piece, place)) run.result.bytesKept += piece.length;
+      else if (isZeroId(piece.id)) {
+        if (!isNew) writeHole(fd, place, piece.length);
+      } else {
         if (used + piece.length > SLAB_SIZE_BYTES) {
           await this.#writeWindow(fd, window);
           window = [];
@@ -157,7 +114,7 @@ export class FileWriter {
         window.push({ piece, place, targetOffset: used });
         used += piece.length;
       }
-      this.#options.progress.bytesDone += piece.length;
+      run.progress.bytesDone += piece.length;
     }
     await this.#writeWindow(fd, window);
     if (offset !== job.entry.sizeBytes) {
@@ -173,17 +130,9 @@ export class FileWriter {
       if (failure) throw failure.error;
       for (const { piece, place, targetOffset } of window) {
         writeAll(fd, slab.bytes.subarray(targetOffset, targetOffset + piece.length), place);
-        this.#options.result.bytesWritten += piece.length;
+        this.#options.run.result.bytesWritten += piece.length;
       }
     });
-  }
-
-  #writeHole(fd: number, offset: number, length: number, isNew: boolean): void {
-    if (isNew || punchHole(fd, offset, length)) return;
-    const zeroes = Buffer.alloc(Math.min(length, SLAB_SIZE_BYTES));
-    for (let done = 0; done < length; done += zeroes.length) {
-      writeAll(fd, zeroes.subarray(0, Math.min(zeroes.length, length - done)), offset + done);
-    }
   }
 }
 
@@ -206,15 +155,4 @@ function writePieces(fd: number, bytes: Buffer, pieces: readonly ContentPiece[])
     if (!isZeroId(id)) writeAll(fd, bytes.subarray(offset, offset + length), offset);
     offset += length;
   }
-}
-
-function writeAll(fd: number, bytes: Buffer, offset: number): void {
-  for (let done = 0; done < bytes.length;) {
-    done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
-  }
-}
-
-function temporaryName(name: Buffer): Buffer {
-  const suffix = Buffer.from('.coffer-new');
-  return Buffer.concat([name.subarray(0, 255 - suffix.length), suffix]);
 }

@@ -1,159 +1,129 @@
 /**
  * Restore of a folder. Folders are made first and get their metadata last, when all in them is
- * written. Small files are fetched hundreds at a time; large ones in windows. A file of which a
- * chunk is missing or damaged is not left under its name: it is a finding that says so.
+ * written. What cannot be restored of one path is a finding, and the run goes on.
+ *
+ * Invariant: an open folder is closed when all in it is there, or when the run has ended.
  */
-import {
-  type ContentPiece,
-  CofferError,
-  isCofferError,
-  type FileEntry,
-  type Finding,
-  systemErrorCode,
-  TaskQueue,
-} from '@coffer/base';
-import {
-  type ChunkId,
-  type ChunkReader,
-  type ChunkRequest,
-  type ChunkWork,
-  isChunkError,
-  isZeroId,
-  readFolder,
-  type Slab,
-  SLAB_SIZE_BYTES,
-  SlabPool,
-} from '@coffer/repository';
+import type { FileMetadata } from '@coffer/base';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
-import {
-  type FolderMetadata,
-  type OnRefused,
-  TargetFolder,
-} from '@coffer/workloads/files/target-folder.ts';
-import type { Progress } from '../progress.ts';
+import { type FolderMetadata, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { type Conflict, prepareName } from './conflict.ts';
-import { type FileJob, FileWriter, type FilesRestoreResult } from './file-writer.ts';
+import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
+import { type FilesRestoreResult, RestoreRun, type RestoreRunOptions } from './restore-run.ts';
+import type { FileJob } from './target-file.ts';
+import { FOLDER_DEPTH_MAX } from './walk-source.ts';
 
-/** Files up to this size are fetched together with others. */
-const BATCHED_SIZE_BYTES_MAX = 1024 * 1024;
-const FILES_PER_BATCH = 512;
-/** A batch holds the folders of its files open. */
-const FOLDERS_PER_BATCH = 64;
-/** Batches and large files under way at once. */
-const TASKS_AT_ONCE = 8;
-
-export interface FilesRestoreOptions {
-  readonly reader: ChunkReader;
-  readonly work: ChunkWork;
-  readonly conflict: Conflict;
-  /** True for a path (relative to the root of the point) that is wanted. */
+export interface FilesRestoreOptions extends RestoreRunOptions {
+  /** Undefined: the target was empty, so only what is restored itself can be in the way. */
+  readonly conflict: Conflict | undefined;
+  /** True for a path (relative to what is restored) that is wanted. */
   readonly isIncluded: (relative: Buffer, isFolder: boolean) => boolean;
-  readonly progress: Progress;
-  readonly onFinding: (finding: Finding) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
-interface Batch {
-  readonly slab: Slab;
-  readonly jobs: {
-    readonly job: FileJob;
-    readonly pieces: readonly ContentPiece[];
-    offset: number;
-  }[];
-  readonly folders: Set<OpenFolder>;
-  readonly stored: PromiseWithResolvers<void>;
-  used: number;
-}
-
+/** Restores what is wanted of the source into the folder that `targetPath` names. */
 export async function restoreFiles(
-  root: { readonly folder: ChunkId; readonly metadata: FolderMetadata | undefined },
+  source: FilesSource,
   targetPath: string,
   options: FilesRestoreOptions,
 ): Promise<FilesRestoreResult> {
-  const restore = new FilesRestore(targetPath, options);
-  return await restore.run(readFolder(options.reader, root.folder), root.metadata);
+  return await new FilesRestore(source, options).run(targetPath);
 }
 
-/** Restores a single entry into a folder. */
-export async function restoreEntry(
-  entry: FileEntry,
-  targetPath: string,
-  options: FilesRestoreOptions,
-): Promise<FilesRestoreResult> {
-  return await new FilesRestore(targetPath, options).run([entry], undefined);
+/** A folder that is restored. */
+interface Place {
+  readonly folder: OpenFolder;
+  readonly relative: Buffer;
+  readonly depth: number;
+  readonly metadata: FolderMetadata | undefined;
+}
+
+/** Where the first of several names of one file was restored, and when it is there. */
+interface FirstName {
+  readonly folder: OpenFolder;
+  readonly name: Buffer;
+  readonly stored: Promise<void>;
 }
 
 class FilesRestore {
   readonly #options: FilesRestoreOptions;
-  readonly #targetPath: Buffer;
-  readonly #slabs = new SlabPool(TASKS_AT_ONCE + 1);
-  readonly #tasks = new TaskQueue(TASKS_AT_ONCE);
-  /** Where the first of several names of one file was restored, and when it is there. */
-  readonly #linked = new Map<string, { readonly path: Buffer; readonly stored: Promise<void> }>();
-  readonly #refusedOnce = new Set<string>();
-  readonly #result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0, fileCount: 0 };
-  readonly #writer: FileWriter;
-  #batch: Batch | undefined;
+  readonly #source: FilesSource;
+  readonly #run: RestoreRun;
+  readonly #walk: FolderWalk;
+  readonly #contents: FileContents;
+  readonly #linked = new Map<string, FirstName>();
+  readonly #open = new Set<OpenFolder>();
 
-  constructor(targetPath: string, options: FilesRestoreOptions) {
+  constructor(source: FilesSource, options: FilesRestoreOptions) {
     this.#options = options;
-    this.#targetPath = Buffer.from(targetPath);
-    this.#writer = new FileWriter({
-      ...options,
-      slabs: this.#slabs,
-      result: this.#result,
-      refused: (relative) => this.#refused(relative),
-    });
+    this.#source = source;
+    this.#run = new RestoreRun(options);
+    this.#walk = source.walk();
+    this.#contents = source.contents(this.#run);
   }
 
-  async run(
-    entries: Iterable<FileEntry> | AsyncIterable<FileEntry>,
-    metadata: FolderMetadata | undefined,
-  ): Promise<FilesRestoreResult> {
-    const target = TargetFolder.open(this.#targetPath.toString());
-    const root = new OpenFolder(undefined, Buffer.alloc(0), target);
-    const done = await this.#folder(entries, { folder: root, relative: Buffer.alloc(0), metadata });
-    await this.#flushBatch();
-    await this.#tasks.drain();
-    await done.finished;
-    return this.#result;
+  async run(targetPath: string): Promise<FilesRestoreResult> {
+    const { wanted, rootMetadata } = this.#source;
+    const target = TargetFolder.open(targetPath);
+    const folder = new OpenFolder(undefined, Buffer.alloc(0), target);
+    const root = { folder, relative: Buffer.alloc(0), depth: 0, metadata: rootMetadata };
+    const entries = wanted.type === 'directory' ? this.#walk.entries(wanted) : [wanted];
+    try {
+      const { finished } = await this.#folder(entries, root);
+      await this.#contents.flush();
+      await this.#run.tasks.drain();
+      await finished;
+      return this.#run.result;
+    } finally {
+      await this.#close();
+    }
+  }
+
+  /** Nothing is under way or open afterwards, even when the run was broken off. */
+  async #close(): Promise<void> {
+    await this.#run.tasks.drain().catch(() => {
+      // It is thrown already, or comes after what was thrown first.
+    });
+    for (const folder of this.#open) folder.close();
   }
 
   async #folder(
-    entries: Iterable<FileEntry> | AsyncIterable<FileEntry>,
-    place: { folder: OpenFolder; relative: Buffer; metadata: FolderMetadata | undefined },
+    entries: Iterable<FileMetadata> | AsyncIterable<FileMetadata>,
+    place: Place,
   ): Promise<{ finished: Promise<void> }> {
     const waits = new Set<Promise<void>>();
-    for await (const entry of entries) {
-      this.#options.signal?.throwIfAborted();
-      const relative =
-        place.relative.length > 0 ? joinPath(place.relative, entry.name) : entry.name;
-      await this.#attempt(relative, () => this.#entry(entry, place.folder, relative, waits));
-    }
+    this.#open.add(place.folder);
+    await this.#run.findings.attempt(place.relative, async () => {
+      for await (const entry of entries) {
+        this.#run.signal?.throwIfAborted();
+        const relative =
+          place.relative.length > 0 ? joinPath(place.relative, entry.name) : entry.name;
+        await this.#run.findings.attempt(relative, () =>
+          this.#entry(entry, place, relative, waits),
+        );
+      }
+    });
     const finished = this.#finishFolder(place, waits);
     // A failure is thrown where the root is awaited; until then it must not count as unhandled.
     finished.catch(() => {});
     return { finished };
   }
 
-  async #finishFolder(
-    place: { folder: OpenFolder; relative: Buffer; metadata: FolderMetadata | undefined },
-    waits: ReadonlySet<Promise<void>>,
-  ): Promise<void> {
+  async #finishFolder(place: Place, waits: ReadonlySet<Promise<void>>): Promise<void> {
     await Promise.all(waits);
-    const { folder, metadata } = place;
-    if (metadata && folder.isMade) {
-      await this.#attempt(place.relative, () =>
-        folder.target.setMetadata(metadata, this.#refused(place.relative)),
+    const { folder, metadata, relative } = place;
+    if (metadata && folder.isOpen) {
+      await this.#run.findings.attempt(relative, () =>
+        folder.target.setMetadata(metadata, this.#run.findings.refused(relative)),
       );
     }
     folder.close();
+    this.#open.delete(folder);
   }
 
   async #entry(
-    entry: FileEntry,
-    folder: OpenFolder,
+    entry: FileMetadata,
+    place: Place,
     relative: Buffer,
     waits: Set<Promise<void>>,
   ): Promise<void> {
@@ -161,16 +131,17 @@ class FilesRestore {
     const included = this.#options.isIncluded(relative, isFolder);
     if (!included && !isFolder) return;
     if (isFolder) {
-      await this.#subfolder(entry, { folder, relative, included }, waits);
+      await this.#subfolder(entry, { place, relative, included }, waits);
       return;
     }
+    const { folder } = place;
     const prepared = prepareName(folder.target, entry, this.#options.conflict);
     if (prepared.outcome === 'keep') {
-      this.#result.bytesKept += entry.sizeBytes;
+      this.#run.result.bytesKept += entry.sizeBytes;
       return;
     }
     if (prepared.outcome === 'refuse') {
-      this.#find('conflict', relative, prepared.reason);
+      this.#run.findings.add('conflict', relative, prepared.reason);
       return;
     }
     const { name, existing } = prepared;
@@ -178,181 +149,68 @@ class FilesRestore {
   }
 
   async #subfolder(
-    entry: FileEntry,
-    place: { folder: OpenFolder; relative: Buffer; included: boolean },
+    entry: FileMetadata,
+    { place, relative, included }: { place: Place; relative: Buffer; included: boolean },
     waits: Set<Promise<void>>,
   ): Promise<void> {
-    const { reader, conflict } = this.#options;
+    const { conflict } = this.#options;
+    const depth = place.depth + 1;
+    if (depth > FOLDER_DEPTH_MAX) {
+      this.#run.findings.add('not-restored', relative, 'it is nested too deep');
+      return;
+    }
     let name = entry.name;
-    if (place.folder.isMade || place.included) {
+    if (place.folder.isOpen || included) {
       const prepared = prepareName(place.folder.target, entry, conflict);
       if (prepared.outcome === 'refuse') {
-        this.#find('conflict', place.relative, prepared.reason);
+        this.#run.findings.add('conflict', relative, prepared.reason);
         return;
       }
       if (prepared.outcome === 'create') name = prepared.name;
     }
-    const child = new OpenFolder(place.folder, name);
+    const folder = new OpenFolder(place.folder, name);
     // A folder that is wanted itself is made even when it is empty.
-    if (place.included) void child.target;
-    if (!entry.folder) return;
-    const { finished } = await this.#folder(readFolder(reader, entry.folder), {
-      folder: child,
-      relative: place.relative,
-      metadata: entry,
-    });
+    if (included) void folder.target;
+    const child = { folder, relative, depth, metadata: entry };
+    const { finished } = await this.#folder(this.#walk.entries(entry), child);
     waits.add(finished);
   }
 
   async #create(job: FileJob, waits: Set<Promise<void>>): Promise<void> {
-    const { entry, folder, name, relative } = job;
-    const refused = this.#refused(relative);
-    const named = { ...entry, name };
+    const { entry, folder, name } = job;
     const linkKey = entry.hardLink && `${entry.hardLink.device}:${entry.hardLink.inode}`;
     const first = linkKey === undefined ? undefined : this.#linked.get(linkKey);
     if (first) {
-      waits.add(first.stored.then(() => this.#link(first.path, job)));
+      waits.add(this.#link(first, job));
       return;
     }
-    let stored: Promise<void> = Promise.resolve();
-    if (entry.type === 'file') stored = (await this.#file(job)).stored;
-    else if (job.existing === 'replace') folder.target.remove(name);
-    if (entry.type === 'symlink') folder.target.createLink(named, refused);
-    else if (entry.type !== 'file') folder.target.createNode(named, refused);
+    const stored = entry.type === 'file' ? (await this.#contents.write(job)).stored : DONE;
+    if (entry.type !== 'file') this.#createOther(job);
     waits.add(stored);
-    if (linkKey !== undefined) {
-      const parent = relative.subarray(0, relative.length - entry.name.length);
-      const path = joinPath(this.#targetPath, Buffer.concat([parent, name]));
-      this.#linked.set(linkKey, { path, stored });
-    }
+    if (linkKey !== undefined) this.#linked.set(linkKey, { folder, name, stored });
   }
 
-  async #link(existing: Buffer, job: FileJob): Promise<void> {
-    await this.#attempt(job.relative, () => {
-      if (job.existing !== 'none') job.folder.target.remove(job.name);
-      job.folder.target.createHardLink(existing, job.name);
+  #createOther({ entry, folder, name, relative, existing }: FileJob): void {
+    const refused = this.#run.findings.refused(relative);
+    const named = { ...entry, name };
+    if (existing === 'replace') folder.target.remove(name);
+    if (entry.type === 'symlink') folder.target.createLink(named, refused);
+    else folder.target.createNode(named, refused);
+  }
+
+  /** Names are resolved in open folders, so that nobody can put another file in the place. */
+  #link(first: FirstName, { folder, name, relative, existing }: FileJob): Promise<void> {
+    const linked = first.stored.then(() =>
+      this.#run.findings.attempt(relative, () => {
+        if (existing !== 'none') folder.target.remove(name);
+        first.folder.use((from) => folder.target.createHardLink(from.path(first.name), name));
+      }),
+    );
+    linked.catch(() => {
+      // It is thrown where the root is awaited, unless the run has failed before that.
     });
-  }
-
-  async #file(job: FileJob): Promise<{ stored: Promise<void> }> {
-    const { content, sizeBytes } = job.entry;
-    this.#result.fileCount++;
-    const isBatched =
-      content?.form === 'pieces' &&
-      sizeBytes <= BATCHED_SIZE_BYTES_MAX &&
-      job.existing !== 'update';
-    if (isBatched) return await this.#addToBatch(job, content.pieces);
-    // The folder is opened now, while it is certain that it is not closed yet.
-    void job.folder.target;
-    const stored = Promise.withResolvers<void>();
-    await this.#tasks.add(async () => {
-      await this.#attempt(job.relative, () => this.#writer.writeLarge(job));
-      stored.resolve();
-    });
-    return { stored: stored.promise };
-  }
-
-  async #addToBatch(
-    job: FileJob,
-    pieces: readonly ContentPiece[],
-  ): Promise<{ stored: Promise<void> }> {
-    const isFull = (batch: Batch): boolean =>
-      batch.used + job.entry.sizeBytes > SLAB_SIZE_BYTES ||
-      batch.jobs.length >= FILES_PER_BATCH ||
-      batch.folders.size >= FOLDERS_PER_BATCH;
-    if (this.#batch && isFull(this.#batch)) await this.#flushBatch();
-    if (!this.#batch) {
-      const slab = await this.#slabs.acquire();
-      const stored = Promise.withResolvers<void>();
-      this.#batch = { slab, jobs: [], folders: new Set(), stored, used: 0 };
-    }
-    const batch = this.#batch;
-    batch.jobs.push({ job, pieces, offset: batch.used });
-    batch.folders.add(job.folder);
-    batch.used += lengthOf(pieces);
-    return { stored: batch.stored.promise };
-  }
-
-  async #flushBatch(): Promise<void> {
-    const batch = this.#batch;
-    if (!batch) return;
-    this.#batch = undefined;
-    await this.#tasks.add(async () => {
-      try {
-        await this.#writeBatch(batch);
-      } finally {
-        this.#slabs.release(batch.slab);
-        batch.stored.resolve();
-      }
-    });
-  }
-
-  async #writeBatch({ slab, jobs }: Batch): Promise<void> {
-    const { reader, work, signal } = this.#options;
-    signal?.throwIfAborted();
-    const owners = new Map<ChunkRequest, FileJob>();
-    for (const { job, pieces, offset } of jobs) {
-      for (const request of requestsAt(pieces, offset)) owners.set(request, job);
-    }
-    const failures = await reader.readInto(slab, [...owners.keys()], work);
-    const failed = new Map(failures.map(({ request, error }) => [owners.get(request), error]));
-    for (const { job, pieces, offset } of jobs) {
-      const failure = failed.get(job);
-      if (failure) this.#find(failure.code, job.relative, failure.message);
-      else {
-        await this.#attempt(job.relative, () =>
-          this.#writer.writeSmall(job, slab.bytes.subarray(offset), pieces),
-        );
-      }
-    }
-  }
-
-  /** What concerns one path is a finding; what concerns the store or the space ends the run. */
-  async #attempt(relative: Buffer, task: () => void | Promise<void>): Promise<void> {
-    try {
-      await task();
-    } catch (error) {
-      const code = isChunkError(error) ? error.code : pathErrorCode(error);
-      if (code === undefined) throw error;
-      this.#find(code, relative, error instanceof Error ? error.message : String(error));
-    }
-  }
-
-  #refused(relative: Buffer): OnRefused {
-    return (what, error) => {
-      const message = error instanceof Error ? error.message : String(error);
-      if (what === 'attribute') this.#find('attribute-not-restored', relative, message);
-      else if (!this.#refusedOnce.has(what)) {
-        this.#refusedOnce.add(what);
-        this.#find('owner-not-restored', relative, `${message} (told once)`);
-      }
-    };
-  }
-
-  #find(code: string, relative: Buffer, message: string): void {
-    this.#options.onFinding({ code, path: relative.toString('utf8'), message });
+    return linked;
   }
 }
 
-function* requestsAt(pieces: readonly ContentPiece[], start: number): Generator<ChunkRequest> {
-  let targetOffset = start;
-  for (const { id, length } of pieces) {
-    if (!isZeroId(id)) yield { id, length, targetOffset };
-    targetOffset += length;
-  }
-}
-
-function lengthOf(pieces: readonly ContentPiece[]): number {
-  return pieces.reduce((sum, { length }) => sum + length, 0);
-}
-
-/** The code of a failure that concerns one path; undefined for one that concerns all of them. */
-function pathErrorCode(error: unknown): string | undefined {
-  const code = systemErrorCode(error);
-  const isGeneral =
-    code === undefined || ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE'].includes(code);
-  if (isCofferError(error, 'target-unwritable') || isCofferError(error, 'object-damaged')) {
-    return error.code;
-  }
-  return isGeneral || error instanceof CofferError ? undefined : 'not-restored';
-}
+const DONE = Promise.resolve();

@@ -1,21 +1,12 @@
 /** What a restore would write. */
-import { required } from '@coffer/base';
-import type { ChunkReader } from '@coffer/repository';
-import { walkFiles } from '../walk.ts';
-import type { PathTarget } from '../point-path.ts';
+import type { FilesSource } from './files-source.ts';
+import { type WalkOptions, walkSource } from './walk-source.ts';
 
 /** Bytes of the files that would be restored. */
-export async function measureFiles(
-  reader: ChunkReader,
-  wanted: PathTarget,
-  isIncluded: (relative: Buffer, isFolder: boolean) => boolean,
-): Promise<number> {
-  if (wanted.form === 'entry' && !wanted.entry.folder) return wanted.entry.sizeBytes;
-  const folder =
-    wanted.form === 'root' ? wanted.folder : required(wanted.entry.folder, 'a folder has a node');
+export async function measureFiles(source: FilesSource, options: WalkOptions): Promise<number> {
   let bytes = 0;
-  for await (const { entry, relative } of walkFiles(reader, folder)) {
-    if (isIncluded(relative, entry.type === 'directory')) bytes += entry.sizeBytes;
-  }
+  await walkSource(source, options, ({ entry }) => {
+    bytes += entry.sizeBytes;
+  });
   return bytes;
 }

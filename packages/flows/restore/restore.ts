@@ -1,24 +1,12 @@
 /** The restore flow: a recovery point, or a part of it, goes to a path. */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { CofferError, type FileEntry, type Finding, isCofferError } from '@coffer/base';
-import {
-  isChunkError,
-  openManifest,
-  type RecoveryPoint,
-  type Repository,
-} from '@coffer/repository';
-import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
-import { excludeBy } from '@coffer/workloads/files/selection.ts';
-import { parseManifest, rootMetadata } from '../backup/manifest.ts';
+import { CofferError, type Finding, isCofferError } from '@coffer/base';
+import { isChunkError, type RecoveryPoint, type Repository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
-import { findPath, rootFolder } from '../point-path.ts';
 import type { Progress } from '../progress.ts';
 import type { Conflict } from './conflict.ts';
 import { type DiskRestoreMode, type DiskRestoreResult, restoreDisk } from './disk.ts';
 import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk-target.ts';
-import { type FilesRestoreOptions, restoreEntry, restoreFiles } from './files.ts';
-import { measureFiles } from './measure.ts';
-import { verifyFiles } from './verify-files.ts';
+import { restoreToFolder } from './to-folder.ts';
 
 export interface RestoreOptions {
   readonly repository: Repository;
@@ -27,6 +15,8 @@ export interface RestoreOptions {
   readonly disk?: string | undefined;
   /** On a disk: the volume whose files are restored; undefined for the disk as a whole. */
   readonly volume?: string | undefined;
+  /** Opens an encrypted volume. */
+  readonly passphrase?: Buffer | undefined;
   /** Path in a point of files or on a volume; empty for all of it. */
   readonly path: string;
   /** Absolute path: the folder that receives the files, or the image or block device. */
@@ -83,95 +73,6 @@ async function namingThePoint<T>({ id, item }: RecoveryPoint, task: () => Promis
     if (isNamed || !isLoss) throw error;
     throw new CofferError(error.code, { ...error.details, point: id, item }, error);
   }
-}
-
-async function restoreToFolder(options: RestoreOptions): Promise<Outcome> {
-  const { repository, point, target, progress, signal } = options;
-  const findings: Finding[] = [];
-  const reader = repository.reader(signal);
-  const wanted = await findPath(reader, point, options.path);
-  const isIncluded = includeBy(options.include);
-  refuseOccupied(target, options.conflict);
-  if (options.dryRun) {
-    const bytesWritten = await measureFiles(reader, wanted, isIncluded);
-    return { bytesWritten, bytesKept: 0, verified: false, findings };
-  }
-  makeFolder(target);
-  progress.bytesTotal = point.roots[0]?.sizeBytes ?? 0;
-  const filesOptions: FilesRestoreOptions = {
-    reader,
-    work: repository.work,
-    conflict: options.conflict ?? 'fail',
-    isIncluded,
-    progress,
-    onFinding: (finding) => findings.push(finding),
-    signal,
-  };
-  const isSingle = wanted.form === 'entry' && wanted.entry.type !== 'directory';
-  const root = wanted.form === 'root' ? rootOf(repository, point) : folderOf(wanted.entry);
-  const { bytesWritten, bytesKept } =
-    isSingle || !root
-      ? await restoreEntry((wanted as { entry: FileEntry }).entry, target, filesOptions)
-      : await restoreFiles(root, target, filesOptions);
-  if (options.verify) findings.push(...(await verifyFiles(reader, wanted, target, isIncluded)));
-  throwIfChunksFailed(point, findings);
-  return { bytesWritten, bytesKept, verified: options.verify && findings.length === 0, findings };
-}
-
-function rootOf(
-  repository: Repository,
-  point: RecoveryPoint,
-): { folder: Buffer; metadata: FolderMetadata | undefined } {
-  const { rootFolder: stored } = parseManifest(openManifest(point, repository.keys));
-  const metadata = rootMetadata(stored);
-  return { folder: rootFolder(point), metadata };
-}
-
-function folderOf(entry: FileEntry): { folder: Buffer; metadata: FolderMetadata } | undefined {
-  return entry.folder && { folder: entry.folder, metadata: entry };
-}
-
-/** Fails with `target-not-empty` when nobody said what to do with what is there. */
-function refuseOccupied(target: string, conflict: Conflict | undefined): void {
-  if (conflict !== undefined || !existsSync(target)) return;
-  try {
-    if (readdirSync(target).length === 0) return;
-  } catch (error) {
-    throw new CofferError('target-unwritable', { target }, error);
-  }
-  throw new CofferError('target-not-empty', { target });
-}
-
-function makeFolder(target: string): void {
-  try {
-    mkdirSync(target, { recursive: true });
-  } catch (error) {
-    throw new CofferError('target-unwritable', { target }, error);
-  }
-}
-
-function includeBy(patterns: readonly string[]): (relative: Buffer, isFolder: boolean) => boolean {
-  if (patterns.length === 0) return () => true;
-  return excludeBy(patterns);
-}
-
-const LOSSES: ReadonlySet<string> = new Set(['chunk-damaged', 'chunk-missing', 'object-damaged']);
-
-/** All that could be restored is; but a point that lost data is a failure, not a remark. */
-function throwIfChunksFailed(point: RecoveryPoint, findings: readonly Finding[]): void {
-  const lost = findings.filter(({ code }) => LOSSES.has(code));
-  const [first] = lost;
-  if (!first) return;
-  throw new CofferError(first.code as 'chunk-damaged', {
-    point: point.id,
-    item: point.item,
-    filesNotRestored: lost.length,
-    paths: lost
-      .slice(0, 20)
-      .map(({ path }) => path)
-      .join(', '),
-    first: first.message,
-  });
 }
 
 async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {

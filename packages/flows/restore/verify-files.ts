@@ -1,69 +1,40 @@
-/** Reads restored files back and compares them with the point, chunk by chunk. */
-import { closeSync, constants, openSync, readSync } from 'node:fs';
-import { type FileEntry, type Finding, required, systemErrorCode } from '@coffer/base';
-import { type ChunkReader, contentPieces, SLAB_SIZE_BYTES } from '@coffer/repository';
+/** Reads restored files back and compares them with what they were restored from. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { isCofferError, systemErrorCode } from '@coffer/base';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
-import type { PathTarget } from '../point-path.ts';
-import { walkFiles } from '../walk.ts';
+import type { FilesSource } from './files-source.ts';
+import { type WalkedEntry, type WalkOptions, walkSource } from './walk-source.ts';
 
 export async function verifyFiles(
-  reader: ChunkReader,
-  wanted: PathTarget,
+  source: FilesSource,
   target: string,
-  isIncluded: (relative: Buffer, isFolder: boolean) => boolean,
-): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const verify = async (entry: FileEntry, relative: Buffer): Promise<void> => {
-    if (entry.type !== 'file' || !isIncluded(relative, false)) return;
-    const reason = await difference(reader, entry, joinPath(Buffer.from(target), relative));
-    if (reason === undefined) return;
-    findings.push({ code: 'differs', path: relative.toString('utf8'), message: reason });
-  };
-  if (wanted.form === 'entry' && !wanted.entry.folder) {
-    await verify(wanted.entry, wanted.entry.name);
-    return findings;
-  }
-  const folder =
-    wanted.form === 'root' ? wanted.folder : required(wanted.entry.folder, 'a folder has a node');
-  for await (const { entry, relative } of walkFiles(reader, folder)) await verify(entry, relative);
-  return findings;
+  options: WalkOptions,
+): Promise<void> {
+  await walkSource(source, options, async (walked) => {
+    if (walked.entry.type !== 'file') return;
+    const { findings } = options;
+    await findings.attempt(walked.relative, async () => {
+      const reason = await difference(source, walked, Buffer.from(target));
+      if (reason !== undefined) findings.add('differs', walked.relative, reason);
+    });
+  });
 }
 
 async function difference(
-  reader: ChunkReader,
-  entry: FileEntry,
-  path: Buffer,
+  source: FilesSource,
+  { entry, relative }: WalkedEntry,
+  target: Buffer,
 ): Promise<string | undefined> {
   try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const fd = openSync(joinPath(target, relative), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     try {
-      return await differenceOf(reader, entry, fd);
+      return await source.difference(entry, fd);
     } finally {
       closeSync(fd);
     }
   } catch (error) {
-    if (systemErrorCode(error) === undefined) throw error;
+    if (isCofferError(error) || systemErrorCode(error) === undefined) throw error;
     return error instanceof Error ? error.message : String(error);
   }
-}
-
-async function differenceOf(
-  reader: ChunkReader,
-  entry: FileEntry,
-  fd: number,
-): Promise<string | undefined> {
-  if (!entry.content) return 'the point has no content for it';
-  const buffer = Buffer.alloc(SLAB_SIZE_BYTES);
-  let offset = 0;
-  for await (const { id, length } of contentPieces(reader, entry.content)) {
-    // Runs of zeroes are of any length; every part of one is zero too.
-    for (let done = 0; done < length; done += buffer.length) {
-      const wanted = Math.min(buffer.length, length - done);
-      const bytesRead = readSync(fd, buffer, 0, wanted, offset + done);
-      const isEqual = bytesRead === wanted && reader.matches(id, buffer.subarray(0, wanted));
-      if (!isEqual) return `it differs at or after byte ${offset + done}`;
-    }
-    offset += length;
-  }
-  return readSync(fd, buffer, 0, 1, offset) > 0 ? 'it is longer than in the point' : undefined;
 }

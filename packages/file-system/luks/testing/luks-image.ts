@@ -7,12 +7,12 @@ import { tool, withFolder } from '../../testing/tool.ts';
 export const PASSPHRASE = Buffer.from('correct horse battery staple');
 
 /** cryptsetup moves data by half of the space that it is given for its header. */
-const LUKS2_HEADER_BYTES = 2 * 1024 * 1024;
+const LUKS2_HEADER_BYTES = 4 * 1024 * 1024;
 
 /** qemu-img measures the time of key derivation, and gives up when the machine is busy. */
 const ATTEMPT_COUNT_MAX = 30;
 
-/** A LUKS1 volume by qemu-img, with options such as `cipher-mode=cbc`. */
+/** A LUKS1 volume by qemu-img, which derives keys for seconds, with options such as `cipher-mode=cbc`. */
 export async function luks1Image(plain: Buffer, options: readonly string[] = []): Promise<Buffer> {
   return await withFolder(async (folder) => {
     const source = join(folder, 'plain');
@@ -58,6 +58,17 @@ export async function luks2Image(plain: Buffer, options: readonly string[]): Pro
     const made = await readFile(image);
     return made.subarray(0, plain.length + LUKS2_HEADER_BYTES);
   });
+}
+
+/** A LUKS1 volume by cryptsetup, which makes only LUKS2 without the device mapper, and converts. */
+export async function convertedImage(
+  plain: Buffer,
+  { cipher = 'aes-xts-plain64', keyBits = 512, hash = 'sha256' } = {},
+): Promise<Buffer> {
+  const data = ['--cipher', cipher, '--key-size', String(keyBits), '--sector-size', '512'];
+  const keySlot = ['--keyslot-cipher', cipher, '--keyslot-key-size', String(keyBits)];
+  const luks2 = await luks2Image(plain, [...PBKDF2, '--hash', hash, ...data, ...keySlot]);
+  return await changedImage(luks2, (path) => ['convert', '--type', 'luks1', path]);
 }
 
 /** What cryptsetup makes of an image with the arguments that `change` gives for its path. */

@@ -1,0 +1,49 @@
+/** What the parts of one restore of files share: limits, counts, findings. */
+import { TaskQueue } from '@coffer/base';
+import type { Progress } from '../progress.ts';
+import type { PathFindings } from './path-findings.ts';
+
+/** Batches and single files under way at once. */
+export const TASKS_AT_ONCE = 8;
+
+export interface FilesRestoreResult {
+  bytesWritten: number;
+  bytesKept: number;
+}
+
+export interface RestoreRunOptions {
+  readonly findings: PathFindings;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class RestoreRun {
+  readonly findings: PathFindings;
+  readonly progress: Progress;
+  readonly signal: AbortSignal | undefined;
+  readonly tasks = new TaskQueue(TASKS_AT_ONCE);
+  readonly result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0 };
+
+  constructor({ findings, progress, signal }: RestoreRunOptions) {
+    this.findings = findings;
+    this.progress = progress;
+    this.signal = signal;
+  }
+
+  /**
+   * Begins what is to be done for one path, when fewer tasks than the limit are under way. `stored`
+   * is resolved when it is done, and also when it became a finding.
+   */
+  async start(
+    relative: Buffer,
+    task: () => Promise<void>,
+  ): Promise<{ readonly stored: Promise<void> }> {
+    const stored = Promise.withResolvers<void>();
+    await this.tasks.add(async () => {
+      this.signal?.throwIfAborted();
+      await this.findings.attempt(relative, task);
+      stored.resolve();
+    });
+    return { stored: stored.promise };
+  }
+}

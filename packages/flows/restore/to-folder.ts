@@ -1,0 +1,172 @@
+/** Restore of files into a folder: of a recovery point of files, or of a volume of its disk. */
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { CofferError, type Finding } from '@coffer/base';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { excludeBy } from '@coffer/workloads/files/selection.ts';
+import { openBrowsed } from '../browse/browsed.ts';
+import type { Progress } from '../progress.ts';
+import type { Conflict } from './conflict.ts';
+import { restoreFiles } from './files.ts';
+import type { FilesSource } from './files-source.ts';
+import { measureFiles } from './measure.ts';
+import { PathFindings } from './path-findings.ts';
+import { openPointSource } from './point-source.ts';
+import { verifyFiles } from './verify-files.ts';
+import { openVolumeSource } from './volume-source.ts';
+import type { WalkOptions } from './walk-source.ts';
+
+export interface FolderRestoreOptions {
+  readonly repository: Repository;
+  readonly point: RecoveryPoint;
+  readonly disk?: string | undefined;
+  readonly volume?: string | undefined;
+  readonly passphrase?: Buffer | undefined;
+  readonly path: string;
+  /** Absolute path of the folder. */
+  readonly target: string;
+  readonly conflict: Conflict | undefined;
+  readonly include: readonly string[];
+  readonly dryRun: boolean;
+  readonly verify: boolean;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FolderRestoreResult {
+  readonly bytesWritten: number;
+  readonly bytesKept: number;
+  readonly verified: boolean;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * All that can be restored is, and what cannot be is told by the findings. Fails when the point has
+ * lost data, after all else is restored, with `target-not-empty` and with the codes of
+ * `openBrowsed`.
+ */
+export async function restoreToFolder(options: FolderRestoreOptions): Promise<FolderRestoreResult> {
+  const source = await openSource(options);
+  try {
+    refuseOccupied(options.target, options.conflict);
+    const findings: Finding[] = [];
+    const restored = options.dryRun
+      ? await measure(source, options, findings)
+      : await run(source, options, findings);
+    throwIfDataIsLost(options.point, findings);
+    const verified = options.verify && !options.dryRun && findings.length === 0;
+    return { ...restored, verified, findings };
+  } finally {
+    await source.close();
+  }
+}
+
+async function openSource(options: FolderRestoreOptions): Promise<FilesSource> {
+  const { repository, point, disk, volume, passphrase, path } = options;
+  const signal = options.signal ?? new AbortController().signal;
+  if (point.kind === 'files' && disk === undefined) {
+    return await openPointSource(repository, point, path, signal);
+  }
+  const fileSystem = await openBrowsed(repository, point, { disk, volume, passphrase }, signal);
+  try {
+    return await openVolumeSource(fileSystem, path);
+  } catch (error) {
+    await fileSystem.close();
+    throw error;
+  }
+}
+
+type Restored = Pick<FolderRestoreResult, 'bytesWritten' | 'bytesKept'>;
+
+async function measure(
+  source: FilesSource,
+  options: FolderRestoreOptions,
+  findings: Finding[],
+): Promise<Restored> {
+  const bytesWritten = await measureFiles(source, walkOptionsOf(options, findings));
+  return { bytesWritten, bytesKept: 0 };
+}
+
+async function run(
+  source: FilesSource,
+  options: FolderRestoreOptions,
+  findings: Finding[],
+): Promise<Restored> {
+  const { target, conflict, progress } = options;
+  makeFolder(target);
+  progress.bytesTotal = bytesKnownOf(source, options);
+  const walkOptions = walkOptionsOf(options, findings);
+  const restored = await restoreFiles(source, target, { ...walkOptions, conflict, progress });
+  if (options.verify) await verifyFiles(source, target, verifyOptionsOf(options, findings));
+  return restored;
+}
+
+function walkOptionsOf(options: FolderRestoreOptions, findings: Finding[]): WalkOptions {
+  return {
+    findings: new PathFindings((finding) => findings.push(finding)),
+    isIncluded: includeBy(options.include),
+    signal: options.signal,
+  };
+}
+
+/** What is told to be missing is not told again when it is not found. */
+function verifyOptionsOf(options: FolderRestoreOptions, findings: Finding[]): WalkOptions {
+  const missing = findings.filter(({ code }) => !METADATA_CODES.has(code));
+  const told = new Set(missing.map(({ path }) => path));
+  const walkOptions = walkOptionsOf(options, findings);
+  const add = (finding: Finding): void => void (told.has(finding.path) || findings.push(finding));
+  return { ...walkOptions, findings: new PathFindings(add) };
+}
+
+/** How much it will be; 0 where only a walk over all folders could tell. */
+function bytesKnownOf({ wanted }: FilesSource, { point }: FolderRestoreOptions): number {
+  if (wanted.type !== 'directory') return wanted.sizeBytes;
+  return point.kind === 'files' ? (point.roots[0]?.sizeBytes ?? 0) : 0;
+}
+
+/** Fails with `target-not-empty` when nobody said what to do with what is there. */
+function refuseOccupied(target: string, conflict: Conflict | undefined): void {
+  if (conflict !== undefined || !existsSync(target)) return;
+  try {
+    if (readdirSync(target).length === 0) return;
+  } catch (error) {
+    throw new CofferError('target-unwritable', { target }, error);
+  }
+  throw new CofferError('target-not-empty', { target });
+}
+
+function makeFolder(target: string): void {
+  try {
+    mkdirSync(target, { recursive: true });
+  } catch (error) {
+    throw new CofferError('target-unwritable', { target }, error);
+  }
+}
+
+function includeBy(patterns: readonly string[]): (relative: Buffer, isFolder: boolean) => boolean {
+  if (patterns.length === 0) return () => true;
+  return excludeBy(patterns);
+}
+
+/** Findings of things that are there, but not with all that belongs to them. */
+const METADATA_CODES: ReadonlySet<string> = new Set([
+  'attribute-not-restored',
+  'owner-not-restored',
+]);
+const LOSSES: ReadonlySet<string> = new Set(['chunk-damaged', 'chunk-missing', 'object-damaged']);
+
+/** All that could be restored is; but a point that lost data is a failure, not a remark. */
+function throwIfDataIsLost(point: RecoveryPoint, findings: readonly Finding[]): void {
+  const lost = findings.filter(({ code }) => LOSSES.has(code));
+  const [first] = lost;
+  if (!first) return;
+  throw new CofferError(first.code as 'chunk-damaged', {
+    point: point.id,
+    item: point.item,
+    filesNotRestored: lost.length,
+    paths: lost
+      .slice(0, 20)
+      .map(({ path }) => path)
+      .join(', '),
+    first: first.message,
+  });
+}
