@@ -14,7 +14,7 @@ export const POINT_ID_SIZE_BYTES = 16;
 export const ITEM_NAME_LENGTH_MAX = 1024;
 const TAGS_MAX = 100;
 
-const POINT_KINDS = ['files', 'disk'] as const;
+const POINT_KINDS = ['files', 'disk', 'vm'] as const;
 export type PointKind = (typeof POINT_KINDS)[number];
 
 const shortText = v.pipe(v.string(), v.maxLength(ITEM_NAME_LENGTH_MAX));

@@ -14,6 +14,7 @@ import {
   generateRecoveryKey,
   initRepository,
   inlineChunkWork,
+  type PointKind,
   Repository,
 } from '@coffer/repository';
 import { isZeroId } from '@coffer/repository/chunk/chunk-id.ts';
@@ -33,7 +34,7 @@ const START_MS = 1_800_000_000_000;
 export interface IntactPoint {
   readonly id: string;
   readonly item: string;
-  readonly kind: SourceKind;
+  readonly kind: PointKind;
   readonly state: string;
   /** True when the source is still as it was then. */
   readonly isCurrent: boolean;

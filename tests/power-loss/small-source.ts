@@ -1,4 +1,5 @@
 /** A folder and a disk image that are small, so that thousands of restores of them take little time. */
+import type { PointKind } from '@coffer/repository';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import type { BackupSource, FilesSource } from '@coffer/flows/backup/backup.ts';
 import { createHash } from 'node:crypto';
@@ -31,7 +32,7 @@ export class SmallSource {
     writeFileSync(this.#image, image);
   }
 
-  path(kind: SourceKind): string {
+  path(kind: PointKind): string {
     return kind === 'files' ? this.#folder : this.#image;
   }
 
@@ -59,7 +60,7 @@ export class SmallSource {
   }
 }
 
-export function stateOf(path: string, kind: SourceKind): string {
+export function stateOf(path: string, kind: PointKind): string {
   const bytes = kind === 'files' ? JSON.stringify(snapshot(path)) : readFileSync(path);
   return createHash('sha256').update(bytes).digest('hex');
 }

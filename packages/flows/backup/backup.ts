@@ -9,16 +9,19 @@ import {
   FILES_ROOT_NAME,
   latestPoint,
   type PointKind,
+  type PointRoot,
   type RecoveryPoint,
   type Repository,
   type Session,
 } from '@coffer/repository';
+import type { CaptureBase, VmCapture } from '@coffer/workloads/libvirt/vm-capture.ts';
 import { readMetadata, readStats } from '@coffer/workloads/files/metadata.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import type { Progress } from '../progress.ts';
 import { backupDisk } from './disk.ts';
 import { backupFiles } from './files.ts';
 import { keptFindings, type Manifest } from './manifest.ts';
+import { backupVm, findVmBase } from './vm.ts';
 
 export interface FilesSource {
   readonly kind: 'files';
@@ -38,7 +41,16 @@ export interface DiskSource {
   readonly disk: Disk;
 }
 
-export type BackupSource = FilesSource | DiskSource;
+export interface VmSource {
+  readonly kind: 'vm';
+  /** Where the machine is, as people name it. */
+  readonly path: string;
+  readonly uuid: string;
+  /** Captures the machine; what changed since the base is told where that is possible. */
+  capture(base: CaptureBase | undefined): Promise<VmCapture>;
+}
+
+export type BackupSource = FilesSource | DiskSource | VmSource;
 
 export interface BackupOptions {
   readonly repository: Repository;
@@ -67,39 +79,39 @@ export interface BackupResult {
 
 /** What one kind of capture gives. */
 interface Captured {
-  readonly root: ChunkId;
-  readonly bytesSource: number;
+  readonly roots: readonly PointRoot[];
   readonly bytesRead: number;
-  readonly fileCount?: number | undefined;
-  readonly rootFolder?: Manifest['rootFolder'];
+  readonly manifest: Pick<Manifest, 'fileCount' | 'rootFolder' | 'vm'>;
+  /** Called when the point is stored. */
+  keep?(): Promise<void>;
+}
+
+/** One run; what a capture holds is given back at its end, whatever that is. */
+interface Run extends BackupOptions {
+  readonly session: Session;
+  readonly findings: Finding[];
+  readonly scope: AsyncDisposableStack;
 }
 
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const { repository, signal } = options;
   const takenAt = repository.clock.now();
-  const findings: Finding[] = [];
   const session = await repository.beginSession(signal);
   try {
-    const { source } = options;
-    const captured =
-      source.kind === 'disk'
-        ? await captureDisk(options, source, session)
-        : await captureFiles(options, source, { session, findings });
+    await using scope = new AsyncDisposableStack();
+    const run: Run = { ...options, session, findings: [], scope };
+    const captured = await capture(run);
     await session.writer.flush();
-    const result = resultOf(options, { takenAt, captured, session, findings });
+    const result = resultOf(run, captured, takenAt);
+    const { item, source, tags } = options;
     const point = encodePoint(
-      {
-        item: options.item,
-        kind: options.source.kind,
-        takenAt,
-        roots: [rootOfPoint(options.source.kind, captured)],
-        tags: options.tags,
-      },
-      manifestOf(options, captured, result),
+      { item, kind: source.kind, takenAt, roots: [...captured.roots], tags },
+      manifestOf(run, captured, result),
       { ...repository.keys, random: repository.random },
     );
     signal?.throwIfAborted();
     await session.commit([point]);
+    await captured.keep?.();
     return { ...result, point: point.id };
   } catch (error) {
     await session.abandon().catch(() => {
@@ -109,27 +121,40 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   }
 }
 
-async function captureDisk(
-  { repository, progress, signal }: BackupOptions,
-  { disk }: DiskSource,
-  session: Session,
-): Promise<Captured> {
+async function capture(run: Run): Promise<Captured> {
+  const { source } = run;
+  switch (source.kind) {
+    case 'disk':
+      return await captureDisk(run, source);
+    case 'files':
+      return await captureFiles(run, source);
+    case 'vm':
+      return await captureVm(run, source);
+  }
+}
+
+async function captureDisk(run: Run, { disk }: DiskSource): Promise<Captured> {
+  const { repository, session, progress, signal } = run;
   progress.bytesTotal = disk.sizeBytes;
   const slabCount = repository.work.slabsUseful;
   const { root, bytesRead } = await backupDisk({ disk, session, slabCount, progress, signal });
-  return { root, bytesRead, bytesSource: disk.sizeBytes };
+  const roots = [rootOf(DISK_ROOT_NAME, root, disk.sizeBytes)];
+  return { roots, bytesRead, manifest: {} };
 }
 
-async function captureFiles(
-  options: BackupOptions,
-  source: FilesSource,
-  { session, findings }: { session: Session; findings: Finding[] },
-): Promise<Captured> {
-  const { repository, progress, signal } = options;
-  const root = readRootFolder(source.path);
-  const parent = await parentPoint(options, source);
+async function captureVm(run: Run, source: VmSource): Promise<Captured> {
+  const base = await findVmBase(run.repository, run.item, source.uuid);
+  const captured = run.scope.use(await source.capture(base?.capture));
+  const { roots, bytesRead, manifest } = await backupVm(run, captured, base);
+  return { roots, bytesRead, manifest: { vm: manifest }, keep: () => captured.keep() };
+}
+
+async function captureFiles(run: Run, source: FilesSource): Promise<Captured> {
+  const { repository, session, findings, progress, signal } = run;
+  const rootFolder = readRootFolder(source.path);
+  const parent = await parentPoint(run, source);
   progress.bytesTotal = parent?.roots[0]?.sizeBytes ?? 0;
-  const result = await backupFiles(source.path, parent && rootOf(parent), {
+  const result = await backupFiles(source.path, parent && rootIdOf(parent), {
     session,
     reader: repository.reader(signal),
     slabCount: repository.work.slabsUseful,
@@ -140,7 +165,9 @@ async function captureFiles(
     onFinding: (finding) => findings.push(finding),
     signal,
   });
-  return { ...result, rootFolder: root };
+  const { root, bytesSource, bytesRead, fileCount } = result;
+  const roots = [rootOf(FILES_ROOT_NAME, root, bytesSource)];
+  return { roots, bytesRead, manifest: { fileCount, rootFolder } };
 }
 
 /** Fails with `source-not-found` or `source-unreadable`. */
@@ -198,49 +225,48 @@ async function parentPoint(
   return latestPoint(ofKind, item);
 }
 
-function rootOfPoint(kind: PointKind, { root, bytesSource }: Captured): RecoveryPoint['roots'][0] {
-  const name = kind === 'files' ? FILES_ROOT_NAME : DISK_ROOT_NAME;
-  return { name, root: root.toString('hex'), sizeBytes: bytesSource };
-}
-
-function rootOf(point: RecoveryPoint): ChunkId | undefined {
+function rootIdOf(point: RecoveryPoint): ChunkId | undefined {
   const root = point.roots[0];
   return root && Buffer.from(root.root, 'hex');
 }
 
+function rootOf(name: string, root: ChunkId, sizeBytes: number): PointRoot {
+  return { name, root: root.toString('hex'), sizeBytes };
+}
+
 function resultOf(
-  options: BackupOptions,
-  run: { takenAt: number; captured: Captured; session: Session; findings: readonly Finding[] },
+  { repository, item, source, session, findings }: Run,
+  { roots, bytesRead }: Captured,
+  takenAt: number,
 ): Omit<BackupResult, 'point'> {
-  const { chunksNew, chunksReused, bytesStored, bytesStoredNodes } = run.session.writer.statistics;
+  const { chunksNew, chunksReused, bytesStored, bytesStoredNodes } = session.writer.statistics;
   return {
-    item: options.item,
-    kind: options.source.kind,
-    takenAt: new Date(run.takenAt).toISOString(),
-    bytesSource: run.captured.bytesSource,
-    bytesRead: run.captured.bytesRead,
+    item,
+    kind: source.kind,
+    takenAt: new Date(takenAt).toISOString(),
+    bytesSource: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    bytesRead,
     bytesStored,
     bytesStoredNodes,
     chunksNew,
     chunksReused,
-    durationMs: options.repository.clock.now() - run.takenAt,
-    findings: run.findings,
+    durationMs: repository.clock.now() - takenAt,
+    findings,
   };
 }
 
 function manifestOf(
-  options: BackupOptions,
-  captured: Captured,
-  result: Omit<BackupResult, 'point'>,
+  { source }: Run,
+  { manifest }: Captured,
+  { findings, bytesRead, bytesStored, durationMs }: Omit<BackupResult, 'point'>,
 ): Manifest {
   return {
     host: hostname(),
-    sourcePath: options.source.path,
-    rootFolder: captured.rootFolder,
-    fileCount: captured.fileCount,
-    ...keptFindings(result.findings),
-    bytesRead: result.bytesRead,
-    bytesStored: result.bytesStored,
-    durationMs: result.durationMs,
+    sourcePath: source.path,
+    ...manifest,
+    ...keptFindings(findings),
+    bytesRead,
+    bytesStored,
+    durationMs,
   };
 }

@@ -26,8 +26,9 @@ async function segmentsOf(given: {
   chunksMax: number;
 }): Promise<DiskSegment[]> {
   const segments: DiskSegment[] = [];
-  const { extents, ...sizes } = given;
-  const sizesOfChunks = { ...sizes, chunkSizeBytes: CHUNK };
+  const { extents, sizeBytes, chunksMax } = given;
+  const range = { offset: 0, length: sizeBytes };
+  const sizesOfChunks = { range, chunksMax, chunkSizeBytes: CHUNK };
   for await (const segment of diskSegments(extents, sizesOfChunks)) segments.push(segment);
   return segments;
 }

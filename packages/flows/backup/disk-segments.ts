@@ -1,5 +1,5 @@
-/** Cuts a disk into segments of whole chunks: what is read and written at once. Pure. */
-import type { Extent } from '@coffer/disk/disk.ts';
+/** Cuts a disk, or a range of it, into segments of whole chunks: what is read and written at once. Pure. */
+import type { ByteRange, Extent } from '@coffer/disk/disk.ts';
 
 export interface DiskSegment {
   readonly firstChunkIndex: number;
@@ -8,7 +8,8 @@ export interface DiskSegment {
 }
 
 export interface SegmentSizes {
-  readonly sizeBytes: number;
+  /** Where the extents begin, and where the last of them ends, in bytes. */
+  readonly range: ByteRange;
   readonly chunkSizeBytes: number;
   /** A data segment has no more chunks; a zero segment can have any number. */
   readonly chunksMax: number;
@@ -19,9 +20,9 @@ export async function* diskSegments(
   extents: Iterable<Extent> | AsyncIterable<Extent>,
   sizes: SegmentSizes,
 ): AsyncGenerator<DiskSegment> {
-  const { chunkSizeBytes } = sizes;
-  const chunkCount = Math.ceil(sizes.sizeBytes / chunkSizeBytes);
-  let next = 0;
+  const { chunkSizeBytes, range } = sizes;
+  const endOfRange = Math.ceil((range.offset + range.length) / chunkSizeBytes);
+  let next = Math.floor(range.offset / chunkSizeBytes);
   for await (const { offset, length, kind } of extents) {
     const end = (offset + length) / chunkSizeBytes;
     // A chunk that an extent of zeroes only begins is decided by what follows.
@@ -30,7 +31,7 @@ export async function* diskSegments(
     yield* split(next, endChunk, kind, sizes);
     next = endChunk;
   }
-  if (next < chunkCount) yield* split(next, chunkCount, 'zero', sizes);
+  if (next < endOfRange) yield* split(next, endOfRange, 'zero', sizes);
 }
 
 function* split(

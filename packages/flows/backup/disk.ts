@@ -1,6 +1,6 @@
 /** Backup of a disk: every chunk that may hold data is read and hashed, unknown ones are stored. */
 import { mapAhead } from '@coffer/base';
-import type { Disk } from '@coffer/disk/disk.ts';
+import { type ByteRange, type Disk, wholeOf } from '@coffer/disk/disk.ts';
 import {
   type ChunkId,
   DiskTreeBuilder,
@@ -11,7 +11,7 @@ import {
   type Span,
 } from '@coffer/repository';
 import type { Progress } from '../progress.ts';
-import { type DiskSegment, diskSegments } from './disk-segments.ts';
+import { type DiskSegment, diskSegments, type SegmentSizes } from './disk-segments.ts';
 
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 
@@ -30,36 +30,69 @@ export interface DiskBackupResult {
 }
 
 export async function backupDisk(options: DiskBackupOptions): Promise<DiskBackupResult> {
-  const { disk, session, slabCount, progress, signal } = options;
-  const { writer } = session;
-  const slabs = new SlabPool(slabCount);
+  const { disk, session } = options;
   const builder = new DiskTreeBuilder(disk.sizeBytes, (children, body) =>
-    writer.writeNode(children, body),
+    session.writer.writeNode(children, body),
   );
-  const segments = diskSegments(disk.extents(), {
-    sizeBytes: disk.sizeBytes,
-    chunkSizeBytes: CHUNK_SIZE_BYTES,
-    chunksMax: SLAB_SIZE_BYTES / CHUNK_SIZE_BYTES,
-  });
-  let bytesRead = 0;
-  const stored = mapAhead(segments, slabCount, async (segment) => {
-    const { offset, length } = bytesOf(segment, disk.sizeBytes);
-    if (segment.kind === 'zero') return { segment, length, ids: undefined };
-    const ids = await slabs.use(async (slab) => {
-      signal?.throwIfAborted();
-      await disk.read(offset, slab.bytes.subarray(0, length));
-      bytesRead += length;
-      return await writer.write(slab, chunkSpans(length));
-    });
-    return { segment, length, ids };
-  });
-  for await (const { segment, length, ids } of stored) {
+  const segments = diskSegments(disk.extents(), segmentSizes(wholeOf(disk)));
+  const stored = new StoredSegments(options);
+  for await (const { segment, ids } of stored.of(segments)) {
     if (ids) for (const id of ids) await builder.add(id);
     else await builder.addZeroes(segment.chunkCount);
-    progress.bytesDone += length;
-    progress.itemsDone += segment.chunkCount;
   }
-  return { root: await builder.finish(), bytesRead };
+  return { root: await builder.finish(), bytesRead: stored.bytesRead };
+}
+
+/** What is read and written at once: a slab. */
+export function segmentSizes(range: ByteRange): SegmentSizes {
+  return {
+    range,
+    chunkSizeBytes: CHUNK_SIZE_BYTES,
+    chunksMax: SLAB_SIZE_BYTES / CHUNK_SIZE_BYTES,
+  };
+}
+
+interface StoredSegment {
+  readonly segment: DiskSegment;
+  /** Undefined for zeroes. */
+  readonly ids: readonly ChunkId[] | undefined;
+}
+
+/** Reads segments of a disk and stores what is not known, several at once. */
+export class StoredSegments {
+  bytesRead = 0;
+  readonly #options: DiskBackupOptions;
+  readonly #slabs: SlabPool;
+
+  constructor(options: DiskBackupOptions) {
+    this.#options = options;
+    this.#slabs = new SlabPool(options.slabCount);
+  }
+
+  /** In the order of the segments. */
+  async *of(segments: AsyncIterable<DiskSegment>): AsyncGenerator<StoredSegment> {
+    const { disk, slabCount, progress } = this.#options;
+    const stored = mapAhead(segments, slabCount, async (segment) => {
+      const { length, offset } = bytesOf(segment, disk.sizeBytes);
+      const ids = segment.kind === 'zero' ? undefined : await this.#store(offset, length);
+      return { segment, length, ids };
+    });
+    for await (const { segment, length, ids } of stored) {
+      yield { segment, ids };
+      progress.bytesDone += length;
+      progress.itemsDone += segment.chunkCount;
+    }
+  }
+
+  async #store(offset: number, length: number): Promise<readonly ChunkId[]> {
+    const { disk, session, signal } = this.#options;
+    return await this.#slabs.use(async (slab) => {
+      signal?.throwIfAborted();
+      await disk.read(offset, slab.bytes.subarray(0, length));
+      this.bytesRead += length;
+      return await session.writer.write(slab, chunkSpans(length));
+    });
+  }
 }
 
 function bytesOf(

@@ -1,12 +1,43 @@
 /** What a point's sealed manifest holds: where the state came from, and what the run found. */
 import { CofferError, type Finding } from '@coffer/base';
 import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
+import { CONSISTENCIES } from '@coffer/workloads/libvirt/vm-capture.ts';
 import * as v from 'valibot';
 
 /** So many findings are kept in a point; their number is kept whole. */
 const FINDINGS_KEPT_MAX = 1000;
 
 const FindingRecord = v.object({ code: v.string(), path: v.string(), message: v.string() });
+
+/** What a virtual machine was when it was captured. */
+const VmManifest = v.object({
+  name: v.string(),
+  uuid: v.string(),
+  /** The definition, with its secrets. */
+  xml: v.pipe(v.string(), v.maxLength(16 * 1024 * 1024)),
+  consistency: v.object({
+    level: v.picklist(CONSISTENCIES),
+    reason: v.optional(v.string()),
+    frozenMs: v.number(),
+  }),
+  /** Of libvirt: what a later backup can be based on. */
+  checkpoint: v.optional(v.string()),
+  /** Which roots are disks. */
+  disks: v.array(
+    v.object({
+      name: v.string(),
+      format: v.string(),
+      path: v.string(),
+      /** Why it was read whole. */
+      reason: v.optional(v.string()),
+    }),
+  ),
+  /** Which roots are files of the host. */
+  files: v.array(v.object({ name: v.string(), role: v.string(), path: v.string() })),
+  excluded: v.array(v.object({ name: v.string(), reason: v.string() })),
+});
+
+export type VmManifest = v.InferOutput<typeof VmManifest>;
 
 const Manifest = v.object({
   host: v.string(),
@@ -22,6 +53,7 @@ const Manifest = v.object({
     }),
   ),
   fileCount: v.optional(v.number()),
+  vm: v.optional(VmManifest),
   findingCount: v.number(),
   findings: v.array(FindingRecord),
   bytesRead: v.number(),

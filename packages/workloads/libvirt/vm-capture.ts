@@ -1,0 +1,65 @@
+/**
+ * What a capture of a virtual machine gives: all its disks at one moment, what has changed on them
+ * since an earlier one, and what else the machine is made of.
+ */
+import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
+
+/**
+ * From best to worst. `application`: the guest's hooks ran and its file systems were frozen.
+ * `file-system`: they were frozen. `crash`: as if the power had failed at that moment. `off`: the
+ * machine did not run.
+ */
+export const CONSISTENCIES = ['application', 'file-system', 'crash', 'off'] as const;
+export type Consistency = (typeof CONSISTENCIES)[number];
+
+export interface ReachedConsistency {
+  readonly level: Consistency;
+  /** Why it is not better. */
+  readonly reason: string | undefined;
+  /** How long the guest's file systems were frozen, in ms. */
+  readonly frozenMs: number;
+}
+
+export interface CapturedDisk {
+  /** As the guest has it, for example `vda`. */
+  readonly name: string;
+  /** Of the image, for example `qcow2`. */
+  readonly format: string;
+  /** Where the image is on the host. */
+  readonly path: string;
+  readonly disk: Disk;
+  /** Since the base, in order; undefined when all has to be read. */
+  readonly changes: AsyncIterable<ByteRange> | undefined;
+  /** Why all has to be read. */
+  readonly reason: string | undefined;
+}
+
+/** A file of the host that the machine needs: firmware variables, a kernel to boot, a TPM's state. */
+export interface CapturedFile {
+  readonly name: string;
+  readonly role: 'nvram' | 'kernel' | 'initrd' | 'tpm';
+  readonly path: string;
+}
+
+export interface VmCapture extends AsyncDisposable {
+  readonly name: string;
+  readonly uuid: string;
+  /** The definition, with its secrets. */
+  readonly xml: string;
+  readonly consistency: ReachedConsistency;
+  /** What later captures can be based on; undefined when no disk can be tracked. */
+  readonly checkpoint: string | undefined;
+  readonly disks: readonly CapturedDisk[];
+  readonly files: readonly CapturedFile[];
+  readonly excluded: readonly { readonly name: string; readonly reason: string }[];
+
+  /** The point is stored: older checkpoints may go. Without it, this one goes with the capture. */
+  keep(): Promise<void>;
+}
+
+/** What an earlier point of the same machine offers to be based on. */
+export interface CaptureBase {
+  readonly checkpoint: string;
+  /** Sizes of the disks then, in bytes, by name. */
+  readonly diskSizes: ReadonlyMap<string, number>;
+}
