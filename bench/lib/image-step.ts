@@ -1,5 +1,6 @@
 // Copies a disk image to another format, as one process of its own: SOURCE TARGET FORMAT.
 import { systemClock, systemRandom, TaskQueue } from '@coffer/base';
+import { alignedSharedBuffer } from '@coffer/base/libc.ts';
 import { createImage, openImage } from '@coffer/disk/image.ts';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 
@@ -14,7 +15,7 @@ const to = await createImage(
   { path: target, format, sizeBytes, subformat: 'dynamic' },
   { ...options, format },
 );
-const buffers = Array.from({ length: PIECES_AT_ONCE }, () => Buffer.allocUnsafeSlow(PIECE_BYTES));
+const buffers = Array.from({ length: PIECES_AT_ONCE }, () => alignedSharedBuffer(PIECE_BYTES));
 const queue = new TaskQueue(PIECES_AT_ONCE);
 for await (const { offset, length, kind } of from.extents()) {
   if (kind === 'zero') continue;

@@ -13,11 +13,14 @@ export class BlockAllocator {
   readonly #growth: Semaphore;
   #end: number;
 
-  /** `growth` is held while the file grows. */
-  constructor(file: ImageFile, growth: Semaphore) {
+  /**
+   * `endOffset` is the end of the last structure, which may be behind the end of the file: the last
+   * block of a disk may be cut. `growth` is held while the file grows.
+   */
+  constructor(file: ImageFile, endOffset: number, growth: Semaphore) {
     this.#file = file;
     this.#growth = growth;
-    this.#end = roundUp(file.sizeBytes, ALIGNMENT_BYTES);
+    this.#end = roundUp(Math.max(file.sizeBytes, endOffset), ALIGNMENT_BYTES);
   }
 
   /** The place of a block of zeroes, in bytes of the file. Fails as a write of the file does. */

@@ -5,10 +5,10 @@
  * the data that they then refer to was written. So a commit may take them at any time. The order is:
  * sector bitmap block, bits, payload entry; a commit keeps to it.
  */
-import { type Semaphore, Semaphore as Mutex, TaskQueue } from '@coffer/base';
+import { Semaphore, TaskQueue } from '@coffer/base';
 import type { ByteRange, Disk } from '../disk.ts';
 import { type BatEntry, BITMAP, PAYLOAD } from './bat-codec.ts';
-import { BlockAllocator } from './block-allocator.ts';
+import type { BlockAllocator } from './block-allocator.ts';
 import { BlockLocks } from './block-locks.ts';
 import { type BlockPart, blockParts } from './block-parts.ts';
 import type { ImageFile } from './image-file.ts';
@@ -24,16 +24,16 @@ interface Placed extends ByteRange {
 }
 
 export class BlockWriter {
-  readonly allocator: BlockAllocator;
+  readonly #allocator: BlockAllocator;
   readonly #file: ImageFile;
   readonly #layer: Layer;
   readonly #disk: Disk;
   readonly #locks = new BlockLocks();
-  readonly #bitmapAllocation = new Mutex(1);
+  readonly #bitmapAllocation = new Semaphore(1);
 
-  /** `disk` is the image with its parents. `growth` is held while the file grows. */
-  constructor(file: ImageFile, layer: Layer, disk: Disk, growth: Semaphore) {
-    this.allocator = new BlockAllocator(file, growth);
+  /** `layer` is the image, `disk` the image with its parents. */
+  constructor(file: ImageFile, layer: Layer, disk: Disk, allocator: BlockAllocator) {
+    this.#allocator = allocator;
     this.#file = file;
     this.#layer = layer;
     this.#disk = disk;
@@ -94,7 +94,7 @@ export class BlockWriter {
     const isNew = entry.state === PAYLOAD.notPresent;
     const offset = isPartial
       ? entry.offset
-      : await this.allocator.allocate(parameters.blockSizeBytes);
+      : await this.#allocator.allocate(parameters.blockSizeBytes);
     const settleWhole = async (): Promise<void> =>
       await blocks.setEntry(part.blockIndex, { state: PAYLOAD.fullyPresent, offset });
     // The rest of a block that was zero is zero in its new place, too.
@@ -121,7 +121,7 @@ export class BlockWriter {
     await this.#bitmapAllocation.run(async () => {
       const { state } = await blocks.bitmapEntry(blockIndex);
       if (state === BITMAP.present) return;
-      await blocks.setBitmapEntry(blockIndex, await this.allocator.allocate(BITMAP_BLOCK_BYTES));
+      await blocks.setBitmapEntry(blockIndex, await this.#allocator.allocate(BITMAP_BLOCK_BYTES));
     });
   }
 

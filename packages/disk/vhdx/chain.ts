@@ -30,13 +30,9 @@ export async function openParents(child: VhdxImage): Promise<VhdxImage[]> {
     }
     return parents;
   } catch (error) {
-    await closeAll(parents);
+    for (const { file } of parents) await file.close();
     throw error;
   }
-}
-
-export async function closeAll(images: readonly VhdxImage[]): Promise<void> {
-  for (const { file } of images) await file.close();
 }
 
 /** Adds the parent to `seen`. The first candidate that fails tells why, unless another one fits. */

@@ -16,7 +16,13 @@ import {
   IDENTIFIER_BYTES,
 } from './header-codec.ts';
 import { activeSequence } from './log-sequence.ts';
-import { checkRequiredItems, decodeMetadata, type Metadata, nameOf } from './metadata-codec.ts';
+import {
+  checkRequiredItems,
+  decodeMetadata,
+  isKnownItem,
+  type Metadata,
+  nameOf,
+} from './metadata-codec.ts';
 import {
   decodeMetadataTable,
   type ItemPlace,
@@ -31,12 +37,12 @@ import {
   type Regions,
 } from './region-table-codec.ts';
 import { type Replay, ReplayedFile, replayOf } from './replay.ts';
-import { HEADER_SECTION_BYTES } from './sizes.ts';
+import { HEADER_SECTION_BYTES, MIB } from './sizes.ts';
 import { SpaceMap } from './space-map.ts';
 import { checkTable } from './table-check.ts';
 
-/** Known items are small; of all that a fork copies, no more than this is held in memory. */
-const ITEMS_BYTES_MAX = 16 * HEADER_SECTION_BYTES;
+/** Known items are small; of those that a child has from its parent, no more is held in memory. */
+const ITEMS_BYTES_MAX = 16 * MIB;
 
 export interface VhdxImage<D extends Disk = Disk> {
   readonly path: string;
@@ -51,17 +57,25 @@ export interface VhdxImage<D extends Disk = Disk> {
   readonly endOffset: number;
 }
 
-/** Opens an image for reading; what its log holds is replayed in memory. */
+/** Opens an image for reading. Fails as `openRawDisk` and `imageIn` do. */
 export async function openImage(path: string): Promise<VhdxImage> {
   const file = await openRawDisk(path);
   try {
-    const { header } = await readHeader(path, file);
-    const replay = await readLog(path, file, header);
-    return await readImage(path, replay ? new ReplayedFile(file, replay) : file, header);
+    return await imageIn(path, file);
   } catch (error) {
     await file.close();
     throw error;
   }
+}
+
+/**
+ * The image in a file; what its log holds is replayed in memory. Fails with `image-damaged` or
+ * `image-unsupported`.
+ */
+export async function imageIn(path: string, file: Disk): Promise<VhdxImage> {
+  const { header } = await readHeader(path, file);
+  const replay = await readLog(path, file, header);
+  return await readImage(path, replay ? new ReplayedFile(file, replay) : file, header);
 }
 
 /** Fails with `image-damaged` or `image-unsupported`. */
@@ -149,11 +163,8 @@ async function readMetadata(
   const table = await readStructure(file, place, METADATA_TABLE_BYTES);
   const items = decodeMetadataTable(table, length, place);
   checkRequiredItems(items, place);
-  const system = await readItems(
-    { path, file, regions },
-    items.filter(({ isUser }) => !isUser),
-  );
-  const metadata = decodeMetadata(system, (id) => placeOfItem(items, id, place));
+  const known = await readItems({ path, file, regions }, items.filter(isKnownItem));
+  const metadata = decodeMetadata(known, (id) => placeOfItem(items, id, place));
   return { items, metadata };
 }
 

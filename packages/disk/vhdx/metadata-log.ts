@@ -8,7 +8,7 @@
  * the entry before says is durable in its place, and replaying that once more changes nothing.
  */
 import { assert, type Random } from '@coffer/base';
-import { type Place, unsupported } from './damage.ts';
+import { unsupported } from './damage.ts';
 import { randomGuid, ZERO_GUID } from './guid-codec.ts';
 import type { HeaderWriter } from './header-writer.ts';
 import type { ImageFile } from './image-file.ts';
@@ -20,15 +20,17 @@ export class MetadataLog {
   readonly #file: ImageFile;
   readonly #headers: HeaderWriter;
   readonly #logGuid: string;
-  readonly #place: Place;
   #half: 0 | 1 = 0;
   #sequenceNumber = 1n;
 
+  /** Fails with `image-unsupported` when the image has no log. */
   constructor(path: string, file: ImageFile, headers: HeaderWriter, random: Random) {
+    const { logOffset, logLength } = headers.header;
+    const place = { path, structure: 'log', offset: logOffset };
+    if (logLength === 0) throw unsupported(place, 'there is no log to write to');
     this.#file = file;
     this.#headers = headers;
     this.#logGuid = randomGuid(random);
-    this.#place = { path, structure: 'log', offset: headers.header.logOffset };
   }
 
   /**
@@ -58,7 +60,6 @@ export class MetadataLog {
 
   async #writeEntry(sectors: readonly ChangedSector[]): Promise<void> {
     const { logOffset, logLength } = this.#headers.header;
-    if (logLength < ALIGNMENT_BYTES) throw unsupported(this.#place, 'there is no log to write to');
     assert(this.#file.sizeBytes % ALIGNMENT_BYTES === 0, 'a file with changes ends at a whole MiB');
     const tail = this.#half === 0 ? 0 : logLength / 2;
     const entry = encodeLogEntry(

@@ -41,14 +41,15 @@ export function encodeParentLocator(
   dataWriteGuid: string,
   paths: { readonly relativePath: string; readonly absolutePath: string },
 ): Buffer {
-  const texts = [
-    ...['parent_linkage', `{${dataWriteGuid}}`],
-    ...['relative_path', paths.relativePath],
-    ...['absolute_win32_path', paths.absolutePath],
-  ].map((text) => Buffer.from(text, 'utf16le'));
-  const table = Buffer.alloc(HEADER_BYTES + (texts.length / 2) * ENTRY_BYTES);
+  const entries = [
+    ['parent_linkage', `{${dataWriteGuid}}`],
+    ['relative_path', paths.relativePath],
+    ['absolute_win32_path', paths.absolutePath],
+  ];
+  const texts = entries.flat().map((text) => Buffer.from(text, 'utf16le'));
+  const table = Buffer.alloc(HEADER_BYTES + entries.length * ENTRY_BYTES);
   encodeGuid(VHDX_TYPE).copy(table);
-  table.writeUInt16LE(texts.length / 2, GUID_BYTES + 2);
+  table.writeUInt16LE(entries.length, GUID_BYTES + 2);
   let offset = table.length;
   for (const [index, text] of texts.entries()) {
     const start = HEADER_BYTES + Math.floor(index / 2) * ENTRY_BYTES;

@@ -15,6 +15,7 @@
  */
 import { CofferError, type Random, Semaphore } from '@coffer/base';
 import type { ByteRange, Extent, WritableDisk } from '../disk.ts';
+import { BlockAllocator } from './block-allocator.ts';
 import type { BlockMap } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
 import { ChainedDisk } from './chained-disk.ts';
@@ -59,7 +60,8 @@ async function openReplayed(path: string, file: ImageFile, random: Random): Prom
     await headers.setLogGuid(ZERO_GUID);
   }
   const image = await readImage(path, file, headers.header);
-  return new WritableVhdx(image, await openParents(image), headers, random);
+  const log = new MetadataLog(path, file, headers, random);
+  return new WritableVhdx(image, await openParents(image), headers, log);
 }
 
 class WritableVhdx implements WritableDisk {
@@ -68,6 +70,7 @@ class WritableVhdx implements WritableDisk {
   readonly #file: ImageFile;
   readonly #disk: ChainedDisk;
   readonly #blocks: BlockMap;
+  readonly #allocator: BlockAllocator;
   readonly #writer: BlockWriter;
   readonly #windowBytes: number;
   readonly #headers: HeaderWriter;
@@ -79,17 +82,18 @@ class WritableVhdx implements WritableDisk {
     image: VhdxImage<ImageFile>,
     parents: readonly VhdxImage[],
     headers: HeaderWriter,
-    random: Random,
+    log: MetadataLog,
   ) {
     const layer = new Layer(image);
     this.#path = image.path;
     this.#file = image.file;
     this.#disk = new ChainedDisk([layer, ...parents.map((parent) => new Layer(parent))]);
     this.#blocks = layer.blocks;
-    this.#writer = new BlockWriter(image.file, layer, this.#disk, this.#commits);
+    this.#allocator = new BlockAllocator(image.file, image.endOffset, this.#commits);
+    this.#writer = new BlockWriter(image.file, layer, this.#disk, this.#allocator);
     this.#windowBytes = BLOCKS_AT_ONCE * layer.parameters.blockSizeBytes;
     this.#headers = headers;
-    this.#log = new MetadataLog(image.path, image.file, headers, random);
+    this.#log = log;
     this.sizeBytes = this.#disk.sizeBytes;
   }
 
@@ -144,7 +148,7 @@ class WritableVhdx implements WritableDisk {
   async #end(): Promise<void> {
     await this.flush();
     await this.#log.clear();
-    await this.#writer.allocator.trim();
+    await this.#allocator.trim();
   }
 
   async #commitIfFull(): Promise<void> {

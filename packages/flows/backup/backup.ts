@@ -14,7 +14,7 @@ import {
   type Repository,
   type Session,
 } from '@coffer/repository';
-import type { CaptureBase, VmCapture } from '@coffer/workloads/libvirt/vm-capture.ts';
+import type { CaptureBase, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import { readMetadata, readStats } from '@coffer/workloads/files/metadata.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import type { Progress } from '../progress.ts';

@@ -1,7 +1,7 @@
 /** What a point's sealed manifest holds: where the state came from, and what the run found. */
 import { CofferError, type Finding } from '@coffer/base';
 import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
-import { CONSISTENCIES } from '@coffer/workloads/libvirt/vm-capture.ts';
+import { CONSISTENCIES } from '@coffer/workloads/vm-capture.ts';
 import * as v from 'valibot';
 
 /** So many findings are kept in a point; their number is kept whole. */

@@ -12,7 +12,7 @@ import {
   type Repository,
   type Session,
 } from '@coffer/repository';
-import type { CaptureBase, CapturedDisk, VmCapture } from '@coffer/workloads/libvirt/vm-capture.ts';
+import type { CaptureBase, CapturedDisk, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import type { Progress } from '../progress.ts';
 import { backupChangedDisk } from './changed-disk.ts';
 import { backupDisk } from './disk.ts';

@@ -18,7 +18,8 @@ const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 const CHUNKS_PER_WINDOW = SLAB_SIZE_BYTES / CHUNK_SIZE_BYTES;
 /** With 16 chunks each, a store that answers late does not set the pace. */
 const WINDOWS_AHEAD = 4;
-const WINDOWS_MAX = 12;
+/** Two readers, each with requests for 16 MiB under way and as much ahead, and some that come back. */
+const WINDOWS_MAX = 24;
 /** Chunks that were read last; requests of one reader come in about, not exactly, in order. */
 const REMEMBERED_MAX = 64;
 const CHUNKS_IN_ORDER_MIN = 3;
@@ -35,6 +36,8 @@ interface Window {
   isFetched: boolean;
   /** Copies from the slab that wait for it or are under way. */
   users: number;
+  /** Bytes that were copied from it; most windows are read once, and then not again. */
+  copied: number;
 }
 
 export class ReadAhead {
@@ -65,6 +68,7 @@ export class ReadAhead {
       const failure = failures.find(({ request }) => request.targetOffset === start);
       if (failure) throw failure.error;
       target.set(window.slab.bytes.subarray(start + offset, start + offset + target.length));
+      window.copied += target.length;
       return true;
     } finally {
       window.users--;
@@ -109,7 +113,7 @@ export class ReadAhead {
         : this.#takeOldest();
     if (!slab) return undefined;
     const fetched = this.#fetch(windowIndex, slab);
-    const window: Window = { slab, fetched, isFetched: false, users: 0 };
+    const window: Window = { slab, fetched, isFetched: false, users: 0, copied: 0 };
     this.#windows.set(windowIndex, window);
     fetched.then(
       () => {
@@ -121,15 +125,20 @@ export class ReadAhead {
     return window;
   }
 
-  /** The slab of the window that was used least recently, of those that nobody waits for. */
+  /**
+   * The slab of a window that nobody waits for: one that was read to its end, or else the one that was
+   * used least recently. Those that were fetched ahead and not read yet are the last to go.
+   */
   #takeOldest(): Slab | undefined {
-    for (const [index, window] of this.#windows) {
-      if (window.users === 0 && window.isFetched) {
-        this.#windows.delete(index);
-        return window.slab;
-      }
-    }
-    return undefined;
+    const idle = [...this.#windows].filter(([, { users, isFetched }]) => users === 0 && isFetched);
+    const [index, window] =
+      idle.find(([, { copied }]) => copied >= SLAB_SIZE_BYTES) ??
+      idle.find(([, { copied }]) => copied > 0) ??
+      idle[0] ??
+      [];
+    if (index === undefined || !window) return undefined;
+    this.#windows.delete(index);
+    return window.slab;
   }
 
   async #fetch(windowIndex: number, slab: Slab): Promise<readonly ChunkFailure[]> {

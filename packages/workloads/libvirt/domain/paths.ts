@@ -1,0 +1,138 @@
+/**
+ * Which files of the host a definition names. A restored machine must name none of the original:
+ * it would write to the disks of the machine that it is a copy of.
+ *
+ * Whatever looks like a path counts, also in elements that are not known here. What is left out, and
+ * why, is in the tables below.
+ */
+import { posix } from 'node:path';
+import { CofferError } from '@coffer/base';
+import {
+  attributeOf,
+  childrenOf,
+  elementsOf,
+  parseXml,
+  rootOf,
+  setAttribute,
+  setText,
+  type XmlElement,
+} from './xml.ts';
+
+/** A path, and where it stands: in an attribute or, without one, in the text of an element. */
+export interface NamedPath {
+  readonly element: XmlElement;
+  readonly attribute: string | undefined;
+  /** Without `.`, `..` and double slashes. Symbolic links are not followed. */
+  readonly path: string;
+}
+
+/** Texts, labels and keys: not paths, even where they begin with a slash. */
+const NOT_PATHS = new Set(['metadata', 'title', 'description', 'cmdline', 'seclabel']);
+NOT_PATHS.add('launchSecurity');
+
+/** Programs of the host, groups of the kernel, and strings for the guest. */
+const TEXTS_NOT_OF_THE_MACHINE = new Set(['emulator', 'bootloader', 'partition', 'entry']);
+
+/** Programs, templates and devices that machines of a host share without changing them. */
+const ATTRIBUTES_NOT_OF_THE_MACHINE = new Set([
+  'nvram template',
+  'backend tap',
+  'backend vhost',
+  'script path',
+  'downscript path',
+  'binary path',
+  'gl rendernode',
+  'acceleration rendernode',
+  'target dir',
+]);
+
+/** Arguments that go to QEMU as they are; paths are somewhere in them. */
+const PATH_IN_ARGUMENT = /(?<=^|[=,:;\s"'])\/[^=,;\s"'?]+/g;
+
+const NAMES_SHOWN_MAX = 10;
+
+/** Every path of a file of the host that the definition names, each once, sorted. */
+export function pathsOf(xml: string): string[] {
+  return [...new Set(pathsBelow(rootOf(parseXml(xml, 'domain'))).map(({ path }) => path))].sort();
+}
+
+/**
+ * Fails with `target-unfit`, naming them, when the new definition names a file, a volume or a disk
+ * on a server that the original names. Symbolic links are up to the caller.
+ */
+export function assertNoOriginal(newXml: string, originalXml: string): void {
+  const originals = placesBelow(rootOf(parseXml(originalXml, 'domain')));
+  const shared = [...placesBelow(rootOf(parseXml(newXml, 'domain')))].filter((place) =>
+    originals.has(place),
+  );
+  if (shared.length === 0) return;
+  throw new CofferError('target-unfit', {
+    reason: 'the new machine would use what belongs to the original',
+    paths: shared.slice(0, NAMES_SHOWN_MAX).join(', '),
+    count: shared.length,
+  });
+}
+
+/** Paths, and names of volumes and of disks on servers. */
+function placesBelow(root: XmlElement): Set<string> {
+  const places = new Set(pathsBelow(root).map(({ path }) => path));
+  for (const source of elementsOf(root)) {
+    if (source.name !== 'source') continue;
+    const { protocol, name = '', pool, volume } = source.attributes;
+    if (pool && volume) places.add(`volume ${pool}/${volume}`);
+    if (protocol) places.add([`${protocol}:${name}`, ...hostsOf(source)].join(' '));
+  }
+  return places;
+}
+
+function hostsOf(source: XmlElement): string[] {
+  return childrenOf(source, 'host').map((host) => Object.values(host.attributes).join(':'));
+}
+
+/** All paths from this element down. */
+export function pathsBelow(element: XmlElement): NamedPath[] {
+  if (NOT_PATHS.has(element.name)) return [];
+  const isArguments = element.name.endsWith(':commandline');
+  const found = isArguments ? pathsInArguments(element) : pathsAt(element);
+  // One at a time, since a spread of many would be too many arguments.
+  for (const child of childrenOf(element)) for (const named of pathsBelow(child)) found.push(named);
+  return found;
+}
+
+function pathsAt(element: XmlElement): NamedPath[] {
+  const found: NamedPath[] = [];
+  const text = childrenOf(element).length === 0 ? element.text.trim() : '';
+  if (text.startsWith('/') && !isTextOfHost(element)) found.push(named(element, undefined, text));
+  for (const [name, value] of Object.entries(element.attributes)) {
+    if (ATTRIBUTES_NOT_OF_THE_MACHINE.has(`${element.name} ${name}`)) continue;
+    const isFile = element.name === 'source' && name === 'file' && value !== '';
+    if (isFile || value.startsWith('/')) found.push(named(element, name, value));
+  }
+  return found;
+}
+
+/** Firmware that the machine can write to is its own; a generator of random numbers is a device. */
+function isTextOfHost(element: XmlElement): boolean {
+  if (TEXTS_NOT_OF_THE_MACHINE.has(element.name)) return true;
+  if (element.name === 'backend') return element.text.trim().startsWith('/dev/');
+  if (element.name !== 'loader') return false;
+  return attributeOf(element, 'type') !== 'pflash' || attributeOf(element, 'readonly') === 'yes';
+}
+
+function pathsInArguments(commandline: XmlElement): NamedPath[] {
+  return childrenOf(commandline).flatMap((argument) =>
+    [...(attributeOf(argument, 'value') ?? '').matchAll(PATH_IN_ARGUMENT)].map(([path]) =>
+      named(commandline, undefined, path),
+    ),
+  );
+}
+
+function named(element: XmlElement, attribute: string | undefined, path: string): NamedPath {
+  return { element, attribute, path: posix.normalize(path).replace(/(?<=.)\/$/, '') };
+}
+
+/** Writes another path where this one stands. */
+export function replacePath({ element, attribute }: NamedPath, path: string): void {
+  if (attribute === undefined) setText(element, path);
+  else setAttribute(element, attribute, path);
+}

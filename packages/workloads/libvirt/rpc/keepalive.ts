@@ -1,0 +1,58 @@
+/**
+ * Finds out that the other side is gone although the connection stands, as after a power loss: who says
+ * nothing for long although it is asked is dead. (Libvirt's keepalive protocol.)
+ */
+import { MESSAGE_TYPE, type MessageHeader } from './message-codec.ts';
+
+/** With these, a dead server is noticed after about a minute. */
+const PING_INTERVAL_MS = 10_000;
+const UNANSWERED_COUNT_MAX = 6;
+
+export const KEEPALIVE_PROGRAM = { id: 0x6b656570, version: 1 } as const;
+export const PING = 1;
+const PONG = 2;
+
+export const PING_HEADER = header(PING);
+export const PONG_HEADER = header(PONG);
+
+export interface KeepaliveParts {
+  readonly ping: () => void;
+  readonly onSilence: () => void;
+  readonly intervalMs?: number;
+}
+
+export class Keepalive {
+  readonly #parts: KeepaliveParts;
+  readonly #timer: NodeJS.Timeout;
+  #unansweredCount = 0;
+
+  constructor(parts: KeepaliveParts) {
+    this.#parts = parts;
+    this.#timer = setInterval(() => this.#tick(), parts.intervalMs ?? PING_INTERVAL_MS);
+    // A connection that is kept open does not keep the process alive.
+    this.#timer.unref();
+  }
+
+  /** Something came: the other side lives. */
+  heard(): void {
+    this.#unansweredCount = 0;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #tick(): void {
+    if (this.#unansweredCount >= UNANSWERED_COUNT_MAX) {
+      this.#parts.onSilence();
+      return;
+    }
+    this.#unansweredCount++;
+    this.#parts.ping();
+  }
+}
+
+function header(procedure: number): MessageHeader {
+  const { id: program, version } = KEEPALIVE_PROGRAM;
+  return { program, version, procedure, type: MESSAGE_TYPE.event, serial: 0, status: 0 };
+}
