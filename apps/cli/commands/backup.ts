@@ -24,13 +24,14 @@ import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
+import { findVm, isVmName, type VmOptions } from '../vm-source.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
 const NBD_CONNECT_TIMEOUT_MS = 15_000;
 const NBD_REQUEST_TIMEOUT_MS = 60_000;
 const NBD_RECONNECT_TIMEOUT_MS = 30_000;
 
-export interface BackupCommandOptions extends GlobalOptions {
+export interface BackupCommandOptions extends GlobalOptions, VmOptions {
   readonly item?: string;
   readonly disk?: boolean;
   readonly format?: string;
@@ -41,27 +42,19 @@ export interface BackupCommandOptions extends GlobalOptions {
 }
 
 export async function runBackup(path: string, options: BackupCommandOptions): Promise<void> {
-  const named = isNbdUri(path) ? path : resolve(path);
   const tags = parseTags(options.tag);
-  const format = parseImageFormat(options.format);
-  if (format !== undefined && !options.disk) {
-    throw new CofferError('usage', { reason: '--format is for --disk' });
-  }
-  const source = isNbdUri(path) ? path : realPath(named);
   // Opened first: who has nothing to back up needs no repository, either.
-  const disk = options.disk ? await openSourceDisk(source, format) : undefined;
+  const opened = await openSource(path, options);
   try {
     await ensureEmbeddedRepository(options);
     const result = await withRepository(options, 'required', async (repository) => {
       const progress = newProgress();
-      const backupSource: BackupSource = disk
-        ? { kind: 'disk', path: named, disk }
-        : await filesSource(repository, source, options);
+      const source = await opened.source(repository);
       return await showProgress(options, 'backup', progress, () =>
         backup({
           repository,
-          source: backupSource,
-          item: options.item ?? `${hostname()}:${named}`,
+          source,
+          item: options.item ?? opened.item,
           tags,
           progress,
           signal: interruptSignal,
@@ -71,8 +64,40 @@ export async function runBackup(path: string, options: BackupCommandOptions): Pr
     printResult(options, result, () => printSummary(result));
     reportFindings(options, result.findings);
   } finally {
-    await disk?.close();
+    await opened.close();
   }
+}
+
+interface OpenedSource {
+  /** Its name where the user gives none. */
+  readonly item: string;
+  source(repository: Repository): BackupSource | Promise<BackupSource>;
+  close(): Promise<void>;
+}
+
+async function openSource(path: string, options: BackupCommandOptions): Promise<OpenedSource> {
+  const format = parseImageFormat(options.format);
+  if (format !== undefined && !options.disk) {
+    throw new CofferError('usage', { reason: '--format is for --disk' });
+  }
+  if (isVmName(path) && !options.disk) {
+    const vm = await findVm(path, options);
+    return { item: `vm:${vm.name}`, source: () => vm.source, close: () => vm.close() };
+  }
+  const named = isNbdUri(path) ? path : resolve(path);
+  const item = `${hostname()}:${named}`;
+  const source = isNbdUri(path) ? path : realPath(named);
+  if (!options.disk) {
+    const files = (repository: Repository): Promise<FilesSource> =>
+      filesSource(repository, source, options);
+    return { item, source: files, close: async () => {} };
+  }
+  const disk = await openSourceDisk(source, format);
+  return {
+    item,
+    source: () => ({ kind: 'disk', path: named, disk }),
+    close: () => disk.close(),
+  };
 }
 
 async function filesSource(

@@ -1,6 +1,9 @@
 /** How commands are described. */
 import { type Command, Option } from 'commander';
 
+/** The machines of this host. */
+export const DEFAULT_LIBVIRT = 'qemu:///system';
+
 /** Adds a command with examples to its help. */
 export function command(
   parent: Command,

@@ -16,6 +16,7 @@ import {
   type StoragePool,
 } from './rpc/answers.ts';
 import { type Environment, parseLibvirtUri } from './rpc/address.ts';
+import { authenticate } from './rpc/authentication.ts';
 import { RpcClient } from './rpc/client.ts';
 import { EventHandlers, type Handler } from './rpc/event-handlers.ts';
 import { type EventName, EVENTS, type LibvirtEvents } from './rpc/events.ts';
@@ -53,6 +54,8 @@ export type {
 export interface LibvirtOptions {
   /** How long to wait for the server, and for calls that say nothing else. Libvirt waits 30 s itself. */
   readonly timeoutMs?: number;
+  /** How often a silent server is asked whether it lives; after six times without an answer it does not. */
+  readonly keepaliveIntervalMs?: number;
   /** Where sockets of the session are looked for; by default that of this process. */
   readonly environment?: Environment;
 }
@@ -65,7 +68,6 @@ const CLOSE_TIMEOUT_MS = 2000;
 /** Beyond what the agent is given, for the way there and back. */
 const AGENT_MARGIN_MS = 10_000;
 const SCREENSHOT_BYTES_MAX = 64 * 1024 * 1024;
-const AUTHENTICATION = { none: 0, polkit: 2 } as const;
 
 /**
  * Connects to libvirt. Fails with `usage` when the URI is not understood, `libvirt-unreachable` or
@@ -73,13 +75,14 @@ const AUTHENTICATION = { none: 0, polkit: 2 } as const;
  */
 export async function openLibvirt(
   uri: string,
-  { timeoutMs = TIMEOUT_MS, environment = process.env }: LibvirtOptions = {},
+  options: LibvirtOptions = {},
 ): Promise<LibvirtConnection> {
+  const { timeoutMs = TIMEOUT_MS, environment = process.env, ...keepalive } = options;
   const address = parseLibvirtUri(uri, environment);
   const transport = await openTransport(address, timeoutMs);
   const handlers = new EventHandlers();
   const onEvent = (number: number, payload: Buffer): void => handlers.dispatch(number, payload);
-  const client = new RpcClient(transport, { timeoutMs, onEvent });
+  const client = new RpcClient(transport, { ...keepalive, timeoutMs, onEvent });
   try {
     await authenticate(client);
     await client.call(connectionProcedures.open, [address.name, 0]);
@@ -90,19 +93,9 @@ export async function openLibvirt(
   return new LibvirtConnection(client, handlers);
 }
 
-async function authenticate(client: RpcClient): Promise<void> {
-  const ways = await client.call(connectionProcedures.authentications, []);
-  if (ways.length === 0 || ways.includes(AUTHENTICATION.none)) return;
-  if (!ways.includes(AUTHENTICATION.polkit)) {
-    throw new CofferError('libvirt-denied', { reason: 'it asks for SASL', ways: ways.join(' ') });
-  }
-  await client.call(connectionProcedures.authenticateByPolkit, []);
-}
-
 export class LibvirtConnection {
   readonly #client: RpcClient;
   readonly #handlers: EventHandlers;
-  readonly #registrations = new Map<EventName, Promise<number>>();
 
   constructor(client: RpcClient, handlers: EventHandlers) {
     this.#client = client;
@@ -358,15 +351,10 @@ export class LibvirtConnection {
    * handler must not throw.
    */
   async on<E extends EventName>(event: E, handler: Handler<E>): Promise<() => void> {
-    const handlers = this.#handlers.of(event);
-    handlers.add(handler);
-    try {
-      await this.#register(event);
-    } catch (error) {
-      handlers.delete(handler);
-      throw error;
-    }
-    return () => void handlers.delete(handler);
+    const { registerEvent } = connectionProcedures;
+    return await this.#handlers.add(event, handler, () =>
+      this.#call(registerEvent, EVENTS[event].id),
+    );
   }
 
   /** Says goodbye and ends the connection. Calls under way fail. */
@@ -375,24 +363,10 @@ export class LibvirtConnection {
     try {
       await this.#client.call(connectionProcedures.close, [], CLOSE_TIMEOUT_MS);
     } catch (error) {
-      // It is lost already, and that is what is wanted.
-      if (!isCofferError(error, 'libvirt-unreachable')) throw error;
+      // It cannot be used any more, and that is what is wanted.
+      if (!isCofferError(error)) throw error;
     } finally {
       this.#client.end(closed);
-    }
-  }
-
-  /** Once for each kind of event: libvirt sends them to all handlers in one message. */
-  async #register(event: EventName): Promise<void> {
-    const existing = this.#registrations.get(event);
-    const registration =
-      existing ?? this.#call(connectionProcedures.registerEvent, EVENTS[event].id);
-    this.#registrations.set(event, registration);
-    try {
-      await registration;
-    } catch (error) {
-      this.#registrations.delete(event);
-      throw error;
     }
   }
 

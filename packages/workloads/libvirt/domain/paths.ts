@@ -11,7 +11,9 @@ import {
   attributeOf,
   childrenOf,
   elementsOf,
+  ownTextOf,
   parseXml,
+  removeText,
   rootOf,
   setAttribute,
   setText,
@@ -24,6 +26,8 @@ export interface NamedPath {
   readonly attribute: string | undefined;
   /** Without `.`, `..` and double slashes. Symbolic links are not followed. */
   readonly path: string;
+  /** False for one that is somewhere in an argument of QEMU. */
+  readonly isWhole: boolean;
 }
 
 /** Texts, labels and keys: not paths, even where they begin with a slash. */
@@ -91,48 +95,66 @@ function hostsOf(source: XmlElement): string[] {
 
 /** All paths from this element down. */
 export function pathsBelow(element: XmlElement): NamedPath[] {
-  if (NOT_PATHS.has(element.name)) return [];
-  const isArguments = element.name.endsWith(':commandline');
-  const found = isArguments ? pathsInArguments(element) : pathsAt(element);
-  // One at a time, since a spread of many would be too many arguments.
-  for (const child of childrenOf(element)) for (const named of pathsBelow(child)) found.push(named);
+  const found: NamedPath[] = [];
+  collect(element, found);
   return found;
 }
 
-function pathsAt(element: XmlElement): NamedPath[] {
-  const found: NamedPath[] = [];
-  const text = childrenOf(element).length === 0 ? element.text.trim() : '';
-  if (text.startsWith('/') && !isTextOfHost(element)) found.push(named(element, undefined, text));
-  for (const [name, value] of Object.entries(element.attributes)) {
-    if (ATTRIBUTES_NOT_OF_THE_MACHINE.has(`${element.name} ${name}`)) continue;
-    const isFile = element.name === 'source' && name === 'file' && value !== '';
-    if (isFile || value.startsWith('/')) found.push(named(element, name, value));
+function collect(element: XmlElement, found: NamedPath[]): void {
+  if (NOT_PATHS.has(element.name)) return;
+  if (element.name.endsWith(':commandline')) {
+    collectArguments(element, found);
+    return;
   }
-  return found;
+  collectText(element, found);
+  collectAttributes(element, found);
+  for (const child of childrenOf(element)) collect(child, found);
+}
+
+function collectText(element: XmlElement, found: NamedPath[]): void {
+  const text = ownTextOf(element);
+  if (!text.startsWith('/') || isTextOfHost(element, text)) return;
+  found.push({ element, attribute: undefined, path: normalize(text), isWhole: true });
 }
 
 /** Firmware that the machine can write to is its own; a generator of random numbers is a device. */
-function isTextOfHost(element: XmlElement): boolean {
+function isTextOfHost(element: XmlElement, text: string): boolean {
   if (TEXTS_NOT_OF_THE_MACHINE.has(element.name)) return true;
-  if (element.name === 'backend') return element.text.trim().startsWith('/dev/');
+  if (element.name === 'backend') return text.startsWith('/dev/');
   if (element.name !== 'loader') return false;
   return attributeOf(element, 'type') !== 'pflash' || attributeOf(element, 'readonly') === 'yes';
 }
 
-function pathsInArguments(commandline: XmlElement): NamedPath[] {
-  return childrenOf(commandline).flatMap((argument) =>
-    [...(attributeOf(argument, 'value') ?? '').matchAll(PATH_IN_ARGUMENT)].map(([path]) =>
-      named(commandline, undefined, path),
-    ),
-  );
+function collectAttributes(element: XmlElement, found: NamedPath[]): void {
+  for (const [attribute, value] of Object.entries(element.attributes)) {
+    if (ATTRIBUTES_NOT_OF_THE_MACHINE.has(`${element.name} ${attribute}`)) continue;
+    const isFile = element.name === 'source' && attribute === 'file' && value !== '';
+    if (!isFile && !value.startsWith('/')) continue;
+    found.push({ element, attribute, path: normalize(value), isWhole: true });
+  }
 }
 
-function named(element: XmlElement, attribute: string | undefined, path: string): NamedPath {
-  return { element, attribute, path: posix.normalize(path).replace(/(?<=.)\/$/, '') };
+function collectArguments(commandline: XmlElement, found: NamedPath[]): void {
+  for (const argument of childrenOf(commandline)) {
+    for (const [path] of (attributeOf(argument, 'value') ?? '').matchAll(PATH_IN_ARGUMENT)) {
+      const place = { element: argument, attribute: 'value', isWhole: false };
+      found.push({ ...place, path: normalize(path) });
+    }
+  }
+}
+
+function normalize(path: string): string {
+  return posix.normalize(path).replace(/(?<=.)\/$/, '');
 }
 
 /** Writes another path where this one stands. */
 export function replacePath({ element, attribute }: NamedPath, path: string): void {
   if (attribute === undefined) setText(element, path);
   else setAttribute(element, attribute, path);
+}
+
+/** Removes the attribute or text that names a path. */
+export function clearPath({ element, attribute }: NamedPath): void {
+  if (attribute === undefined) removeText(element);
+  else setAttribute(element, attribute, undefined);
 }

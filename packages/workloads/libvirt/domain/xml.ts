@@ -133,6 +133,24 @@ export function textAt(from: XmlElement | undefined, ...path: string[]): string 
   return text === '' ? undefined : text;
 }
 
+/** The text in an element itself, not in those below it, without spaces around it. */
+export function ownTextOf(of: XmlElement): string {
+  return of.children
+    .map((child) => (child instanceof XmlText ? child.text : ''))
+    .join('')
+    .trim();
+}
+
+/** Removes the text in an element itself. */
+export function removeText(of: XmlElement): void {
+  of.children = of.children.filter((child) => !(child instanceof XmlText));
+}
+
+/** Undefined for the root. */
+export function parentOf({ parent }: XmlElement): XmlElement | undefined {
+  return parent instanceof XmlElement ? parent : undefined;
+}
+
 export function attributeOf(of: XmlElement | undefined, name: string): string | undefined {
   return of?.attributes[name];
 }
@@ -145,6 +163,11 @@ export function setAttribute(of: XmlElement, name: string, value: string | undef
 
 export function setText(of: XmlElement, text: string): void {
   of.children = text === '' ? [] : [adopt(of, text)];
+}
+
+/** Adds a child before the others. */
+export function prepend(parent: XmlElement, child: XmlElement): void {
+  parent.children.unshift(adopt(parent, child));
 }
 
 /** Adds a child after the others. */

@@ -12,9 +12,23 @@ export class EventHandlers {
     agentLifecycle: new Set(),
     blockJob2: new Set(),
   };
+  readonly #registrations = new Map<EventName, Promise<unknown>>();
 
-  of<E extends EventName>(name: E): Set<Handler<E>> {
-    return this.#handlers[name];
+  /** Adds a handler, registering the kind of event where that was not done. Returns how to remove it. */
+  async add<E extends EventName>(
+    name: E,
+    handler: Handler<E>,
+    register: () => Promise<unknown>,
+  ): Promise<() => void> {
+    const handlers: Set<Handler<E>> = this.#handlers[name];
+    handlers.add(handler);
+    try {
+      await this.#registerOnce(name, register);
+    } catch (error) {
+      handlers.delete(handler);
+      throw error;
+    }
+    return () => void handlers.delete(handler);
   }
 
   /** Decodes a message and tells who asked. Fails with `libvirt-failed` when it cannot be decoded. */
@@ -29,6 +43,18 @@ export class EventHandlers {
     const event = EVENTS[name].decode(reader);
     reader.end();
     // What a handler throws is no fault of the connection.
-    for (const handler of this.of(name)) queueMicrotask(() => handler(event));
+    for (const handler of this.#handlers[name]) queueMicrotask(() => handler(event));
+  }
+
+  /** Libvirt sends an event in one message, for all handlers. */
+  async #registerOnce(name: EventName, register: () => Promise<unknown>): Promise<void> {
+    const registration = this.#registrations.get(name) ?? register();
+    this.#registrations.set(name, registration);
+    try {
+      await registration;
+    } catch (error) {
+      this.#registrations.delete(name);
+      throw error;
+    }
   }
 }

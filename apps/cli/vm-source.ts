@@ -1,0 +1,85 @@
+/** A virtual machine as what is protected, as the user names it: `vm:NAME` or `vm:UUID`. */
+import { tmpdir } from 'node:os';
+import { CofferError, isCofferError } from '@coffer/base';
+import type { VmSource } from '@coffer/flows/backup/backup.ts';
+import { captureVm } from '@coffer/workloads/libvirt/capture/capture.ts';
+import {
+  type Domain,
+  type LibvirtConnection,
+  openLibvirt,
+} from '@coffer/workloads/libvirt/connection.ts';
+import { CONSISTENCIES, type Consistency } from '@coffer/workloads/vm-capture.ts';
+import { clock, random } from './compose.ts';
+
+const PREFIX = 'vm:';
+
+export interface VmOptions {
+  readonly connect: string;
+  readonly consistency: string;
+  readonly excludeDisk: readonly string[];
+  readonly scratch?: string;
+}
+
+export function isVmName(path: string): boolean {
+  return path.startsWith(PREFIX);
+}
+
+/** A machine that was found; whoever has it closes it. */
+export interface FoundVm {
+  readonly source: VmSource;
+  readonly name: string;
+  close(): Promise<void>;
+}
+
+/** Fails with `vm-not-found` and the codes of libvirt. */
+export async function findVm(path: string, options: VmOptions): Promise<FoundVm> {
+  const demanded = parseConsistency(options.consistency);
+  const connection = await openLibvirt(options.connect);
+  try {
+    const domain = await domainOf(connection, path.slice(PREFIX.length));
+    const capture: VmSource['capture'] = async (base) =>
+      await captureVm({
+        connection,
+        domain,
+        base,
+        exclude: options.excludeDisk,
+        demanded,
+        scratchFolder: options.scratch ?? tmpdir(),
+        clock,
+        random,
+      });
+    const source: VmSource = {
+      kind: 'vm',
+      path: `${options.connect} ${domain.name}`,
+      uuid: domain.uuid,
+      capture,
+    };
+    return { source, name: domain.name, close: () => connection.close() };
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+/** By name; who has a machine of such a name that looks like a UUID gets that. */
+async function domainOf(connection: LibvirtConnection, name: string): Promise<Domain> {
+  try {
+    return await connection.domainByName(name);
+  } catch (error) {
+    const isUuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(name);
+    if (!isUuid || !isCofferError(error, 'vm-not-found')) throw error;
+    return await connection.domainByUuid(name);
+  }
+}
+
+function parseConsistency(consistency: string): Consistency | 'best' {
+  if (consistency === 'best') return consistency;
+  const names: Readonly<Record<string, Consistency>> = {
+    app: 'application',
+    file: 'file-system',
+    crash: 'crash',
+  };
+  const found = CONSISTENCIES.find((each) => each === names[consistency]);
+  if (!found) throw new CofferError('usage', { consistency, expected: 'app, file, crash or best' });
+  return found;
+}

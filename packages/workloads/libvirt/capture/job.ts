@@ -1,0 +1,47 @@
+/** The backup job of a machine: one at a time, of whoever began it. */
+import { type Clock, CofferError } from '@coffer/base';
+import type { Domain, LibvirtConnection } from '../connection.ts';
+import { LIBVIRT_CODE, libvirtCodeOf } from '../errors.ts';
+
+const END_TIMEOUT_MS = 60_000;
+const POLL_MS = 50;
+
+/** Ends the job; returns when it is over, since its socket and scratch files are gone then. */
+export async function endJob(
+  connection: LibvirtConnection,
+  domain: Domain,
+  clock: Clock,
+): Promise<void> {
+  if (!(await isJobActive(connection, domain))) return;
+  await connection.abortJob(domain).catch((error: unknown) => {
+    // It ended by itself meanwhile.
+    if (libvirtCodeOf(error) !== LIBVIRT_CODE.operationInvalid) throw error;
+  });
+  const giveUpAt = clock.now() + END_TIMEOUT_MS;
+  while (await isJobActive(connection, domain)) {
+    if (clock.now() > giveUpAt) {
+      throw new CofferError('vm-busy', { vm: domain.name, reason: 'the backup job does not end' });
+    }
+    await clock.sleep(POLL_MS);
+  }
+}
+
+export async function isJobActive(connection: LibvirtConnection, domain: Domain): Promise<boolean> {
+  const { type } = await connection.jobStats(domain);
+  return type === 'bounded' || type === 'unbounded';
+}
+
+/** True when the job that runs was begun by us: it exports to our socket. */
+export async function isOwnJob(
+  connection: LibvirtConnection,
+  domain: Domain,
+  socketPath: string,
+): Promise<boolean> {
+  try {
+    return (await connection.backupXml(domain)).includes(socketPath);
+  } catch (error) {
+    // There is no backup job; another kind may run.
+    if (libvirtCodeOf(error) !== undefined) return false;
+    throw error;
+  }
+}

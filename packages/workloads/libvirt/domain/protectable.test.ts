@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isCofferError } from '@coffer/base';
+import { parseDomain } from './domain.ts';
+import { judgeDisks } from './protectable.ts';
+import { FULL } from './testing/definitions.ts';
+
+function judged(exclude: string[] = [], xml = FULL): Record<string, string> {
+  return Object.fromEntries(
+    judgeDisks(parseDomain(xml), { exclude }).map((judgement) => [
+      judgement.disk.target,
+      judgement.protection === 'excluded' ? judgement.code : judgement.protection,
+    ]),
+  );
+}
+
+test('each disk is protected as its format allows, or excluded for a reason', () => {
+  assert.deepEqual(judged(), {
+    vda: 'incremental',
+    vdb: 'full-compare',
+    sda: 'full-compare',
+    sdb: 'incremental',
+    sdc: 'shared',
+    sdd: 'read-only',
+    sde: 'transient',
+    sdf: 'pass-through',
+    sdg: 'removable',
+    sdh: 'removable',
+    vde: 'full-compare',
+  });
+});
+
+test('disks without an image, and of a kind that QEMU cannot back up, are excluded', () => {
+  const without = FULL.replace("<source file='/srv/original/shared.img'/>", '');
+  assert.equal(judged([], without)['sdc'], 'no-source');
+  const foreign = FULL.replace("<disk type='nvme'", "<disk type='vhostuser'");
+  assert.equal(judged([], foreign)['vde'], 'unknown-source');
+  const folder = FULL.replace(
+    "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file=",
+    "<disk type='dir' device='disk'><driver name='qemu' type='fat'/><source dir=",
+  );
+  assert.equal(judged([], folder)['sdc'], 'host-folder');
+});
+
+test('what is asked to be excluded is, and must be there', () => {
+  assert.equal(judged(['vda', 'sdg'])['vda'], 'by-request');
+  assert.throws(
+    () => judged(['vda', 'vdz']),
+    (error) => isCofferError(error, 'usage') && error.details['disk'] === 'vdz',
+  );
+});
+
+test('a raw file comes with the command that makes it incremental', () => {
+  const xml = FULL.replace('<shareable/>', '').replace('shared.img', "it's.img");
+  const raw = judgeDisks(parseDomain(xml), { exclude: [] }).find(
+    ({ disk }) => disk.target === 'sdc',
+  );
+  assert.ok(raw?.protection === 'full-compare');
+  const quoted = String.raw`'/srv/original/it'\''s.img'`;
+  assert.ok(raw.remedy?.includes(`qemu-img convert -f raw -O qcow2 ${quoted} `), raw.remedy);
+});

@@ -1,0 +1,58 @@
+/** Network interfaces of a restored machine. */
+import {
+  attributeOf,
+  childrenOf,
+  find,
+  removeNamed,
+  setAttribute,
+  type XmlElement,
+} from './xml.ts';
+import { interfaceSourceOf } from './domain.ts';
+
+/** What an interface is connected to at the target. */
+export interface NetworkPlace {
+  readonly kind: 'network' | 'bridge';
+  readonly name: string;
+}
+
+/** An interface whose network is not in the map stays on the one of that name. */
+export function rewriteInterfaces(
+  root: XmlElement,
+  networks: ReadonlyMap<string, NetworkPlace>,
+  { isCopy }: { readonly isCopy: boolean },
+): void {
+  for (const device of childrenOf(find(root, 'devices'), 'interface')) {
+    forgetHost(device);
+    if (isCopy) forgetAddress(device);
+    const source = find(device, 'source');
+    const place = networks.get(interfaceSourceOf(source) ?? '');
+    if (source && place) connect(device, source, place);
+  }
+}
+
+/** Names of taps and ports are made at each start; those of the original may be in use. */
+function forgetHost(device: XmlElement): void {
+  removeNamed(device, 'target');
+  const source = find(device, 'source');
+  if (source && attributeOf(source, 'network') !== undefined) {
+    for (const name of ['bridge', 'portid', 'dev']) setAttribute(source, name, undefined);
+  }
+  const backend = find(device, 'backend');
+  if (backend) setAttribute(backend, 'logFile', undefined);
+}
+
+/** libvirt makes a new MAC, and Open vSwitch takes a new port. */
+function forgetAddress(device: XmlElement): void {
+  removeNamed(device, 'mac');
+  const parameters = find(device, 'virtualport', 'parameters');
+  if (parameters) setAttribute(parameters, 'interfaceid', undefined);
+}
+
+function connect(device: XmlElement, source: XmlElement, { kind, name }: NetworkPlace): void {
+  // A port group and the kind of a virtual port are of the old network.
+  removeNamed(device, 'virtualport');
+  setAttribute(device, 'type', kind);
+  source.attributes = {};
+  source.children = [];
+  setAttribute(source, kind, name);
+}

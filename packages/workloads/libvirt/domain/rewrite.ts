@@ -1,0 +1,127 @@
+/**
+ * A definition for a restored machine: what the guest sees stays as it was, what belongs to the
+ * original or to its host is replaced or left out, and what was left out is told.
+ *
+ * Invariant: the result names no file of the original, unless `changes` say so. What no rule knows
+ * goes with the device that names it.
+ */
+import { assert } from '@coffer/base';
+import { clearPath, pathsBelow, replacePath } from './paths.ts';
+import { redirectCharacterDevices } from './rewrite-character-devices.ts';
+import { type DiskPlace, rewriteDisks } from './rewrite-disks.ts';
+import type { RewriteFinding } from './rewrite-finding.ts';
+import { rewriteGraphics, removeHostDevices, rewriteTpm } from './rewrite-devices.ts';
+import { type NewIdentity, rewriteIdentity } from './rewrite-identity.ts';
+import { type NetworkPlace, rewriteInterfaces } from './rewrite-interfaces.ts';
+import {
+  find,
+  parentOf,
+  parseXml,
+  removeNamed,
+  removeWhere,
+  rootOf,
+  serializeXml,
+  type XmlElement,
+} from './xml.ts';
+
+export interface DomainChanges extends NewIdentity {
+  /** By target. Other disks are left out, and other drives for media are empty. */
+  readonly disks: ReadonlyMap<string, DiskPlace>;
+  /** New places of other files, by their old ones: kernel, initrd, UEFI variables, logs, ... */
+  readonly files: ReadonlyMap<string, string>;
+  /** By the name of the network, bridge or device that an interface was on. */
+  readonly networks: ReadonlyMap<string, NetworkPlace>;
+}
+
+export interface Rewritten {
+  readonly xml: string;
+  readonly findings: readonly RewriteFinding[];
+}
+
+/**
+ * Fails with `libvirt-failed` when the XML is not a definition, and with `disk-not-found` when a
+ * disk that is to be replaced is not there.
+ */
+export function rewriteDomain(xml: string, changes: DomainChanges): Rewritten {
+  const document = parseXml(xml, 'domain');
+  const root = rootOf(document);
+  const originals = new Set(pathsBelow(root).map(({ path }) => path));
+  const files = new Set(changes.files.values());
+  const isCopy = changes.identity !== 'keep';
+
+  rewriteIdentity(root, changes);
+  const aboutDisks = rewriteDisks(root, changes.disks);
+  replaceFiles(root, changes.files);
+  const aboutHostDevices = removeHostDevices(root);
+  rewriteInterfaces(root, changes.networks, { isCopy });
+
+  const findings = [
+    ...aboutDisks,
+    ...aboutHostDevices,
+    ...redirectCharacterDevices(root, { isCopy, files }),
+    ...rewriteGraphics(root, { isCopy }),
+    ...rewriteTpm(root, files),
+    ...renewVariables(root, files),
+    ...removeRest(root, originals.difference(placesIn(changes))),
+  ];
+  return { xml: serializeXml(document), findings };
+}
+
+function placesIn({ disks, files }: DomainChanges): Set<string> {
+  return new Set([...[...disks.values()].map(({ path }) => path), ...files.values()]);
+}
+
+function replaceFiles(root: XmlElement, files: ReadonlyMap<string, string>): void {
+  for (const named of pathsBelow(root)) {
+    const path = files.get(named.path);
+    if (path !== undefined && named.isWhole) replacePath(named, path);
+  }
+}
+
+/** Without a path, libvirt makes new variables from the template under the name of the machine. */
+function renewVariables(root: XmlElement, files: ReadonlySet<string>): RewriteFinding[] {
+  const nvram = find(root, 'os', 'nvram');
+  if (nvram === undefined) return [];
+  const old = pathsBelow(nvram).find(({ path }) => !files.has(path));
+  if (old === undefined) return [];
+  nvram.children = [];
+  delete nvram.attributes['type'];
+  if (Object.keys(nvram.attributes).length === 0) removeNamed(find(root, 'os'), 'nvram');
+  return [{ code: 'variables-new', path: old.path }];
+}
+
+/** What still names a file of the original goes, with the device or setting that names it. */
+function removeRest(root: XmlElement, originals: ReadonlySet<string>): RewriteFinding[] {
+  const findings: RewriteFinding[] = [];
+  const unwanted = new Set<XmlElement>();
+  for (const named of pathsBelow(root).filter(({ path }) => originals.has(path))) {
+    const holder = holderOf(named.element);
+    if (holder === undefined) clearPath(named);
+    else if (!unwanted.has(holder)) {
+      findings.push({ code: 'file-dropped', device: holder.name, path: named.path });
+      unwanted.add(holder);
+    }
+  }
+  for (const parent of new Set([...unwanted].map(parentOf))) {
+    if (parent) removeWhere(parent, (child) => unwanted.has(child));
+  }
+  removeDirectBootRest(root);
+  assert(!pathsBelow(root).some(({ path }) => originals.has(path)), 'no original path is left');
+  return findings;
+}
+
+/** Their children stand for themselves; of others, a part alone would mean something else. */
+const GROUPS = new Set(['domain', 'devices', 'os', 'sysinfo']);
+
+/** What can go without changing the meaning of what stays. Undefined for the groups themselves. */
+function holderOf(element: XmlElement): XmlElement | undefined {
+  if (GROUPS.has(element.name)) return undefined;
+  const parent = parentOf(element);
+  return parent === undefined || GROUPS.has(parent.name) ? element : holderOf(parent);
+}
+
+/** QEMU refuses what goes with a kernel when there is none. */
+function removeDirectBootRest(root: XmlElement): void {
+  const os = find(root, 'os');
+  if (!find(os, 'kernel')) removeNamed(os, 'initrd', 'cmdline', 'dtb', 'shim');
+}

@@ -1,0 +1,308 @@
+/**
+ * A libvirt of its own for a test: a session daemon in a folder, as a user without rights, beside
+ * whatever else runs on the machine. Two of them are two sites, which may have machines of one name.
+ *
+ * Invariant: no process outlives the test. A watcher of each site waits for the end of its input, which
+ * comes when the site is closed or the test dies; then it ends the daemon and its QEMUs by the process
+ * ids in the folder, and removes the folder.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  closeSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { systemClock } from '@coffer/base';
+import {
+  type Domain,
+  type LibvirtConnection,
+  openLibvirt,
+} from '@coffer/workloads/libvirt/connection.ts';
+import { type MiniGuest } from './mini-guest.ts';
+
+const START_TIMEOUT_MS = 20_000;
+const AGENT_TIMEOUT_MS = 60_000;
+const POLL_MS = 50;
+
+/** Root does not run sessions; this user exists everywhere and owns nothing. */
+const NOBODY = 65_534;
+const IS_ROOT = process.getuid?.() === 0;
+
+/**
+ * What libvirt finds out about QEMU takes it seconds, and it checks what it reads here; so the sites of
+ * all tests share it.
+ */
+const KNOWN_CAPABILITIES = join(import.meta.dirname, '../../node_modules/.cache/libvirt');
+
+/** Begins with the end of the test, or of the site. */
+const WATCHER = `
+cat > /dev/null
+end() {
+  for file in "$@"; do
+    pid=$(cat "$file" 2>/dev/null) || continue
+    tr '\\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$site" && kill -9 "$pid"
+  done
+}
+site=$0
+end "$site/run/libvirtd.pid"
+end "$site"/run/libvirt/qemu/run/*.pid
+n=0; until rm -rf "$site" 2>/dev/null || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done
+`;
+
+export class LibvirtSite {
+  readonly folder: string;
+  /** For `openLibvirt`, and for `virsh -c`. */
+  readonly uri: string;
+  readonly #watcher: ChildProcess;
+  #daemon: ChildProcess | undefined;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+    this.uri = `qemu+unix:///session?socket=${folder}/run/libvirt/libvirt-sock`;
+    const stdio = ['pipe', 'ignore', 'ignore'] as const;
+    // Detached, or the key that interrupts the test would end it before its work begins.
+    this.#watcher = spawn('sh', ['-c', WATCHER, folder], { stdio: [...stdio], detached: true });
+  }
+
+  static async start(): Promise<LibvirtSite> {
+    // Paths of sockets may have 107 characters, and libvirt adds many.
+    const folder = mkdtempSync(join(tmpdir(), 'lv-'));
+    chmodSync(folder, 0o755);
+    const site = new LibvirtSite(folder);
+    try {
+      site.#makeFolders();
+      await site.startDaemon();
+      return site;
+    } catch (error) {
+      await site.close();
+      throw error;
+    }
+  }
+
+  /** A new folder in which QEMU may write. */
+  makeFolder(name: string): string {
+    const path = join(this.folder, name);
+    mkdirSync(path, { recursive: true });
+    this.own(path);
+    return path;
+  }
+
+  /** Gives a file or a folder, with what is in it, to the user of the site. */
+  own(path: string): void {
+    if (!IS_ROOT) return;
+    execFileSync('chown', ['-R', `${NOBODY}:${NOBODY}`, path]);
+  }
+
+  /** A command as the user of the site runs it, in the surroundings of its daemon. */
+  asUser(...command: string[]): string[] {
+    const user = ['--reuid', `${NOBODY}`, '--regid', `${NOBODY}`, '--clear-groups'];
+    const environment = [
+      `PATH=${process.env['PATH']}:/usr/sbin:/sbin`,
+      `HOME=${this.folder}/home`,
+      `XDG_RUNTIME_DIR=${this.folder}/run`,
+    ];
+    return [...(IS_ROOT ? ['setpriv', ...user] : []), 'env', '-i', ...environment, ...command];
+  }
+
+  async open(): Promise<LibvirtConnection> {
+    return await openLibvirt(this.uri);
+  }
+
+  /** After `killDaemon`: the machines are still there. */
+  async startDaemon(): Promise<void> {
+    const log = openSync(join(this.folder, 'libvirtd.log'), 'a');
+    const [program, ...args] = this.asUser('libvirtd', '-p', `${this.folder}/run/libvirtd.pid`);
+    const daemon = spawn(program!, args, { stdio: ['ignore', log, log] });
+    closeSync(log);
+    this.#daemon = daemon;
+    const giveUpAt = systemClock.now() + START_TIMEOUT_MS;
+    while (!(await isListening(join(this.folder, 'run/libvirt/libvirt-sock')))) {
+      if (daemon.exitCode !== null || systemClock.now() > giveUpAt) {
+        throw new Error(`libvirtd does not run:\n${this.log()}`);
+      }
+      await systemClock.sleep(POLL_MS);
+    }
+  }
+
+  /** Ends the daemon as a crash would. QEMU goes on. */
+  async killDaemon(): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon?.exitCode !== null || daemon.signalCode !== null) return;
+    const ended = once(daemon, 'exit');
+    daemon.kill('SIGKILL');
+    await ended;
+  }
+
+  /** What the daemon said. */
+  log(): string {
+    return readFileSync(join(this.folder, 'libvirtd.log'), 'utf8');
+  }
+
+  /** Ends all that runs, and removes the folder. */
+  async close(): Promise<void> {
+    this.#keepCapabilities();
+    const ended = once(this.#watcher, 'exit');
+    this.#watcher.stdin?.end();
+    await ended;
+  }
+
+  #makeFolders(): void {
+    const config = this.makeFolder('home/.config/libvirt');
+    this.makeFolder('run');
+    // Otherwise libvirt starts a daemon for logs, which would stay.
+    writeFileSync(join(config, 'qemu.conf'), 'stdio_handler = "file"\n');
+    if (existsSync(KNOWN_CAPABILITIES)) {
+      cpSync(KNOWN_CAPABILITIES, this.#capabilitiesFolder(), { recursive: true });
+    }
+    this.own(join(this.folder, 'home'));
+  }
+
+  #capabilitiesFolder(): string {
+    return join(this.folder, 'home/.cache/libvirt/qemu/cache/capabilities');
+  }
+
+  #keepCapabilities(): void {
+    const found = this.#capabilitiesFolder();
+    if (!existsSync(found) || existsSync(KNOWN_CAPABILITIES)) return;
+    const copy = `${KNOWN_CAPABILITIES}.${process.pid}`;
+    cpSync(found, copy, { recursive: true });
+    for (const name of ['', ...readdirSync(copy)]) {
+      lchownSync(join(copy, name), process.getuid?.() ?? 0, process.getgid?.() ?? 0);
+    }
+    try {
+      renameSync(copy, KNOWN_CAPABILITIES);
+    } catch {
+      // Another test was faster.
+      rmSync(copy, { recursive: true });
+    }
+  }
+}
+
+async function isListening(path: string): Promise<boolean> {
+  const socket = connect(path);
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+export interface GuestOptions {
+  readonly name: string;
+  /** Files that exist; the first holds the root (`writeRootDisk`), or boots (`writeBootableDisk`). */
+  readonly disks: readonly { readonly path: string; readonly format: 'raw' | 'qcow2' }[];
+  /** The channel of the guest agent; by default it is there. */
+  readonly agent?: boolean;
+  readonly memoryMiB?: number;
+  /** By default `kernel`: the kernel of the guest is started directly, which is the fastest. */
+  readonly boot?: 'kernel' | 'disk';
+}
+
+/** Makes the disk that `boot: 'kernel'` starts from, with the file system itself and no partitions. */
+export function writeRootDisk(
+  guest: MiniGuest,
+  path: string,
+  { format, sizeMiB }: { format: 'raw' | 'qcow2'; sizeMiB: number },
+): void {
+  const raw = format === 'raw' ? path : `${path}.raw`;
+  const fileSystem = ['-q', '-F', '-t', 'ext4', '-E', 'root_owner=0:0', '-L', 'root'];
+  execFileSync('/sbin/mke2fs', [...fileSystem, '-d', guest.root, raw, `${sizeMiB}M`]);
+  if (format === 'raw') return;
+  execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, path]);
+  rmSync(raw);
+}
+
+/** Defines the mini guest as a machine of the site, which then owns the disks. */
+export async function defineGuest(
+  site: LibvirtSite,
+  guest: MiniGuest,
+  options: GuestOptions,
+): Promise<Domain> {
+  for (const { path } of options.disks) site.own(path);
+  const connection = await site.open();
+  try {
+    return await connection.define(guestXml(site, guest, options));
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Emulated, because the kernel of the host need not have KVM. */
+function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): string {
+  const { name, disks, agent = true, memoryMiB = 128, boot = 'kernel' } = options;
+  const channel = `<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>`;
+  return `<domain type='qemu'>
+  <name>${name}</name>
+  <memory unit='MiB'>${memoryMiB}</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type>${boot === 'kernel' ? kernelXml(site, guest) : ''}</os>
+  <features><acpi/></features>
+  <cpu mode='maximum'/>
+  <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    ${disks.map(diskXml).join('\n    ')}
+    <controller type='usb' model='none'/>
+    <controller type='virtio-serial' index='0'/>
+    <serial type='file'><source path='${consolePath(site, name)}'/><target port='0'/></serial>
+    <console type='file'><target type='serial' port='0'/></console>
+    ${agent ? channel : ''}
+    <memballoon model='none'/>
+  </devices>
+</domain>`;
+}
+
+function diskXml({ path, format }: GuestOptions['disks'][number], index: number): string {
+  const target = `vd${String.fromCharCode('a'.charCodeAt(0) + index)}`;
+  return `<disk type='file' device='disk'><driver name='qemu' type='${format}' discard='unmap'/><source file='${path}'/><target dev='${target}' bus='virtio'/></disk>`;
+}
+
+/** Where the user of the site can read them. */
+function kernelXml(site: LibvirtSite, guest: MiniGuest): string {
+  const folder = site.makeFolder('boot');
+  const [kernel, initrd] = [join(folder, basename(guest.kernel)), join(folder, 'initrd')];
+  if (!existsSync(kernel)) {
+    copyFileSync(guest.kernel, kernel);
+    copyFileSync(guest.initrd, initrd);
+    site.own(folder);
+  }
+  const command = 'console=ttyS0 quiet root=/dev/vda';
+  return `<kernel>${kernel}</kernel><initrd>${initrd}</initrd><cmdline>${command}</cmdline>`;
+}
+
+/** What a guest wrote to its console. */
+export function consolePath(site: LibvirtSite, name: string): string {
+  return join(site.makeFolder('console'), name);
+}
+
+/** Resolves when the agent in the guest answers. */
+export async function waitForAgent(connection: LibvirtConnection, domain: Domain): Promise<void> {
+  const giveUpAt = systemClock.now() + AGENT_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await connection.agentCommand(domain, '{"execute":"guest-ping"}', 2);
+      return;
+    } catch (error) {
+      if (systemClock.now() > giveUpAt) throw error;
+      await systemClock.sleep(POLL_MS);
+    }
+  }
+}
