@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { CofferError, isCofferError, systemClock } from '@coffer/base';
@@ -188,11 +189,17 @@ test('a backup begins with a checkpoint, serves the disk, and ends by abort', as
 });
 
 test('checkpoints are listed with their parents, described, redefined and deleted', async () => {
-  await connection.checkpointCreate(mini, checkpointXml('two'));
+  for (const name of ['two', 'three', 'four']) {
+    await connection.checkpointCreate(mini, checkpointXml(name));
+  }
   assert.deepEqual(await connection.checkpoints(mini), [
     { name: 'one', parent: undefined },
     { name: 'two', parent: 'one' },
+    { name: 'three', parent: 'two' },
+    { name: 'four', parent: 'three' },
   ]);
+  await connection.checkpointDelete(mini, 'four');
+  await connection.checkpointDelete(mini, 'three');
   const xml = await connection.checkpointXml(mini, 'two');
   assert.match(xml, /<name>two<\/name>/);
   await connection.checkpointDelete(mini, 'two', { metadataOnly: true });
@@ -288,6 +295,24 @@ test('an idle connection is kept alive by the daemon', async () => {
   await systemClock.sleep(300);
   assert.ok(!idle.ended.aborted);
   await idle.close();
+});
+
+test('libvirt is reached by TCP', async () => {
+  const path = join(site.folder, 'run/libvirt/libvirt-sock');
+  const server = createServer((socket) => {
+    const daemon = connect(path);
+    socket.on('close', () => daemon.destroy());
+    socket.pipe(daemon).pipe(socket);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const remote = await openLibvirt(`qemu+tcp://127.0.0.1:${port}/session`);
+  assert.equal((await remote.domainByName('mini')).uuid, mini.uuid);
+  await remote.close();
+  server.close();
+  await once(server, 'close');
+  const refused = openLibvirt(`qemu+tcp://127.0.0.1:${port}/session`);
+  assert.deepEqual(await failureOf(refused), ['libvirt-unreachable', undefined]);
 });
 
 test('over ssh, libvirt is reached by its own program', async () => {

@@ -13,12 +13,10 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
-  lchownSync,
   mkdirSync,
   mkdtempSync,
   openSync,
   closeSync,
-  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -180,15 +178,13 @@ export class LibvirtSite {
     const found = this.#capabilitiesFolder();
     if (!existsSync(found) || existsSync(KNOWN_CAPABILITIES)) return;
     const copy = `${KNOWN_CAPABILITIES}.${process.pid}`;
-    cpSync(found, copy, { recursive: true });
-    for (const name of ['', ...readdirSync(copy)]) {
-      lchownSync(join(copy, name), process.getuid?.() ?? 0, process.getgid?.() ?? 0);
-    }
     try {
+      cpSync(found, copy, { recursive: true });
+      execFileSync('chmod', ['-R', 'a+rX', copy]);
       renameSync(copy, KNOWN_CAPABILITIES);
     } catch {
-      // Another test was faster.
-      rmSync(copy, { recursive: true });
+      // Another test was faster, or the checkout is not ours to write in; nothing is lost.
+      rmSync(copy, { recursive: true, force: true });
     }
   }
 }

@@ -67,6 +67,8 @@ const TIMEOUT_MS = 120_000;
 const CLOSE_TIMEOUT_MS = 2000;
 /** Beyond what the agent is given, for the way there and back. */
 const AGENT_MARGIN_MS = 10_000;
+/** virDomainCheckpointListFlags. */
+const TOPOLOGICAL = 2;
 const SCREENSHOT_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
@@ -87,7 +89,7 @@ export async function openLibvirt(
     await authenticate(client);
     await client.call(connectionProcedures.open, [address.name, 0]);
   } catch (error) {
-    if (isCofferError(error)) client.end(error);
+    client.end(new CofferError('libvirt-unreachable', { reason: 'it was not opened' }, error));
     throw error;
   }
   return new LibvirtConnection(client, handlers);
@@ -230,8 +232,9 @@ export class LibvirtConnection {
     await this.#call(backupProcedures.abortJob, domain);
   }
 
+  /** Parents before their children. */
   async checkpoints(domain: Domain): Promise<Checkpoint[]> {
-    const found = await this.#call(backupProcedures.checkpoints, domain);
+    const found = await this.#call(backupProcedures.checkpoints, domain, TOPOLOGICAL);
     const checkpoints: Checkpoint[] = [];
     for (const each of found) {
       checkpoints.push({ name: each.name, parent: await this.#parentOf(each) });

@@ -3,14 +3,13 @@
  * decides by is read; the definition itself is kept as it is and changed by `rewrite.ts`.
  */
 import { type DomainDisk, parseDisk } from './disk.ts';
+import { parseDomainXml } from './domain-xml.ts';
 import { type DomainMemory, parseMemory } from './memory.ts';
 import {
   attributeOf,
   childrenOf,
   find,
   malformed,
-  parseXml,
-  rootOf,
   serializeXml,
   textAt,
   type XmlElement,
@@ -93,7 +92,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Fails with `libvirt-failed` when the text is not the definition of a machine. */
 export function parseDomain(xml: string): Domain {
-  const root = rootOf(parseXml(xml, 'domain'));
+  const { root } = parseDomainXml(xml);
   const devices = find(root, 'devices');
   const channels = childrenOf(devices, 'channel').flatMap(parseChannel);
   const metadata = find(root, 'metadata');

@@ -7,14 +7,13 @@
  */
 import { posix } from 'node:path';
 import { CofferError } from '@coffer/base';
+import { parseDomainXml } from './domain-xml.ts';
 import {
   attributeOf,
   childrenOf,
   elementsOf,
   ownTextOf,
-  parseXml,
   removeText,
-  rootOf,
   setAttribute,
   setText,
   type XmlElement,
@@ -57,7 +56,7 @@ const NAMES_SHOWN_MAX = 10;
 
 /** Every path of a file of the host that the definition names, each once, sorted. */
 export function pathsOf(xml: string): string[] {
-  return [...new Set(pathsBelow(rootOf(parseXml(xml, 'domain'))).map(({ path }) => path))].sort();
+  return [...new Set(pathsBelow(parseDomainXml(xml).root).map(({ path }) => path))].sort();
 }
 
 /**
@@ -65,8 +64,8 @@ export function pathsOf(xml: string): string[] {
  * on a server that the original names. Symbolic links are up to the caller.
  */
 export function assertNoOriginal(newXml: string, originalXml: string): void {
-  const originals = placesBelow(rootOf(parseXml(originalXml, 'domain')));
-  const shared = [...placesBelow(rootOf(parseXml(newXml, 'domain')))].filter((place) =>
+  const originals = placesBelow(parseDomainXml(originalXml).root);
+  const shared = [...placesBelow(parseDomainXml(newXml).root)].filter((place) =>
     originals.has(place),
   );
   if (shared.length === 0) return;
@@ -114,7 +113,7 @@ function collect(element: XmlElement, found: NamedPath[]): void {
 function collectText(element: XmlElement, found: NamedPath[]): void {
   const text = ownTextOf(element);
   if (!text.startsWith('/') || isTextOfHost(element, text)) return;
-  found.push({ element, attribute: undefined, path: normalize(text), isWhole: true });
+  found.push({ element, attribute: undefined, path: normalizePath(text), isWhole: true });
 }
 
 /** Firmware that the machine can write to is its own; a generator of random numbers is a device. */
@@ -130,20 +129,23 @@ function collectAttributes(element: XmlElement, found: NamedPath[]): void {
     if (ATTRIBUTES_NOT_OF_THE_MACHINE.has(`${element.name} ${attribute}`)) continue;
     const isFile = element.name === 'source' && attribute === 'file' && value !== '';
     if (!isFile && !value.startsWith('/')) continue;
-    found.push({ element, attribute, path: normalize(value), isWhole: true });
+    found.push({ element, attribute, path: normalizePath(value), isWhole: true });
   }
 }
 
 function collectArguments(commandline: XmlElement, found: NamedPath[]): void {
-  for (const argument of childrenOf(commandline)) {
-    for (const [path] of (attributeOf(argument, 'value') ?? '').matchAll(PATH_IN_ARGUMENT)) {
-      const place = { element: argument, attribute: 'value', isWhole: false };
-      found.push({ ...place, path: normalize(path) });
+  for (const element of elementsOf(commandline)) {
+    const values = Object.entries(element.attributes).filter(([name]) => !name.startsWith('xmlns'));
+    for (const [attribute, value] of [...values, [undefined, ownTextOf(element)] as const]) {
+      for (const [path] of value.matchAll(PATH_IN_ARGUMENT)) {
+        found.push({ element, attribute, path: normalizePath(path), isWhole: false });
+      }
     }
   }
 }
 
-function normalize(path: string): string {
+/** Without `.`, `..`, double slashes and a slash at the end. */
+export function normalizePath(path: string): string {
   return posix.normalize(path).replace(/(?<=.)\/$/, '');
 }
 

@@ -51,7 +51,7 @@ test('what is asked to be excluded is, and must be there', () => {
 });
 
 test('a raw file comes with the command that makes it incremental', () => {
-  const xml = FULL.replace('<shareable/>', '').replace('shared.img', "it's.img");
+  const xml = FULL.replace('<shareable/>', '').replace('shared.img', 'it&apos;s.img');
   const raw = judgeDisks(parseDomain(xml), { exclude: [] }).find(
     ({ disk }) => disk.target === 'sdc',
   );

@@ -6,23 +6,15 @@
  * goes with the device that names it.
  */
 import { assert } from '@coffer/base';
-import { clearPath, pathsBelow, replacePath } from './paths.ts';
+import { parseDomainXml } from './domain-xml.ts';
+import { clearPath, normalizePath, pathsBelow, replacePath } from './paths.ts';
 import { redirectCharacterDevices } from './rewrite-character-devices.ts';
 import { type DiskPlace, rewriteDisks } from './rewrite-disks.ts';
 import type { RewriteFinding } from './rewrite-finding.ts';
 import { rewriteGraphics, removeHostDevices, rewriteTpm } from './rewrite-devices.ts';
 import { type NewIdentity, rewriteIdentity } from './rewrite-identity.ts';
 import { type NetworkPlace, rewriteInterfaces } from './rewrite-interfaces.ts';
-import {
-  find,
-  parentOf,
-  parseXml,
-  removeNamed,
-  removeWhere,
-  rootOf,
-  serializeXml,
-  type XmlElement,
-} from './xml.ts';
+import { find, parentOf, removeNamed, removeWhere, serializeXml, type XmlElement } from './xml.ts';
 
 export interface DomainChanges extends NewIdentity {
   /** By target. Other disks are left out, and other drives for media are empty. */
@@ -43,15 +35,16 @@ export interface Rewritten {
  * disk that is to be replaced is not there.
  */
 export function rewriteDomain(xml: string, changes: DomainChanges): Rewritten {
-  const document = parseXml(xml, 'domain');
-  const root = rootOf(document);
+  const { document, root } = parseDomainXml(xml);
   const originals = new Set(pathsBelow(root).map(({ path }) => path));
-  const files = new Set(changes.files.values());
+  const moved = new Map([...changes.files].map(([from, to]) => [normalizePath(from), to]));
+  const files = new Set([...changes.files.values()].map(normalizePath));
+  const places = [...changes.disks.values()].map(({ path }) => normalizePath(path));
   const isCopy = changes.identity !== 'keep';
 
   rewriteIdentity(root, changes);
   const aboutDisks = rewriteDisks(root, changes.disks);
-  replaceFiles(root, changes.files);
+  replaceFiles(root, moved);
   const aboutHostDevices = removeHostDevices(root);
   rewriteInterfaces(root, changes.networks, { isCopy });
 
@@ -62,13 +55,9 @@ export function rewriteDomain(xml: string, changes: DomainChanges): Rewritten {
     ...rewriteGraphics(root, { isCopy }),
     ...rewriteTpm(root, files),
     ...renewVariables(root, files),
-    ...removeRest(root, originals.difference(placesIn(changes))),
+    ...removeRest(root, originals.difference(files).difference(new Set(places))),
   ];
   return { xml: serializeXml(document), findings };
-}
-
-function placesIn({ disks, files }: DomainChanges): Set<string> {
-  return new Set([...[...disks.values()].map(({ path }) => path), ...files.values()]);
 }
 
 function replaceFiles(root: XmlElement, files: ReadonlyMap<string, string>): void {

@@ -102,7 +102,7 @@ export function element(
 ): XmlElement {
   const made = new XmlElement(name);
   for (const [key, value] of Object.entries(attributes)) setAttribute(made, key, value);
-  made.children = children.map((child) => adopt(made, child));
+  made.children = children.filter((child) => child !== '').map((child) => adopt(made, child));
   return made;
 }
 

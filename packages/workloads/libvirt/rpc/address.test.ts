@@ -24,8 +24,8 @@ test('URIs name where to connect and what to ask for', () => {
       },
     ],
     [
-      'qemu+unix:///session?socket=/a%20b/s',
-      { transport: 'unix', name: 'qemu:///session', paths: ['/a b/s'] },
+      'qemu+unix:///session?socket=/a%20b+/s',
+      { transport: 'unix', name: 'qemu:///session', paths: ['/a b+/s'] },
     ],
     [
       'qemu+tcp://host/system',
@@ -54,6 +54,7 @@ test('ssh gets user, port and host, and nothing that it could take for an option
 test('what is not understood is wrong usage', () => {
   const uris = ['', 'x', 'qemu:///', 'qemu:///other', 'xen:///system', 'qemu+tls://host/system'];
   uris.push('qemu://host/system', 'qemu+ssh:///system', 'qemu+tcp:///system');
+  uris.push('qemu+unix:///session?socket=%zz', 'qemu+ssh://%zz@host/system');
   for (const uri of uris) {
     assert.throws(
       () => parseLibvirtUri(uri, ENVIRONMENT),

@@ -35,8 +35,8 @@ export function parseLibvirtUri(uri: string, environment: Environment): Address 
     case 'qemu:':
     case 'qemu+unix:': {
       if (host !== '') throw notUnderstood(uri, 'a host needs qemu+ssh: or qemu+tcp:');
-      const socket = url.searchParams.get('socket');
-      const paths = socket === null ? socketPaths(scope, environment) : [socket];
+      const socket = /[?&]socket=([^&]+)/.exec(url.search)?.[1];
+      const paths = socket === undefined ? socketPaths(scope, environment) : [decoded(socket)];
       return { transport: 'unix', name, paths };
     }
     case 'qemu+tcp:':
@@ -58,7 +58,7 @@ function socketPaths(scope: 'system' | 'session', environment: Environment): str
 
 /** Ssh asks nothing and never reads our input as its own; after `--` a host cannot be an option. */
 function sshArgs(url: URL, host: string, scope: 'system' | 'session'): string[] {
-  const user = url.username === '' ? [] : ['-l', decodeURIComponent(url.username)];
+  const user = url.username === '' ? [] : ['-l', decoded(url.username)];
   const port = url.port === '' ? [] : ['-p', url.port];
   return ['-T', '-o', 'BatchMode=yes', ...user, ...port, '--', host, remoteCommand(scope)];
 }
@@ -71,6 +71,15 @@ function remoteCommand(scope: 'system' | 'session'): string {
   const netcat = `exec nc -U "${folder}/libvirt-sock"`;
   const choice = `if command -v virt-ssh-helper >/dev/null; then ${helper}; else ${netcat}; fi`;
   return `sh -c '${choice}'`;
+}
+
+/** A plus sign is one, other than in the addresses of the web. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw notUnderstood(part, 'a percent sign is not followed by two digits');
+  }
 }
 
 function notUnderstood(uri: string, reason: string): CofferError {

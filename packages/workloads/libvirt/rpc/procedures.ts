@@ -39,6 +39,8 @@ export interface Procedure<Arguments extends readonly unknown[], Result> {
 const LIST_COUNT_MAX = 16_384;
 const AUTHENTICATION_COUNT_MAX = 20;
 const FILE_SYSTEM_COUNT_MAX = 256;
+/** Lists are wanted themselves, not only how long they are. */
+const WITH_VALUES = 1;
 
 export interface BlockJob {
   readonly type: number;
@@ -100,8 +102,7 @@ const mountpoints = (to: XdrWriter, domain: Domain, points: readonly string[]): 
   writeDomain(to, domain);
   to.array(points, (point) => to.text(point)).u32(0);
 };
-/** Asks for everything, with the values themselves. */
-const all = (to: XdrWriter): void => void to.i32(1).u32(0);
+const everything = (to: XdrWriter): void => void to.i32(WITH_VALUES).u32(0);
 /** A list and its length, which libvirt sends once more. */
 function list<T>(read: (from: XdrReader) => T): (from: XdrReader) => T[] {
   return (from) => {
@@ -134,10 +135,10 @@ export const connectionProcedures = {
   hostname: remote('connect-get-hostname', 59, nothing, text),
   libVersion: remote('connect-get-lib-version', 157, nothing, (from) => from.u64()),
   capabilities: remote('connect-get-capabilities', 7, nothing, text),
-  domains: remote('connect-list-all-domains', 273, all, list(readDomain)),
-  networks: remote('connect-list-all-networks', 283, all, list(readNamedObject)),
+  domains: remote('connect-list-all-domains', 273, everything, list(readDomain)),
+  networks: remote('connect-list-all-networks', 283, everything, list(readNamedObject)),
   networkIsActive: remote('network-is-active', 152, named, (from) => from.boolean()),
-  storagePools: remote('connect-list-all-storage-pools', 281, all, list(readNamedObject)),
+  storagePools: remote('connect-list-all-storage-pools', 281, everything, list(readNamedObject)),
   storagePoolIsActive: remote('storage-pool-is-active', 154, named, (from) => from.boolean()),
   storagePoolXml: remote(
     'storage-pool-get-xml-desc',
@@ -215,9 +216,9 @@ export const backupProcedures = {
   checkpoints: remote(
     'domain-list-all-checkpoints',
     413,
-    (to, domain: Domain) => {
+    (to, domain: Domain, flags: number) => {
       writeDomain(to, domain);
-      all(to);
+      to.i32(WITH_VALUES).u32(flags);
     },
     list(readCheckpoint),
   ),

@@ -24,9 +24,10 @@ export interface EmbeddedLibvirt {
   /** For files that commands name. */
   readonly folder: string;
   /** Runs the commands one after the other in one virsh. Rejects when one of them fails. */
-  virsh(...commands: string[]): Promise<string>;
-  write(name: string, text: string): Promise<string>;
-  close(): Promise<void>;
+  readonly virsh: (...commands: string[]) => Promise<string>;
+  /** Writes a file and returns its path. */
+  readonly write: (name: string, text: string) => Promise<string>;
+  readonly close: () => Promise<void>;
 }
 
 export async function embeddedLibvirt(): Promise<EmbeddedLibvirt> {
