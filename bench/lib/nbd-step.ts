@@ -6,7 +6,7 @@ import { startNbdServer } from '@coffer/disk/nbd/server.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 
 const PIECE_BYTES = 4 * 2 ** 20;
-const READERS = 4;
+const READERS = 2;
 const SMALL_BYTES = 4096;
 
 const [step, place, argument] = process.argv.slice(2) as [string, string, string];

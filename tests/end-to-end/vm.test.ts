@@ -173,6 +173,24 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
     execFileSync('qemu-img', ['compare', '-q', '-f', 'raw', '-F', 'qcow2', restored, image]);
   });
 
+  test('a machine is restored beside the original, and starts', async () => {
+    const folder = site.makeFolder('restored');
+    const original = (await connection.xml(vm, { inactive: true })).matchAll(
+      /source file='([^']+)'/g,
+    );
+    const as = ['restore', 'vm:web01@latest', '--to', folder, '--connect', site.uri, '--as'];
+    await sandbox.fails([...as, 'web01'], 'vm-name-taken', 15);
+    // Its console led to a file of the original: a finding.
+    const { uuid } = await sandbox.json<{ uuid: string }>([...as, 'copy', '--start'], 3);
+    assert.notEqual(uuid, vm.uuid);
+    const copy = await connection.domainByUuid(uuid);
+    await waitForAgent(connection, copy);
+    const xml = await connection.xml(copy, { inactive: true });
+    for (const [, path] of original) assert.ok(!xml.includes(path!), path);
+    await connection.destroy(copy);
+    await connection.undefine(copy);
+  });
+
   test('a restored machine boots', async () => {
     const folder = sandbox.path('booted');
     mkdirSync(folder);

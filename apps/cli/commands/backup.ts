@@ -24,7 +24,7 @@ import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
-import { findVm, isVmName, type VmOptions } from '../vm-source.ts';
+import { findVm, isVmName, type VmOptions } from '../libvirt/compose.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
 const NBD_CONNECT_TIMEOUT_MS = 15_000;

@@ -13,7 +13,13 @@ import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface RestoreCommandOptions extends GlobalOptions {
-  readonly to: string;
+  readonly to?: string;
+  /** Name of a machine that is made of the point. */
+  readonly as?: string;
+  readonly connect: string;
+  readonly network: readonly string[];
+  readonly keepIdentity?: boolean;
+  readonly start?: boolean;
   readonly volumePassphraseFile?: string;
   readonly include: readonly string[];
   readonly onConflict?: string;
@@ -23,6 +29,13 @@ export interface RestoreCommandOptions extends GlobalOptions {
 }
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
+  if (options.as !== undefined) {
+    const { runRestoreVm } = await import('./restore-vm.ts');
+    await runRestoreVm(source, options.as, options);
+    return;
+  }
+  const { to } = options;
+  if (to === undefined) throw new CofferError('usage', { reason: 'say --to PATH' });
   const conflict = chooseConflict(options);
   const { name, disk, volume, path } = splitPointPath(source);
   const result = await withRepository(options, 'required', async (repository) => {
@@ -36,7 +49,7 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
         volume,
         passphrase: volumePassphrase(options),
         path,
-        target: resolve(options.to),
+        target: resolve(to),
         conflict,
         include: options.include,
         dryRun: options.dryRun ?? false,

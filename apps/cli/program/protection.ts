@@ -63,12 +63,15 @@ function addRestore(program: Command): void {
     'coffer restore laptop-home@2026-11-20T10:00:documents --to /tmp/documents',
     'coffer restore 3f2a91 --to /tmp/all --include "*.odt"',
     'coffer restore web01@latest/disk/p1:etc --to /tmp/etc',
+    'coffer restore vm:web01@latest --as web01-copy --to /var/lib/libvirt/images --start',
   ])
     .argument('<point[/disk[/volume]][:path]>', 'point, disk, volume on it, and path of files')
-    .requiredOption(
-      '--to <path>',
-      'folder that receives the files; image or block device for a disk',
-    )
+    .option('--to <path>', 'folder that receives the files; image or block device for a disk')
+    .option('--as <name>', 'make a new machine of that name, with its images in the folder --to')
+    .option('--connect <uri>', 'libvirt that gets the machine', DEFAULT_LIBVIRT)
+    .addOption(repeatable('--network <old=new>', 'network of the new machine'))
+    .option('--keep-identity', 'UUID and MACs stay: the original must not run any more')
+    .option('--start', 'start the new machine')
     .addOption(repeatable('--include <pattern>', 'restore only this, in the syntax of gitignore'))
     .addOption(
       new Option('--on-conflict <mode>', 'what to do with what exists').choices([

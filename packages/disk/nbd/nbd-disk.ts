@@ -29,8 +29,8 @@ export interface ContextExtent extends ByteRange {
   readonly flags: number;
 }
 
-/** What nbdcopy sends, too: large enough to cost little, small enough to be many at once. */
-const REQUEST_SIZE_BYTES = 256 * 1024;
+/** Large enough to cost little, small enough to be many at once. */
+const REQUEST_SIZE_BYTES = 512 * 1024;
 const REQUESTS_AT_ONCE = 32;
 const ZEROES_SIZE_MAX = 1024 * 1024 * 1024;
 const ZEROES = Buffer.alloc(REQUEST_SIZE_BYTES);

@@ -1,4 +1,4 @@
-/** A virtual machine as what is protected, as the user names it: `vm:NAME` or `vm:UUID`. */
+/** Virtual machines of libvirt: what is protected, named `vm:NAME` or `vm:UUID`, and where to restore. */
 import { tmpdir } from 'node:os';
 import { CofferError, isCofferError } from '@coffer/base';
 import type { VmSource } from '@coffer/flows/backup/backup.ts';
@@ -8,8 +8,12 @@ import {
   type LibvirtConnection,
   openLibvirt,
 } from '@coffer/workloads/libvirt/connection.ts';
+import { type DiscoveredVm, discoverVms } from '@coffer/workloads/libvirt/discover.ts';
+import type { NetworkPlace } from '@coffer/workloads/libvirt/domain/rewrite-interfaces.ts';
+import { LibvirtHost } from '@coffer/workloads/libvirt/restore/libvirt-host.ts';
 import { CONSISTENCIES, type Consistency } from '@coffer/workloads/vm-capture.ts';
-import { clock, random } from './compose.ts';
+import type { VmHost } from '@coffer/workloads/vm-host.ts';
+import { clock, random } from '../compose.ts';
 
 const PREFIX = 'vm:';
 
@@ -19,6 +23,8 @@ export interface VmOptions {
   readonly excludeDisk: readonly string[];
   readonly scratch?: string;
 }
+
+export type { DiscoveredVm };
 
 export function isVmName(path: string): boolean {
   return path.startsWith(PREFIX);
@@ -82,4 +88,36 @@ function parseConsistency(consistency: string): Consistency | 'best' {
   const found = CONSISTENCIES.find((each) => each === names[consistency]);
   if (!found) throw new CofferError('usage', { consistency, expected: 'app, file, crash or best' });
   return found;
+}
+
+/** A libvirt that machines are restored to; whoever opened it closes it. */
+export interface OpenedVmHost {
+  readonly host: VmHost;
+  start(name: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openVmHost(
+  uri: string,
+  networkNames: ReadonlyMap<string, string>,
+  keepsIdentity: boolean,
+): Promise<OpenedVmHost> {
+  const networks = new Map<string, NetworkPlace>();
+  for (const [from, name] of networkNames) networks.set(from, { kind: 'network', name });
+  const connection = await openLibvirt(uri);
+  return {
+    host: new LibvirtHost({ connection, networks, keepsIdentity }),
+    start: async (name) => void (await connection.create(await connection.domainByName(name))),
+    close: () => connection.close(),
+  };
+}
+
+/** The machines of a host, by name. Fails with the codes of libvirt. */
+export async function findVms(uri: string): Promise<DiscoveredVm[]> {
+  const connection = await openLibvirt(uri);
+  try {
+    return await discoverVms(connection);
+  } finally {
+    await connection.close();
+  }
 }
