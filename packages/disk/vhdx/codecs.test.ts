@@ -11,7 +11,8 @@ import {
   encodeBatEntry,
   payloadEntryIndex,
 } from './bat-codec.ts';
-import { checksumOf, crc32c } from './crc32c.ts';
+import { crc32c } from '@coffer/base/crc32c.ts';
+import { checksumOf } from './checksum.ts';
 import { decodeGuid, encodeGuid, parseGuid, randomGuid, ZERO_GUID } from './guid-codec.ts';
 import { currentHeader, decodeHeader, encodeHeader, newHeader } from './header-codec.ts';
 import {

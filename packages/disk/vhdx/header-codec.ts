@@ -2,7 +2,7 @@
  * The file type identifier and the headers ([MS-VHDX] 2.2.1, 2.2.2). There are two headers, of which
  * the one with the greater sequence number is current; the other one is written next.
  */
-import { checksumOf } from './crc32c.ts';
+import { checksumOf } from './checksum.ts';
 import { damaged, type Place, unsupported, within } from './damage.ts';
 import { decodeGuid, encodeGuid, ZERO_GUID } from './guid-codec.ts';
 import { readUint64, writeUint64 } from './integer-codec.ts';

@@ -3,7 +3,7 @@
  * when all of it is as it was written: sequence numbers in each part, and a checksum over all.
  */
 import { assert } from '@coffer/base';
-import { checksumOf } from './crc32c.ts';
+import { checksumOf } from './checksum.ts';
 import { decodeGuid, encodeGuid } from './guid-codec.ts';
 import { readUint64, writeUint64 } from './integer-codec.ts';
 import { FILE_BYTES_MAX, LOG_SECTOR_BYTES } from './sizes.ts';

@@ -2,7 +2,7 @@
  * The region table: where the BAT and the metadata are in the file ([MS-VHDX] 2.2.3). There are two
  * copies of it.
  */
-import { checksumOf } from './crc32c.ts';
+import { checksumOf } from './checksum.ts';
 import { damaged, type Place, unsupported, within } from './damage.ts';
 import { decodeGuid, encodeGuid } from './guid-codec.ts';
 import { readUint64, writeUint64 } from './integer-codec.ts';

@@ -1,6 +1,6 @@
 /** Checksums of superblocks and tree blocks: over all that follows the place of the checksum. */
 import { createHash } from 'node:crypto';
-import { crc32c, CRC32C_START } from '../ext4/crc32c.ts';
+import { continueCrc32c, CRC32C_START } from '@coffer/base/crc32c.ts';
 
 /** `BTRFS_CSUM_SIZE`. */
 export const CHECKSUM_BYTES = 32;
@@ -17,7 +17,7 @@ export function isKnownChecksum(type: number): boolean {
 export function isChecksumRight(block: Buffer, type: number): boolean {
   const content = block.subarray(CHECKSUM_BYTES);
   if (type === CRC32C) {
-    return block.readUInt32LE(0) === (crc32c(CRC32C_START, content) ^ 0xffff_ffff) >>> 0;
+    return block.readUInt32LE(0) === (continueCrc32c(CRC32C_START, content) ^ 0xffff_ffff) >>> 0;
   }
   if (type !== SHA256) return true;
   return createHash('sha256').update(content).digest().equals(block.subarray(0, CHECKSUM_BYTES));
@@ -25,5 +25,5 @@ export function isChecksumRight(block: Buffer, type: number): boolean {
 
 /** The hash of a name in a folder (`btrfs_name_hash`). */
 export function nameHash(name: Buffer): bigint {
-  return BigInt(crc32c(0xffff_fffe, name));
+  return BigInt(continueCrc32c(0xffff_fffe, name));
 }

@@ -1,6 +1,6 @@
 /** Extended attributes, in an inode or in a block (kernel documentation, "Extended Attributes"). */
 import { CofferError } from '@coffer/base';
-import { crc32c } from './crc32c.ts';
+import { continueCrc32c } from '@coffer/base/crc32c.ts';
 
 /** An attribute as it is stored. */
 export interface StoredAttribute {
@@ -67,7 +67,7 @@ export function isAttributeBlockWhole(bytes: Buffer, seed: number, blockIndex: n
   copy.writeUInt32LE(0, 16);
   const place = Buffer.alloc(8);
   place.writeBigUInt64LE(BigInt(blockIndex));
-  return crc32c(crc32c(seed, place), copy) === bytes.readUInt32LE(16);
+  return continueCrc32c(continueCrc32c(seed, place), copy) === bytes.readUInt32LE(16);
 }
 
 function parseEntries(entries: Buffer, values: Buffer): StoredAttribute[] {

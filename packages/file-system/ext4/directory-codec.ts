@@ -3,7 +3,7 @@
  * of hashes look like blocks with no names in use, so that folders can be read from start to end.
  */
 import { CofferError, isFileName } from '@coffer/base';
-import { crc32c } from './crc32c.ts';
+import { continueCrc32c } from '@coffer/base/crc32c.ts';
 
 export interface DirectoryEntry {
   readonly name: Buffer;
@@ -44,7 +44,7 @@ export function parseDirectoryBlock(bytes: Buffer, form: DirectoryForm): Directo
 export function isDirectoryBlockWhole(bytes: Buffer, inodeSeed: number): boolean {
   const tail = bytes.length - TAIL_BYTES;
   if (!hasTail(bytes)) return true;
-  return crc32c(inodeSeed, bytes.subarray(0, tail)) === bytes.readUInt32LE(tail + 8);
+  return continueCrc32c(inodeSeed, bytes.subarray(0, tail)) === bytes.readUInt32LE(tail + 8);
 }
 
 /** The tail is the last record; a block that became one of hashes has one, but no record ends there. */

@@ -1,6 +1,6 @@
 /** A node of a tree of extents (kernel documentation, "Extent Tree"). Numbers are blocks. */
 import { CofferError } from '@coffer/base';
-import { crc32c } from './crc32c.ts';
+import { continueCrc32c } from '@coffer/base/crc32c.ts';
 
 /** A run of blocks of a file; `blockIndex` is undefined where it reads as zeroes. */
 export interface BlockRun {
@@ -61,7 +61,7 @@ export function parseExtentNode(bytes: Buffer, bounds?: ExtentBounds): ExtentNod
 export function isExtentBlockWhole(bytes: Buffer, inodeSeed: number): boolean {
   const tail = (bytes.readUInt16LE(4) + 1) * ENTRY_BYTES;
   if (tail + 4 > bytes.length) return false;
-  return crc32c(inodeSeed, bytes.subarray(0, tail)) === bytes.readUInt32LE(tail);
+  return continueCrc32c(inodeSeed, bytes.subarray(0, tail)) === bytes.readUInt32LE(tail);
 }
 
 function parseChild(entry: Buffer): ExtentChild {

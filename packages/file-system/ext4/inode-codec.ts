@@ -1,6 +1,6 @@
 /** An inode of ext4 (kernel documentation, "Index Nodes"). */
 import { CofferError, type FileType } from '@coffer/base';
-import { crc32c, crc32cOfNumber } from './crc32c.ts';
+import { continueCrc32c, continueCrc32cByNumber } from '@coffer/base/crc32c.ts';
 import type { Superblock } from './superblock-codec.ts';
 
 export interface Inode {
@@ -101,7 +101,10 @@ function timeOf(seconds: number, extra: number): bigint {
 }
 
 function inodeSeed({ checksumSeed }: Superblock, number: number, bytes: Buffer): number {
-  return crc32cOfNumber(crc32cOfNumber(checksumSeed, number), bytes.readUInt32LE(100));
+  return continueCrc32cByNumber(
+    continueCrc32cByNumber(checksumSeed, number),
+    bytes.readUInt32LE(100),
+  );
 }
 
 /** The checksum has 32 bits where the inode is large enough for the higher ones. */
@@ -110,7 +113,7 @@ function isWhole(bytes: Buffer, seed: number): boolean {
   copy.writeUInt16LE(0, 124);
   const isLong = bytes.length > FIELDS_BYTES && bytes.readUInt16LE(FIELDS_BYTES) >= 4;
   if (isLong) copy.writeUInt16LE(0, 130);
-  const sum = crc32c(seed, copy);
+  const sum = continueCrc32c(seed, copy);
   if ((sum & 0xffff) !== bytes.readUInt16LE(124)) return false;
   return !isLong || sum >>> 16 === bytes.readUInt16LE(130);
 }

@@ -1,6 +1,6 @@
 /** The blocks of a journal (kernel documentation, "Journal (jbd2)"). Numbers are big-endian. */
 import { CofferError } from '@coffer/base';
-import { crc32c, CRC32C_START } from './crc32c.ts';
+import { continueCrc32c, CRC32C_START } from '@coffer/base/crc32c.ts';
 
 export interface JournalSuperblock {
   readonly blockBytes: number;
@@ -62,7 +62,7 @@ export function parseJournalSuperblock(bytes: Buffer): JournalSuperblock {
       : has(INCOMPATIBLE.version2)
         ? 'version-2'
         : 'none',
-    checksumSeed: crc32c(CRC32C_START, bytes.subarray(48, 64)),
+    checksumSeed: continueCrc32c(CRC32C_START, bytes.subarray(48, 64)),
   };
 }
 
@@ -96,7 +96,7 @@ export function isTagged(
   if (journal.checksums === 'none') return true;
   const number = Buffer.alloc(4);
   number.writeUInt32BE(sequence);
-  const sum = crc32c(crc32c(journal.checksumSeed, number), bytes);
+  const sum = continueCrc32c(continueCrc32c(journal.checksumSeed, number), bytes);
   return (journal.checksums === 'version-3' ? sum : sum & 0xffff) === tag.checksum;
 }
 
@@ -109,7 +109,7 @@ function isWhole(
   if (checksums === 'none') return true;
   const copy = Buffer.from(bytes);
   copy.writeUInt32BE(0, at);
-  return crc32c(checksumSeed, copy) === bytes.readUInt32BE(at);
+  return continueCrc32c(checksumSeed, copy) === bytes.readUInt32BE(at);
 }
 
 function parseTags(journal: JournalSuperblock, bytes: Buffer): JournalTag[] {

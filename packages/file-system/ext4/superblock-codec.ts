@@ -3,7 +3,7 @@
  * "ext4 Data Structures and Algorithms": Super Block, Block Group Descriptors).
  */
 import { CofferError } from '@coffer/base';
-import { crc32c, CRC32C_START, crc32cOfNumber } from './crc32c.ts';
+import { continueCrc32c, CRC32C_START, continueCrc32cByNumber } from '@coffer/base/crc32c.ts';
 
 export interface Superblock {
   readonly blockBytes: number;
@@ -74,7 +74,10 @@ export function parseSuperblock(bytes: Buffer): Superblock {
     throw new CofferError('file-system-unsupported', { fileSystem: 'ext4', features });
   }
   const hasChecksums = (readOnly & READ_ONLY.metadataChecksum) !== 0;
-  if (hasChecksums && crc32c(CRC32C_START, bytes.subarray(0, 1020)) !== bytes.readUInt32LE(1020)) {
+  if (
+    hasChecksums &&
+    continueCrc32c(CRC32C_START, bytes.subarray(0, 1020)) !== bytes.readUInt32LE(1020)
+  ) {
     throw damaged('checksum');
   }
   const isWide = (incompatible & INCOMPATIBLE.wide) !== 0;
@@ -96,7 +99,7 @@ export function parseSuperblock(bytes: Buffer): Superblock {
     hasChecksums,
     checksumSeed: hasSeed
       ? bytes.readUInt32LE(0x270)
-      : crc32c(CRC32C_START, bytes.subarray(104, 120)),
+      : continueCrc32c(CRC32C_START, bytes.subarray(104, 120)),
   });
 }
 
@@ -174,7 +177,8 @@ export function parseDescriptor(
   if (superblock.hasChecksums) {
     const copy = Buffer.from(bytes);
     copy.writeUInt16LE(0, 30);
-    const sum = crc32c(crc32cOfNumber(superblock.checksumSeed, group), copy) & 0xffff;
+    const sum =
+      continueCrc32c(continueCrc32cByNumber(superblock.checksumSeed, group), copy) & 0xffff;
     if (sum !== bytes.readUInt16LE(30)) {
       throw new CofferError('file-system-damaged', { structure: 'group descriptor', group });
     }

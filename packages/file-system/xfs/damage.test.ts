@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
-import { crc32c, CRC32C_START } from '../ext4/crc32c.ts';
+import { continueCrc32c, CRC32C_START } from '@coffer/base/crc32c.ts';
 import { assertOnlyTold, damageContract, nodeAt } from '../testing/file-system-contract.ts';
 import { memoryDisk, patchedDisk } from '../testing/memory-disk.ts';
 import { withFolder } from '../testing/tool.ts';
@@ -154,7 +154,7 @@ function resealed(disk: Disk): Disk {
       bytes.fill(0, at, at + 4);
       new DataView(bytes.buffer, bytes.byteOffset).setUint32(
         at,
-        ~crc32c(CRC32C_START, bytes),
+        ~continueCrc32c(CRC32C_START, bytes),
         true,
       );
     },

@@ -1,5 +1,5 @@
 /** Images whose structures were changed, and have a right checksum nevertheless. */
-import { checksumOf } from '../crc32c.ts';
+import { checksumOf } from '../checksum.ts';
 import { HEADER_BYTES, HEADER_OFFSETS } from '../header-codec.ts';
 import { METADATA_TABLE_BYTES } from '../metadata-table-codec.ts';
 import { REGION_TABLE_BYTES, REGION_TABLE_OFFSETS } from '../region-table-codec.ts';

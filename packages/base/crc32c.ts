@@ -1,17 +1,24 @@
-/** CRC-32C (Castagnoli), eight bytes a step; the checksum of all structures ([MS-VHDX] 2). */
+/**
+ * CRC-32C (Castagnoli), eight bytes a step: what VHDX, ext4, XFS and btrfs check their structures by.
+ */
 
 /** The polynomial 0x1EDC6F41 with its bits reversed. */
 const POLYNOMIAL = 0x82f63b78;
 const SLICES = 8;
-
 /** `TABLES[n * 256 + byte]` is the remainder of the byte, followed by `n` zero bytes. */
 const TABLES = makeTables();
 
-const ZERO_FIELD = Buffer.alloc(4);
+/** What `continueCrc32c` begins with, where a format says nothing else. */
+export const CRC32C_START = 0xffffffff;
 
 /** The checksum of the bytes, or of what `before` is the checksum of, and the bytes. */
 export function crc32c(bytes: Uint8Array, before = 0): number {
-  let crc = ~before;
+  return ~continueCrc32c(~before, bytes) >>> 0;
+}
+
+/** The remainder alone: nothing is inverted, at the beginning or at the end. */
+export function continueCrc32c(before: number, bytes: Uint8Array): number {
+  let crc = before;
   let at = 0;
   for (const end = bytes.length - (bytes.length % SLICES); at < end; at += SLICES) {
     crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
@@ -26,13 +33,14 @@ export function crc32c(bytes: Uint8Array, before = 0): number {
       TABLES[bytes[at + 7]!]!;
   }
   for (; at < bytes.length; at++) crc = TABLES[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8);
-  return ~crc >>> 0;
+  return crc >>> 0;
 }
 
-/** The checksum of a structure, whose own checksum counts as zero. */
-export function checksumOf(bytes: Uint8Array, fieldOffset: number): number {
-  const before = crc32c(bytes.subarray(0, fieldOffset));
-  return crc32c(bytes.subarray(fieldOffset + ZERO_FIELD.length), crc32c(ZERO_FIELD, before));
+/** Goes on with a number of 32 bits, little-endian. */
+export function continueCrc32cByNumber(before: number, value: number): number {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return continueCrc32c(before, bytes);
 }
 
 function makeTables(): Int32Array {
