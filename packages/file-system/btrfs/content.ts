@@ -1,5 +1,5 @@
 /** What is in a file: its extents, and zeroes where it has none. */
-import { Recent } from '../ntfs/recent.ts';
+import { Recent } from '../recent.ts';
 import { decompress } from './decompress.ts';
 import { Fields, unsupported } from './fields.ts';
 import { type Extent, parseExtent } from './item-codec.ts';

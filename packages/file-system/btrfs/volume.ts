@@ -1,7 +1,7 @@
 /** A volume of btrfs: its addresses, and its trees. */
 import { isCofferError } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
-import { Recent } from '../ntfs/recent.ts';
+import { Recent } from '../recent.ts';
 import { isChecksumRight } from './checksum-codec.ts';
 import { type ChunkMap } from './chunk-codec.ts';
 import { damaged } from './fields.ts';

@@ -19,7 +19,7 @@ import { IndexTree } from './index-tree.ts';
 import { contentOf, describe, type FileContent, namesOf, type NtfsNode } from './metadata.ts';
 import { compareNames, decodeName, encodeName, parseFileName } from './name-codec.ts';
 import { ATTRIBUTE, parseReference, type Reference } from './record-codec.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import { SecurityDescriptors } from './security.ts';
 import { readStream, readWhole } from './stream.ts';
 import { readCompressedFile } from './system-compression.ts';

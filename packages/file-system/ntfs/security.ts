@@ -2,7 +2,7 @@
 import { ATTRIBUTE } from './record-codec.ts';
 import { type FileTable, findStream } from './file-table.ts';
 import { IndexTree } from './index-tree.ts';
-import { Recent } from './recent.ts';
+import { Recent } from '../recent.ts';
 import { readStream, type Stream } from './stream.ts';
 import type { Volume } from './volume.ts';
 import { damaged, Fields } from './fields.ts';
