@@ -1,16 +1,14 @@
-// Claims: a guest boots from a recovery point at most 1.3 times as slowly as from a plain disk; and
-// `restore --delta` takes a disk back many times faster than a restore when little has changed.
+// Claim: a guest boots from a recovery point at most 1.3 times as slowly as from a plain disk.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { BootedGuest } from '../tests/guests/booted-guest.ts';
 import { buildMiniGuest, writeBootableDisk } from '../tests/guests/mini-guest.ts';
-import { changeDisk, revertDisk } from './lib/changes.ts';
 import { coffer } from './lib/coffer.ts';
-import { diskImage, freshScratch } from './lib/inputs.ts';
-import { measure, prepareCache } from './lib/measure.ts';
+import { freshScratch } from './lib/inputs.ts';
+import { measure } from './lib/measure.ts';
 import type { Options } from './lib/options.ts';
-import { addRow, type Report } from './lib/report.ts';
+import type { Report } from './lib/report.ts';
 
 const ROUNDS = 5;
 const DISK_MIB = 256;
@@ -60,34 +58,4 @@ async function bootMs(disk: string, folder: string): Promise<number> {
 
 function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
-}
-
-/** One percent of a restored disk is changed, then it is taken back. */
-export async function rollback(_options: Options, report: Report): Promise<void> {
-  const scratch = freshScratch('rollback');
-  const image = diskImage().path;
-  const tool = coffer(scratch);
-  const add = (step: string, taken: Awaited<ReturnType<typeof measure>>): void =>
-    addRow(report, {
-      bench: 'rollback',
-      step,
-      tool: 'coffer',
-      cache: 'warm',
-      measure: taken,
-      figures: {},
-    });
-  try {
-    await measure(tool.init());
-    await measure(tool.backupDisk(image));
-    const { command, path } = tool.restore(scratch);
-    prepareCache('warm', tool.repository);
-    add('restore', await measure(command));
-    changeDisk(path, 0.01, 1);
-    prepareCache('warm', path);
-    add('restore --delta', await measure({ ...command, argv: [...command.argv, '--delta'] }));
-    execFileSync('cmp', [image, path]);
-    revertDisk(path);
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
-  }
 }

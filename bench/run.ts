@@ -1,6 +1,6 @@
 // Runs the benchmarks that are named (default: all) and prints what they measured.
 import { rmSync } from 'node:fs';
-import { boot, rollback } from './boot.ts';
+import { boot } from './boot.ts';
 import { disk } from './disk.ts';
 import { gc } from './gc.ts';
 import { images } from './images.ts';
@@ -12,6 +12,7 @@ import { openTools, parseOptions, USAGE } from './lib/options.ts';
 import type { Options } from './lib/options.ts';
 import { emptyReport, printReport, writeReport } from './lib/report.ts';
 import type { Report } from './lib/report.ts';
+import { rollback } from './rollback.ts';
 import { smallFilesBench } from './small-files.ts';
 
 const BENCHES: Record<string, (options: Options, report: Report) => Promise<void>> = {

@@ -1,6 +1,6 @@
 /** Where the passphrase comes from. */
 import { existsSync, readFileSync } from 'node:fs';
-import { CofferError } from '@coffer/base/errors.ts';
+import { CofferError, isCofferError } from '@coffer/base/errors.ts';
 import { askHidden, askNewSecret, canAsk } from './prompt.ts';
 import { chooseRepository, embeddedPassphraseFile, type GlobalOptions } from './settings.ts';
 
@@ -43,14 +43,30 @@ export function passphraseOfTarget(file: string | undefined): string | undefined
   return value === '' ? undefined : value;
 }
 
-/** Of encrypted volumes inside of disks; undefined when none was given. */
-export function volumePassphrase(options: {
+export interface VolumePassphraseOptions {
   readonly volumePassphraseFile?: string;
-}): Buffer | undefined {
-  const { volumePassphraseFile } = options;
-  return volumePassphraseFile === undefined
-    ? undefined
-    : Buffer.from(readPassphrase(volumePassphraseFile));
+}
+
+/** Of encrypted volumes inside of disks; undefined when none was given. */
+export function volumePassphrase({
+  volumePassphraseFile,
+}: VolumePassphraseOptions): Buffer | undefined {
+  if (volumePassphraseFile === undefined) return undefined;
+  return Buffer.from(readPassphrase(volumePassphraseFile));
+}
+
+/** Runs the task with the passphrase that was given; on a terminal it asks for one that is needed. */
+export async function unlockingVolume<T>(
+  options: VolumePassphraseOptions,
+  task: (passphrase: Buffer | undefined) => Promise<T>,
+): Promise<T> {
+  const given = volumePassphrase(options);
+  try {
+    return await task(given);
+  } catch (error) {
+    if (given || !isCofferError(error, 'volume-locked') || !canAsk()) throw error;
+  }
+  return await task(Buffer.from(await askHidden('Passphrase of the encrypted volume')));
 }
 
 function readPassphrase(file: string): string {

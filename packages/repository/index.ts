@@ -1,4 +1,4 @@
-export { type ChunkId, idKey, isZeroId, ZERO_ID } from './chunk/chunk-id.ts';
+export { CHUNK_ID_SIZE_BYTES, type ChunkId, idKey, isZeroId, ZERO_ID } from './chunk/chunk-id.ts';
 export { type ChunkFailure, ChunkReader, type ChunkRequest } from './chunk/chunk-reader.ts';
 export { isChunkError } from './chunk/record-reader.ts';
 export { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';

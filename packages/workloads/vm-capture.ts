@@ -53,6 +53,9 @@ export interface VmCapture extends AsyncDisposable {
   readonly files: readonly CapturedFile[];
   readonly excluded: readonly { readonly name: string; readonly reason: string }[];
 
+  /** Aborted, with the reason, when the capture cannot go on; the machine does. */
+  readonly signal: AbortSignal;
+
   /** The point is stored: older checkpoints may go. Without it, this one goes with the capture. */
   keep(): Promise<void>;
 }

@@ -118,6 +118,32 @@ describe('a point that is used in place', () => {
     );
   });
 
+  test('an encrypted volume asks for its passphrase', async () => {
+    const plain = sandbox.path('plain.raw');
+    execFileSync('mke2fs', ['-q', '-t', 'ext4', '-d', sandbox.path('source'), plain, '16M']);
+    const encrypted = sandbox.path('encrypted.raw');
+    const secret = ['--object', 'secret,id=s,data=open sesame', '-o', 'key-secret=s,iter-time=20'];
+    execFileSync('qemu-img', ['convert', '-O', 'luks', ...secret, plain, encrypted]);
+    await sandbox.done('backup', '--disk', encrypted, '--item', 'luks');
+    writeFileSync(sandbox.path('right'), 'open sesame\n');
+    writeFileSync(sandbox.path('wrong'), 'open barley\n');
+    const letter = ['cat', 'luks@latest/disk/disk:a/letter'];
+    const given = (file: string): string[] => ['--volume-passphrase-file', sandbox.path(file)];
+    for (const more of [[], given('wrong')]) {
+      const { code, stderr } = await sandbox.run([...letter, ...more]);
+      assert.equal(code, 11, stderr);
+    }
+    assert.equal(await sandbox.done(...letter, ...given('right')), 'Dear reader');
+    type Volume = { fileSystem: string };
+    const list = ['ls', 'luks@latest/disk'];
+    assert.equal((await sandbox.json<Volume[]>(list))[0]!.fileSystem, 'luks');
+    const [inside] = await sandbox.json<Volume[]>([...list, ...given('right')]);
+    assert.equal(inside!.fileSystem, 'ext4');
+    const target = sandbox.path('from-luks');
+    await sandbox.done('restore', 'luks@latest/disk/disk:a', '--to', target, ...given('right'));
+    assert.equal(readFileSync(`${target}/letter`, 'utf8'), 'Dear reader');
+  });
+
   test('what is not there is told', async () => {
     await sandbox.fails(['ls', 'web@latest/vdb'], 'disk-not-found', 12);
     await sandbox.fails(['ls', 'web@latest/disk/p7'], 'volume-not-found', 12);

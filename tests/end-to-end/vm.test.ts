@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { systemClock } from '@coffer/base';
+import { isCofferError, systemClock, systemRandom } from '@coffer/base';
+import { captureVm } from '@coffer/workloads/libvirt/capture/capture.ts';
 import type { Domain, LibvirtConnection } from '@coffer/workloads/libvirt/connection.ts';
 import { BootedGuest } from '../guests/booted-guest.ts';
 import { defineGuest, LibvirtSite, waitForAgent, writeRootDisk } from '../guests/libvirt-site.ts';
@@ -234,6 +235,32 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
     await backUp('--consistency', 'file');
     await assertNothingLeft();
     await assertPointIsCurrent();
+  });
+
+  test('a guest goes on when the scratch space runs out, and the next backup works', async () => {
+    const small = site.makeFolder('small');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=777', 'coffer-scratch', small]);
+    try {
+      const capture = await captureVm({
+        connection,
+        domain: vm,
+        base: undefined,
+        exclude: [],
+        demanded: 'best',
+        scratchFolder: small,
+        clock: systemClock,
+        random: systemRandom,
+      });
+      await inGuest('dd if=/dev/urandom of=/dev/vdb bs=64k count=200; sync');
+      assert.ok(isCofferError(capture.signal.reason, 'scratch-full'));
+      await capture[Symbol.asyncDispose]();
+    } finally {
+      execFileSync('umount', [small]);
+    }
+    assert.equal((await connection.state(vm)).state, 'running');
+    await backUp('--consistency', 'file');
+    await assertPointIsCurrent();
+    await assertNothingLeft();
   });
 
   test('what is not there is told', async () => {

@@ -8,7 +8,7 @@ import { PointFiles } from '@coffer/flows/browse/point-files.ts';
 import { readFile } from '@coffer/flows/browse/read-file.ts';
 import { diskOf } from '@coffer/flows/point-disks.ts';
 import { contentPieces, type RecoveryPoint, type Repository } from '@coffer/repository';
-import { volumePassphrase } from '../passphrase.ts';
+import { unlockingVolume } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
@@ -20,11 +20,13 @@ export interface CatCommandOptions extends GlobalOptions {
 
 export async function runCat(source: string, options: CatCommandOptions): Promise<void> {
   if (options.json) throw new CofferError('usage', { reason: 'cat prints bytes, not JSON' });
-  const { name, ...named } = splitPointPath(source);
-  const place = { ...named, passphrase: volumePassphrase(options) };
+  const { name, ...place } = splitPointPath(source);
   await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
-    for await (const bytes of await bytesAt(repository, point, place)) {
+    const content = await unlockingVolume(options, (passphrase) =>
+      bytesAt(repository, point, { ...place, passphrase }),
+    );
+    for await (const bytes of content) {
       interruptSignal.throwIfAborted();
       await writeOut(bytes);
     }

@@ -15,7 +15,7 @@ import {
   printLine,
   printTable,
 } from '../output.ts';
-import { volumePassphrase } from '../passphrase.ts';
+import { unlockingVolume, volumePassphrase } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
@@ -49,11 +49,8 @@ async function listFiles(
   place: Omit<PointPath, 'name'>,
   options: LsCommandOptions,
 ): Promise<void> {
-  const fileSystem = await openBrowsed(
-    repository,
-    point,
-    { ...place, passphrase: volumePassphrase(options) },
-    interruptSignal,
+  const fileSystem = await unlockingVolume(options, (passphrase) =>
+    openBrowsed(repository, point, { ...place, passphrase }, interruptSignal),
   );
   const recursive = options.recursive ?? false;
   const documents: unknown[] = [];

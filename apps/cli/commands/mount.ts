@@ -7,7 +7,7 @@ import { type BrowsedPlace, openBrowsed } from '@coffer/flows/browse/browsed.ts'
 import { diskOf, disksOf, openPointDisk } from '@coffer/flows/point-disks.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import { printJson, printLine } from '../output.ts';
-import { volumePassphrase } from '../passphrase.ts';
+import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
@@ -24,11 +24,12 @@ export async function runMount(
   folder: string,
   options: MountCommandOptions,
 ): Promise<void> {
-  const { name, ...named } = splitPointPath(source);
-  const place = { ...named, passphrase: volumePassphrase(options) };
+  const { name, ...place } = splitPointPath(source);
   await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
-    const fileSystem = await openMounted(repository, point, place);
+    const fileSystem = await unlockingVolume(options, (passphrase) =>
+      openMounted(repository, point, { ...place, passphrase }),
+    );
     try {
       const mount = await mountFileSystem(fileSystem, resolve(folder), {
         name: `coffer:${point.id}`,

@@ -5,7 +5,7 @@ import { newProgress } from '@coffer/flows/progress.ts';
 import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
 import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
-import { volumePassphrase } from '../passphrase.ts';
+import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
@@ -40,24 +40,26 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
   const { name, disk, volume, path } = splitPointPath(source);
   const result = await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
-    const progress = newProgress();
-    return await showProgress(options, 'restore', progress, () =>
-      restore({
-        repository,
-        point,
-        disk,
-        volume,
-        passphrase: volumePassphrase(options),
-        path,
-        target: resolve(to),
-        conflict,
-        include: options.include,
-        dryRun: options.dryRun ?? false,
-        verify: options.verify ?? false,
-        progress,
-        signal: interruptSignal,
-      }),
-    );
+    return await unlockingVolume(options, async (passphrase) => {
+      const progress = newProgress();
+      return await showProgress(options, 'restore', progress, () =>
+        restore({
+          repository,
+          point,
+          disk,
+          volume,
+          passphrase,
+          path,
+          target: resolve(to),
+          conflict,
+          include: options.include,
+          dryRun: options.dryRun ?? false,
+          verify: options.verify ?? false,
+          progress,
+          signal: interruptSignal,
+        }),
+      );
+    });
   });
   printResult(options, result, () => printSummary(result, options.dryRun ?? false));
   reportFindings(options, result.findings);

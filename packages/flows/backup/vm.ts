@@ -60,7 +60,23 @@ export async function findVmBase(
   return { point: newest, capture: { checkpoint: vm.checkpoint, diskSizes } };
 }
 
+/** Fails with what ended the capture, where it could not go on. */
 export async function backupVm(
+  options: VmBackupOptions,
+  capture: VmCapture,
+  base: VmBase | undefined,
+): Promise<VmBackupResult> {
+  const { signal } = options;
+  const either = signal ? AbortSignal.any([signal, capture.signal]) : capture.signal;
+  try {
+    return await backupDisks({ ...options, signal: either }, capture, base);
+  } finally {
+    // Reads that failed because of it say less.
+    capture.signal.throwIfAborted();
+  }
+}
+
+async function backupDisks(
   options: VmBackupOptions,
   capture: VmCapture,
   base: VmBase | undefined,

@@ -3,8 +3,9 @@
  * Zeroes are not written to a disk that is known to be zero.
  */
 import { TaskQueue } from '@coffer/base';
-import type { WritableDisk } from '@coffer/disk/disk.ts';
+import type { ByteRange, WritableDisk } from '@coffer/disk/disk.ts';
 import {
+  CHUNK_ID_SIZE_BYTES,
   type ChunkFailure,
   type ChunkId,
   type ChunkReader,
@@ -109,7 +110,14 @@ class DiskRestore {
       this.#result.bytesWritten += length;
       return;
     }
-    // A long run is compared in pieces; where the target has holes it is not even read.
+    // Where the target has holes it is not even read.
+    for await (const extent of target.extents({ offset, length })) {
+      if (extent.kind === 'zero') this.#result.bytesKept += extent.length;
+      else await this.#differingFromZero(extent);
+    }
+  }
+
+  async #differingFromZero({ offset, length }: ByteRange): Promise<void> {
     for (let done = 0; done < length; done += SLAB_SIZE_BYTES) {
       const piece = Math.min(SLAB_SIZE_BYTES, length - done);
       const chunkCount = Math.ceil(piece / CHUNK_SIZE_BYTES);
@@ -119,14 +127,13 @@ class DiskRestore {
   }
 
   async #differing(window: Window, ids: readonly ChunkId[]): Promise<void> {
-    const { target, reader, mode } = this.#options;
+    const { target, work, mode } = this.#options;
     const wanted = requestsOf(ids, window.length);
     const different = await this.#currents.use(async (current) => {
       await target.read(window.offset, current.bytes.subarray(0, window.length));
-      return wanted.filter(
-        ({ id, targetOffset, length }) =>
-          !reader.matches(id, current.bytes.subarray(targetOffset, targetOffset + length)),
-      );
+      const spans = wanted.map(({ targetOffset, length }) => ({ offset: targetOffset, length }));
+      const found = await work.identify({ slab: current, spans });
+      return wanted.filter(({ id }, index) => !id.equals(idAt(found, index)));
     });
     this.#result.bytesKept += window.length - lengthOf(different);
     if (mode === 'compare') {
@@ -197,6 +204,11 @@ function requestsOf(ids: readonly ChunkId[], length: number): ChunkRequest[] {
     const targetOffset = index * CHUNK_SIZE_BYTES;
     return { id, targetOffset, length: Math.min(CHUNK_SIZE_BYTES, length - targetOffset) };
   });
+}
+
+/** Ids are given one after the other. */
+function idAt(ids: Buffer, index: number): Buffer {
+  return ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES);
 }
 
 interface Run {

@@ -24,6 +24,7 @@ import { endJob, isJobActive, isOwnJob } from './job.ts';
 import { examine, type Machine } from './machine.ts';
 import type { PlannedDisk } from './plan.ts';
 import { thaw } from './quiescence.ts';
+import { type ScratchWatch, watchScratch } from './scratch-watch.ts';
 import { quiesced } from './quiesced.ts';
 import {
   isLeftOver,
@@ -63,6 +64,7 @@ export async function captureVm(options: CaptureOptions): Promise<VmCapture> {
   const machine = await examine({ ...options, domain });
   makeRunFolder(folder, [...machine.images.values()][0]);
   scope.defer(() => removeRunFolder(folder));
+  const watch = scope.use(await watchScratch({ connection, domain, folder, wasRunning, clock }));
   const checkpoint = checkpointName(options.random.bytes(8).toString('hex'));
   const definition = checkpointXml({ name: checkpoint, disks: trackedDisks(machine) });
   const consistency = await quiesced(
@@ -88,7 +90,7 @@ export async function captureVm(options: CaptureOptions): Promise<VmCapture> {
   const disks: CapturedDisk[] = [];
   for (const planned of machine.plan)
     disks.push(await openDisk(options, machine, planned, { folder, scope }));
-  return captured(machine, { consistency, disks, kept, scope: scope.move() });
+  return captured(machine, { consistency, disks, kept, watch, scope: scope.move() });
 }
 
 /** What a run that was killed has left: a job, a frozen guest, a folder. */
@@ -235,10 +237,11 @@ function captured(
     consistency: ReachedConsistency;
     disks: readonly CapturedDisk[];
     kept: KeptCheckpoint;
+    watch: ScratchWatch;
     scope: AsyncDisposableStack;
   },
 ): VmCapture {
-  const { consistency, disks, kept, scope } = run;
+  const { consistency, disks, kept, watch, scope } = run;
   const excluded = judgements.flatMap((judgement) =>
     judgement.protection === 'excluded'
       ? [{ name: judgement.disk.target, reason: judgement.text }]
@@ -253,6 +256,7 @@ function captured(
     disks,
     files: filesOf(definition.boot),
     excluded,
+    signal: watch.signal,
     keep: () => kept.keep(),
     [Symbol.asyncDispose]: () => scope.disposeAsync(),
   };

@@ -40,6 +40,7 @@ export class Exchange {
   readonly #streamed: Buffer[] = [];
   #streamedBytes = 0;
   #answer: Buffer | undefined;
+  #isStreamOver: boolean;
   #isSettled = false;
   #isAborted = false;
 
@@ -48,6 +49,7 @@ export class Exchange {
     this.payload = payload;
     this.outcome = this.#settle.promise;
     this.#streamBytesMax = streamBytesMax;
+    this.#isStreamOver = streamBytesMax === undefined;
     const late = { reason: 'no answer in time', timeoutMs };
     this.#timer = setTimeout(
       () => this.fail(new CofferError('libvirt-unreachable', late)),
@@ -69,21 +71,26 @@ export class Exchange {
   /** Takes the answer. Fails with `libvirt-failed` when it is not one. */
   onReply(message: Message): NextStep {
     if (this.#answer) throw unexpected(message, 'a second answer');
-    if (message.status === MESSAGE_STATUS.error) return this.#refuse(message);
+    if (message.status === MESSAGE_STATUS.error) {
+      this.#refuse(message);
+      return 'over';
+    }
     if (message.status !== MESSAGE_STATUS.ok) throw unexpected(message, 'status of an answer');
     this.#answer = message.payload;
-    if (this.#streamBytesMax !== undefined) return 'wait';
-    this.#succeed(message.payload);
-    return 'over';
+    return this.#next();
   }
 
-  /** Takes a message of the stream that follows the answer. */
+  /** Takes a message of the stream that belongs to the answer, and may come before it. */
   onStream(message: Message): NextStep {
-    if (this.#streamBytesMax === undefined || !this.#answer) {
-      throw unexpected(message, 'a stream that was not asked for');
-    }
-    if (message.status === MESSAGE_STATUS.error) return this.#refuse(message);
+    if (this.#isStreamOver) throw unexpected(message, 'a stream that was not asked for');
     if (message.status === MESSAGE_STATUS.more) return this.#add(message.payload);
+    if (message.status === MESSAGE_STATUS.error) this.#refuse(message);
+    this.#isStreamOver = true;
+    return this.#next();
+  }
+
+  #next(): NextStep {
+    if (!this.#answer || !this.#isStreamOver) return 'wait';
     this.#succeed(this.#answer);
     return 'over';
   }
@@ -104,10 +111,9 @@ export class Exchange {
     return 'abort-stream';
   }
 
-  #refuse({ payload }: Message): NextStep {
+  #refuse({ payload }: Message): void {
     const error = libvirtError(this.asked, decodeSentError(payload));
     this.#end(() => this.#settle.reject(error));
-    return 'over';
   }
 
   #succeed(answer: Buffer): void {

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isCofferError, systemClock } from '@coffer/base';
 import { type LibvirtConnection, type LibvirtOptions, openLibvirt } from '../connection.ts';
+import { libvirtCodeOf } from '../errors.ts';
 import { type LibvirtEvents } from './events.ts';
 import { KEEPALIVE_PROGRAM, PING_HEADER } from './keepalive.ts';
 import { type Message, MESSAGE_STATUS, MESSAGE_TYPE } from './message-codec.ts';
@@ -228,6 +229,44 @@ test('a stream is put together, and finished when it is at its end', async () =>
       const { mime, bytes } = await connection.screenshot(DOMAIN);
       assert.equal(`${mime} ${bytes.toString()}`, 'image/png one two');
       assert.ok(isFinished);
+    },
+  );
+});
+
+test('a stream may come before the answer that it belongs to', async () => {
+  await withServer(
+    (message, peer) => {
+      if (message.type === MESSAGE_TYPE.call) {
+        for (const piece of ['all', '']) peer.stream(message, Buffer.from(piece));
+        return;
+      }
+      peer.stream(message, NOTHING, MESSAGE_STATUS.ok);
+      peer.reply(message, new XdrWriter().u32(0).finish());
+    },
+    async (connection) => {
+      const { bytes } = await connection.screenshot(DOMAIN);
+      assert.equal(bytes.toString(), 'all');
+    },
+  );
+});
+
+test('a stream that breaks is an error, and the connection goes on', async () => {
+  await withServer(
+    (message, peer) => {
+      if (message.procedure === HOSTNAME) {
+        peer.reply(message, text('host'));
+        return;
+      }
+      const broken = new XdrWriter().i32(38).i32(10).u32(1).text('broken').finish();
+      peer.stream(message, broken, MESSAGE_STATUS.error);
+      peer.reply(message, new XdrWriter().u32(0).finish());
+    },
+    async (connection) => {
+      await assert.rejects(connection.screenshot(DOMAIN), (error: unknown) => {
+        assert.equal(libvirtCodeOf(error), 38);
+        return true;
+      });
+      assert.equal(await connection.hostname(), 'host');
     },
   );
 });
