@@ -74,6 +74,8 @@ class Run {
     prepareCache('warm', input);
     const process_ = await started(server, this.socket, env);
     try {
+      // The first to read would find a server that has not read yet.
+      if (tool !== 'coffer') execFileSync('nbdcopy', [this.uri, 'null:']);
       for (const [step, argv] of Object.entries(clients)) {
         const taken = await medianOf(this.#options.repeat, () => measure({ argv }));
         this.#add(

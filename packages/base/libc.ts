@@ -15,6 +15,9 @@ const preadv2 = library.func(
   'int64_t preadv2(int fd, void *vector, int count, int64_t offset, int flags)',
 );
 const fcntl = library.func('int fcntl(int fd, int command, ...)');
+const setsockopt = library.func(
+  'int setsockopt(int fd, int level, int name, void *value, uint32_t length)',
+);
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
 const futimens = library.func('int futimens(int fd, void *times)');
 const madvise = library.func('int madvise(uintptr_t address, size_t length, int advice)');
@@ -46,6 +49,8 @@ const READ_NO_WAIT = 8;
 const LOCK_QUERY = 36;
 const LOCK_WRITE = 1;
 const LOCK_NONE = 2;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = 0x3ffffffen;
@@ -129,6 +134,13 @@ export function isLocked(fd: number, offset: number, length: number): boolean {
   lock.writeBigInt64LE(BigInt(offset), 8);
   lock.writeBigInt64LE(BigInt(length), 16);
   return fcntl(fd, LOCK_QUERY, 'void *', lock) === 0 && lock.readInt16LE(0) !== LOCK_NONE;
+}
+
+/** Asks for so much memory for what a socket sends; the system may give less. */
+export function setSendBufferSize(fd: number, sizeBytes: number): void {
+  const value = Buffer.alloc(4);
+  value.writeInt32LE(sizeBytes);
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, value, value.length);
 }
 
 /** A run of data in a sparse file, in bytes. */

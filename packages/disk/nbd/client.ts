@@ -18,6 +18,7 @@ import {
   invalid,
   OPTION_REPLY_HEADER_SIZE_BYTES,
 } from './handshake-codec.ts';
+import { enlargeSendBuffer } from './send-buffer.ts';
 import { type NbdTls, secureClient } from './tls.ts';
 
 export interface ConnectOptions {
@@ -134,6 +135,7 @@ async function open(
   }
   await connected(socket, address, timeoutMs);
   socket.setNoDelay(true);
+  enlargeSendBuffer(socket);
   return new Connection(socket, reader, reader !== undefined);
 }
 
