@@ -240,8 +240,10 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
   test('a guest goes on when the scratch space runs out, and the next backup works', async () => {
     const small = site.makeFolder('small');
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=777', 'coffer-scratch', small]);
+    // What the guest overwrites has to be kept for the backup: zeroes take no space.
+    await inGuest('dd if=/dev/urandom of=/dev/vdb bs=64k count=200; sync');
     try {
-      const capture = await captureVm({
+      await using capture = await captureVm({
         connection,
         domain: vm,
         base: undefined,
@@ -251,9 +253,12 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
         clock: systemClock,
         random: systemRandom,
       });
-      await inGuest('dd if=/dev/urandom of=/dev/vdb bs=64k count=200; sync');
+      // The agent does not answer while the machine is paused.
+      await inGuest('(sleep 0.2; dd if=/dev/urandom of=/dev/vdb bs=64k count=200; sync) &');
+      for (let round = 0; round < 500 && !capture.signal.aborted; round++) {
+        await systemClock.sleep(20);
+      }
       assert.ok(isCofferError(capture.signal.reason, 'scratch-full'));
-      await capture[Symbol.asyncDispose]();
     } finally {
       execFileSync('umount', [small]);
     }
