@@ -237,6 +237,16 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
     await assertPointIsCurrent();
   });
 
+  test('of two backups at once, one is refused and the other is whole', async () => {
+    const both = await Promise.all(
+      [1, 2].map(() => sandbox.run(['backup', 'vm:web01', ...words()])),
+    );
+    const codes = both.map(({ code }) => code ?? -1).sort((a, b) => a - b);
+    assert.ok(codes[0] === 0 && (codes[1] === 0 || codes[1] === 14), codes.join(' '));
+    await assertNothingLeft();
+    await assertPointIsCurrent();
+  });
+
   test('a guest goes on when the scratch space runs out, and the next backup works', async () => {
     const small = site.makeFolder('small');
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=777', 'coffer-scratch', small]);

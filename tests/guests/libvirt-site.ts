@@ -154,9 +154,12 @@ export class LibvirtSite {
   /** Ends all that runs, and removes the folder. */
   async close(): Promise<void> {
     this.#keepCapabilities();
-    const ended = once(this.#watcher, 'exit');
+    const daemon = this.#daemon;
+    const isRunning = daemon?.exitCode === null && daemon.signalCode === null;
+    // The daemon is a child of the test: it is gone when the test has seen its end.
+    const ended = [once(this.#watcher, 'exit'), ...(isRunning ? [once(daemon, 'exit')] : [])];
     this.#watcher.stdin?.end();
-    await ended;
+    await Promise.all(ended);
   }
 
   #makeFolders(): void {

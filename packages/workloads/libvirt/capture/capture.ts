@@ -25,10 +25,11 @@ import { examine, type Machine } from './machine.ts';
 import type { PlannedDisk } from './plan.ts';
 import { thaw } from './quiescence.ts';
 import { type ScratchWatch, watchScratch } from './scratch-watch.ts';
-import { quiesced } from './quiesced.ts';
+import { type Power, quiesced } from './quiesced.ts';
 import {
   isLeftOver,
   isMarkedFrozen,
+  liveOwner,
   makeRunFolder,
   removeRunFolder,
   type RunFolder,
@@ -60,18 +61,20 @@ export async function captureVm(options: CaptureOptions): Promise<VmCapture> {
   await using scope = new AsyncDisposableStack();
   const folder = runFolderOf(options.scratchFolder, options.domain.uuid);
   await cleanLeftovers(options, folder);
-  const { domain, wasRunning } = await running(options, scope);
+  const { domain, power } = await running(options, scope);
   const machine = await examine({ ...options, domain });
   makeRunFolder(folder, [...machine.images.values()][0]);
   scope.defer(() => removeRunFolder(folder));
-  const watch = scope.use(await watchScratch({ connection, domain, folder, wasRunning, clock }));
+  const watch = scope.use(
+    await watchScratch({ connection, domain, folder, wasRunning: power === 'running', clock }),
+  );
   const checkpoint = checkpointName(options.random.bytes(8).toString('hex'));
   const definition = checkpointXml({ name: checkpoint, disks: trackedDisks(machine) });
   const consistency = await quiesced(
     {
       ...options,
       domain,
-      wasRunning,
+      power,
       hasAgent: machine.definition.guestAgent !== undefined,
       frozenMark: folder.frozenMark,
     },
@@ -100,6 +103,8 @@ async function cleanLeftovers(
 ): Promise<void> {
   const { state } = await connection.state(domain);
   const isOff = state === 'shutoff';
+  const processId = liveOwner(folder);
+  if (processId !== undefined) throw new CofferError('vm-busy', { vm: domain.name, processId });
   if (isLeftOver(folder)) {
     if (!isOff && (await isOwnJob(connection, domain, folder.socketPath))) {
       await endJob(connection, domain, clock);
@@ -116,12 +121,12 @@ async function cleanLeftovers(
 async function running(
   { connection, domain }: CaptureOptions,
   scope: AsyncDisposableStack,
-): Promise<{ domain: Domain; wasRunning: boolean }> {
+): Promise<{ domain: Domain; power: Power }> {
   const { state } = await connection.state(domain);
-  if (state !== 'shutoff') return { domain, wasRunning: state === 'running' };
+  if (state !== 'shutoff') return { domain, power: state === 'running' ? 'running' : 'paused' };
   const created = await connection.create(domain, { paused: true });
   scope.defer(() => connection.destroy(created));
-  return { domain: created, wasRunning: false };
+  return { domain: created, power: 'off' };
 }
 
 function trackedDisks({ definition, plan }: Machine): { target: string; isTracked: boolean }[] {

@@ -5,10 +5,13 @@ import type { Consistency, ReachedConsistency } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type Frozen, freeze, thaw } from './quiescence.ts';
 
+/** What a machine did before its capture. */
+export type Power = 'running' | 'paused' | 'off';
+
 export interface QuiesceOptions {
   readonly connection: LibvirtConnection;
   readonly domain: Domain;
-  readonly wasRunning: boolean;
+  readonly power: Power;
   readonly hasAgent: boolean;
   readonly demanded: Consistency | 'best';
   /** Here while the guest may be frozen. */
@@ -21,8 +24,9 @@ export async function quiesced(
   options: QuiesceOptions,
   moment: () => Promise<void>,
 ): Promise<ReachedConsistency> {
-  const { wasRunning, hasAgent, demanded } = options;
-  if (!wasRunning) return await unfrozen('off', undefined, moment);
+  const { power, hasAgent, demanded } = options;
+  if (power === 'off') return await unfrozen('off', undefined, moment);
+  if (power === 'paused') return await unfrozen('crash', 'the machine is paused', moment);
   if (demanded === 'crash') return await unfrozen('crash', 'as demanded', moment);
   if (!hasAgent) return await unfrozen('crash', 'the machine has no channel of an agent', moment);
   const { connection, domain, clock, frozenMark } = options;
