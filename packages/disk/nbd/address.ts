@@ -51,6 +51,18 @@ export function parseNbdUri(text: string): NbdAddress {
   };
 }
 
+/** An export on a unix socket, without TLS. */
+export function unixAddress(path: string, exportName: string): NbdAddress {
+  return {
+    place: { form: 'unix', path },
+    exportName,
+    tls: false,
+    certificatesFolder: undefined,
+    pskFile: undefined,
+    user: undefined,
+  };
+}
+
 export function formatNbdUri({
   place,
   exportName,

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, CofferError, isCofferError } from '@coffer/base';
 import type { ByteRange, Extent, WritableDisk } from '../disk.ts';
+import { unixAddress } from '../nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '../nbd/nbd-disk.ts';
 import { checkChain } from './chain.ts';
 import { callQemuImg, imageOptions, lastWords, toolFailure } from './tool.ts';
@@ -67,14 +68,7 @@ async function connectTo(
   for (;;) {
     try {
       return await openNbdDisk({
-        address: {
-          place: { form: 'unix', path: socket },
-          exportName: '',
-          tls: false,
-          certificatesFolder: undefined,
-          pskFile: undefined,
-          user: undefined,
-        },
+        address: unixAddress(socket, ''),
         tls: undefined,
         connectTimeoutMs: START_TIMEOUT_MS,
         requestTimeoutMs: REQUEST_TIMEOUT_MS,

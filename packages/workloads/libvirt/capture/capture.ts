@@ -7,6 +7,7 @@
  */
 import { type Clock, CofferError, type Random } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
+import { unixAddress } from '@coffer/disk/nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
 import {
   type CaptureBase,
@@ -175,14 +176,7 @@ async function openDisk(
   const context = `qemu:dirty-bitmap:${bitmapOf(target)}`;
   const isIncremental = mode === 'incremental';
   const disk = await openNbdDisk({
-    address: {
-      place: { form: 'unix', path: folder.socketPath },
-      exportName: target,
-      tls: false,
-      certificatesFolder: undefined,
-      pskFile: undefined,
-      user: undefined,
-    },
+    address: unixAddress(folder.socketPath, target),
     tls: undefined,
     writable: false,
     contexts: isIncremental ? [context] : [],
