@@ -142,7 +142,9 @@ function tell(
     `  qemu-system-x86_64 -m 1024 -drive file='${first.uri}',format=raw,if=virtio${snapshot}`,
   );
   printLine(`  nbdcopy '${first.uri}' disk.raw`);
-  printLine(`  guestfish --ro --format=raw -a '${first.uri}' -i`);
+  // It has a notation of its own for unix sockets, and none for TLS.
+  const forGuestfish = first.uri.replace('nbd+unix:', 'nbd:');
+  if (!tls) printLine(`  guestfish --ro --format=raw -a '${forGuestfish}' -i`);
   printLine('\nPress Ctrl-C to stop.');
 }
 
