@@ -242,6 +242,8 @@ export class ChunkIndex {
   async dropStale(stepsMax = Number.POSITIVE_INFINITY): Promise<void> {
     for (let step = 0; step < stepsMax && this.#stale.isAny; step++) {
       this.#stale.dropSome();
+      // A walk over the whole index would map all of it.
+      releaseMappedPages(this.#file);
       await setImmediate();
     }
   }
