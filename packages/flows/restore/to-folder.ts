@@ -1,36 +1,22 @@
 /** Restore of files into a folder: of a recovery point of files, or of a volume of its disk. */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { CofferError, type Finding } from '@coffer/base';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint } from '@coffer/repository';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import { openBrowsed } from '../browse/browsed.ts';
-import type { Progress } from '../progress.ts';
 import type { Conflict } from './conflict.ts';
 import { restoreFiles } from './files.ts';
 import type { FilesSource } from './files-source.ts';
 import { measureFiles } from './measure.ts';
 import { PathFindings } from './path-findings.ts';
 import { openPointSource } from './point-source.ts';
+import type { RestoreOptions } from './restore.ts';
 import { verifyFiles } from './verify-files.ts';
 import { openVolumeSource } from './volume-source.ts';
 import type { WalkOptions } from './walk-source.ts';
 
-export interface FolderRestoreOptions {
-  readonly repository: Repository;
-  readonly point: RecoveryPoint;
-  readonly disk?: string | undefined;
-  readonly volume?: string | undefined;
-  readonly passphrase?: Buffer | undefined;
-  readonly path: string;
-  /** Absolute path of the folder. */
-  readonly target: string;
-  readonly conflict: Conflict | undefined;
-  readonly include: readonly string[];
-  readonly dryRun: boolean;
-  readonly verify: boolean;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
-}
+/** `target` is the folder. */
+export type FolderRestoreOptions = Omit<RestoreOptions, 'image'>;
 
 export interface FolderRestoreResult {
   readonly bytesWritten: number;
