@@ -5,6 +5,7 @@ import { addBrowsing } from './program/browsing.ts';
 import { addKeeping } from './program/keeping.ts';
 import { addDiagnosis } from './program/diagnosis.ts';
 import { addDisks } from './program/disks.ts';
+import { addMachines } from './program/machines.ts';
 import { addMaintenance } from './program/maintenance.ts';
 import { addProtection } from './program/protection.ts';
 
@@ -33,6 +34,7 @@ export function buildProgram(): Command {
     .option('--quiet', 'print results and errors only')
     .addHelpText('after', EXIT_CODES);
   addProtection(program);
+  addMachines(program);
   addDisks(program);
   addBrowsing(program);
   addKeeping(program);

@@ -22,6 +22,7 @@ export { latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {
   DISK_ROOT_NAME,
+  type EncodedPoint,
   encodePoint,
   FILES_ROOT_NAME,
   openManifest,

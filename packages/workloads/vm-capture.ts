@@ -1,6 +1,6 @@
 /**
- * What a capture of a virtual machine gives: all its disks at one moment, what has changed on them
- * since an earlier one, and what else the machine is made of.
+ * What a capture of virtual machines gives: all disks at one moment, what has changed on them since
+ * an earlier one, and what else the machines are made of.
  */
 import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 
@@ -16,6 +16,8 @@ export interface ReachedConsistency {
   readonly level: Consistency;
   /** Why it is not better. */
   readonly reason: string | undefined;
+  /** Something that was tried has failed, such as a script of the guest. */
+  readonly isFailure: boolean;
   /** How long the guest's file systems were frozen, in ms. */
   readonly frozenMs: number;
 }
@@ -34,11 +36,20 @@ export interface CapturedDisk {
   readonly reason: string | undefined;
 }
 
+export const FILE_ROLES = ['nvram', 'kernel', 'initrd', 'tpm'] as const;
+export type FileRole = (typeof FILE_ROLES)[number];
+
 /** A file of the host that the machine needs: firmware variables, a kernel to boot, a TPM's state. */
 export interface CapturedFile {
   readonly name: string;
-  readonly role: 'nvram' | 'kernel' | 'initrd' | 'tpm';
+  readonly role: FileRole;
   readonly path: string;
+}
+
+export interface Checkpoint {
+  readonly name: string;
+  /** With it, another host knows the checkpoint when the machine has moved there. */
+  readonly xml: string;
 }
 
 export interface VmCapture extends AsyncDisposable {
@@ -48,7 +59,7 @@ export interface VmCapture extends AsyncDisposable {
   readonly xml: string;
   readonly consistency: ReachedConsistency;
   /** What later captures can be based on; undefined when no disk can be tracked. */
-  readonly checkpoint: string | undefined;
+  readonly checkpoint: Checkpoint | undefined;
   readonly disks: readonly CapturedDisk[];
   readonly files: readonly CapturedFile[];
   readonly excluded: readonly { readonly name: string; readonly reason: string }[];
@@ -63,6 +74,9 @@ export interface VmCapture extends AsyncDisposable {
 /** What an earlier point of the same machine offers to be based on. */
 export interface CaptureBase {
   readonly checkpoint: string;
+  readonly checkpointXml: string | undefined;
+  /** When that point was taken. */
+  readonly takenAt: number;
   /** Sizes of the disks then, in bytes, by name. */
   readonly diskSizes: ReadonlyMap<string, number>;
 }

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { isCofferError, systemClock, systemRandom } from '@coffer/base';
-import { captureVm } from '@coffer/workloads/libvirt/capture/capture.ts';
+import { captureVms } from '@coffer/workloads/libvirt/capture/capture.ts';
 import type { Domain, LibvirtConnection } from '@coffer/workloads/libvirt/connection.ts';
 import { BootedGuest } from '../guests/booted-guest.ts';
 import { defineGuest, LibvirtSite, waitForAgent, writeRootDisk } from '../guests/libvirt-site.ts';
@@ -249,26 +249,33 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
 
   test('a guest goes on when the scratch space runs out, and the next backup works', async () => {
     const small = site.makeFolder('small');
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=777', 'coffer-scratch', small]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=40m,mode=777', 'coffer-scratch', small]);
     // What the guest overwrites has to be kept for the backup: zeroes take no space.
-    await inGuest('dd if=/dev/urandom of=/dev/vdb bs=64k count=200; sync');
+    await inGuest('dd if=/dev/urandom of=/dev/vdb bs=1M count=64; sync');
     try {
-      await using capture = await captureVm({
-        connection,
-        domain: vm,
-        base: undefined,
-        exclude: [],
-        demanded: 'best',
-        scratchFolder: small,
-        clock: systemClock,
-        random: systemRandom,
-      });
+      const [capture] = await captureVms([
+        {
+          connection,
+          domain: vm,
+          base: undefined,
+          exclude: [],
+          demanded: 'best',
+          pauses: false,
+          scratchFolder: small,
+          scratchBytesMax: Infinity,
+          waitMs: 0,
+          repositoryId: 'test',
+          clock: systemClock,
+          random: systemRandom,
+        },
+      ]);
+      await using ended = capture!;
       // The agent does not answer while the machine is paused.
-      await inGuest('(sleep 0.2; dd if=/dev/urandom of=/dev/vdb bs=64k count=200; sync) &');
-      for (let round = 0; round < 500 && !capture.signal.aborted; round++) {
+      await inGuest('(sleep 0.2; dd if=/dev/urandom of=/dev/vdb bs=1M count=64; sync) &');
+      for (let round = 0; round < 500 && !ended.signal.aborted; round++) {
         await systemClock.sleep(20);
       }
-      assert.ok(isCofferError(capture.signal.reason, 'scratch-full'));
+      assert.ok(isCofferError(ended.signal.reason, 'scratch-full'));
     } finally {
       execFileSync('umount', [small]);
     }

@@ -23,25 +23,41 @@ import { formatBytes, formatDuration, printLine, printResult, reportFindings } f
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
-import type { GlobalOptions } from '../settings.ts';
-import { findVm, isVmName, type VmOptions } from '../libvirt/compose.ts';
+import { isVmName } from '../libvirt/compose.ts';
+import { parseTags } from '../tags.ts';
+import { runBackupVms, type VmBackupCommandOptions } from './backup-vm.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
 const NBD_CONNECT_TIMEOUT_MS = 15_000;
 const NBD_REQUEST_TIMEOUT_MS = 60_000;
 const NBD_RECONNECT_TIMEOUT_MS = 30_000;
 
-export interface BackupCommandOptions extends GlobalOptions, VmOptions {
-  readonly item?: string;
+export interface BackupCommandOptions extends VmBackupCommandOptions {
   readonly disk?: boolean;
   readonly format?: string;
   readonly exclude: readonly string[];
   readonly oneFileSystem?: boolean;
-  readonly tag: readonly string[];
   readonly parent?: string;
 }
 
-export async function runBackup(path: string, options: BackupCommandOptions): Promise<void> {
+export async function runBackup(
+  paths: readonly string[],
+  options: BackupCommandOptions,
+): Promise<void> {
+  const areVms = paths.map((path) => isVmName(path) && !options.disk);
+  if (areVms.every(Boolean)) {
+    await runBackupVms(paths, options);
+    return;
+  }
+  const [path, ...others] = paths;
+  if (path === undefined || others.length > 0) {
+    throw new CofferError('usage', { reason: 'only machines can be backed up several at once' });
+  }
+  if (options.together) throw new CofferError('usage', { reason: '--together is for machines' });
+  await runBackupPath(path, options);
+}
+
+async function runBackupPath(path: string, options: BackupCommandOptions): Promise<void> {
   const tags = parseTags(options.tag);
   // Opened first: who has nothing to back up needs no repository, either.
   const opened = await openSource(path, options);
@@ -79,10 +95,6 @@ async function openSource(path: string, options: BackupCommandOptions): Promise<
   const format = parseImageFormat(options.format);
   if (format !== undefined && !options.disk) {
     throw new CofferError('usage', { reason: '--format is for --disk' });
-  }
-  if (isVmName(path) && !options.disk) {
-    const vm = await findVm(path, options);
-    return { item: `vm:${vm.name}`, source: () => vm.source, close: () => vm.close() };
   }
   const named = isNbdUri(path) ? path : resolve(path);
   const item = `${hostname()}:${named}`;
@@ -142,17 +154,6 @@ async function chooseParent(
 ): Promise<RecoveryPoint | 'latest' | 'none'> {
   if (parent === undefined) return 'latest';
   return parent === 'none' ? 'none' : await namedPoint(repository, parent);
-}
-
-/** Fails with `usage`. */
-function parseTags(tags: readonly string[]): Record<string, string> {
-  const parsed: Record<string, string> = {};
-  for (const tag of tags) {
-    const equals = tag.indexOf('=');
-    if (equals <= 0) throw new CofferError('usage', { tag, expected: 'KEY=VALUE' });
-    parsed[tag.slice(0, equals)] = tag.slice(equals + 1);
-  }
-  return parsed;
 }
 
 function printSummary(result: BackupResult): void {

@@ -1,8 +1,8 @@
 /** Virtual machines of libvirt: what is protected, named `vm:NAME` or `vm:UUID`, and where to restore. */
-import { tmpdir } from 'node:os';
 import { CofferError, isCofferError } from '@coffer/base';
-import type { VmSource } from '@coffer/flows/backup/backup.ts';
-import { captureVm } from '@coffer/workloads/libvirt/capture/capture.ts';
+import type { VmSource } from '@coffer/flows/backup/vms.ts';
+import type { Repository } from '@coffer/repository';
+import { captureVms } from '@coffer/workloads/libvirt/capture/capture.ts';
 import {
   type Domain,
   type LibvirtConnection,
@@ -11,17 +11,29 @@ import {
 import { type DiscoveredVm, discoverVms } from '@coffer/workloads/libvirt/discover.ts';
 import type { NetworkPlace } from '@coffer/workloads/libvirt/domain/rewrite-interfaces.ts';
 import { LibvirtHost } from '@coffer/workloads/libvirt/restore/libvirt-host.ts';
-import { CONSISTENCIES, type Consistency } from '@coffer/workloads/vm-capture.ts';
+import {
+  type CaptureBase,
+  CONSISTENCIES,
+  type Consistency,
+  type VmCapture,
+} from '@coffer/workloads/vm-capture.ts';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { clock, random } from '../compose.ts';
+import { parseBytes } from '../quantities.ts';
 
 const PREFIX = 'vm:';
+/** Scratch files may grow large; /tmp is in memory on many systems. */
+const SCRATCH_FOLDER = '/var/tmp';
 
 export interface VmOptions {
   readonly connect: string;
   readonly consistency: string;
+  readonly pause?: boolean;
   readonly excludeDisk: readonly string[];
   readonly scratch?: string;
+  readonly scratchLimit?: string;
+  /** In seconds. */
+  readonly wait: string;
 }
 
 export type { DiscoveredVm };
@@ -30,37 +42,55 @@ export function isVmName(path: string): boolean {
   return path.startsWith(PREFIX);
 }
 
-/** A machine that was found; whoever has it closes it. */
-export interface FoundVm {
-  readonly source: VmSource;
-  readonly name: string;
-  close(): Promise<void>;
+/** Machines that were found; whoever has them closes them. */
+export interface FoundVms extends AsyncDisposable {
+  readonly sources: readonly VmSource[];
+  /** Captures all of them at one moment. */
+  capture(
+    bases: readonly (CaptureBase | undefined)[],
+    repository: Repository,
+  ): Promise<readonly VmCapture[]>;
 }
 
 /** Fails with `vm-not-found` and the codes of libvirt. */
-export async function findVm(path: string, options: VmOptions): Promise<FoundVm> {
-  const demanded = parseConsistency(options.consistency);
+export async function findVmsNamed(
+  names: readonly string[],
+  options: VmOptions,
+): Promise<FoundVms> {
+  const choices = {
+    exclude: options.excludeDisk,
+    demanded: parseConsistency(options.consistency),
+    // Of guests that run on while others are held, the disks would be of another moment.
+    pauses: options.pause === true || names.length > 1,
+    scratchFolder: options.scratch ?? SCRATCH_FOLDER,
+    scratchBytesMax: parseBytes(options.scratchLimit, '--scratch-limit') ?? Infinity,
+    waitMs: parseSeconds(options.wait),
+    clock,
+    random,
+  };
   const connection = await openLibvirt(options.connect);
   try {
-    const domain = await domainOf(connection, path.slice(PREFIX.length));
-    const capture: VmSource['capture'] = async (base) =>
-      await captureVm({
-        connection,
-        domain,
-        base,
-        exclude: options.excludeDisk,
-        demanded,
-        scratchFolder: options.scratch ?? tmpdir(),
-        clock,
-        random,
-      });
-    const source: VmSource = {
-      kind: 'vm',
-      path: `${options.connect} ${domain.name}`,
-      uuid: domain.uuid,
-      capture,
+    const domains: Domain[] = [];
+    for (const name of names) domains.push(await domainNamed(connection, name));
+    refuseTwice(domains);
+    return {
+      sources: domains.map(({ name, uuid }) => ({
+        name,
+        uuid,
+        path: `${options.connect} ${name}`,
+      })),
+      capture: async (bases, { config }) =>
+        await captureVms(
+          domains.map((domain, index) => ({
+            ...choices,
+            connection,
+            domain,
+            base: bases[index],
+            repositoryId: config.repositoryId,
+          })),
+        ),
+      [Symbol.asyncDispose]: () => connection.close(),
     };
-    return { source, name: domain.name, close: () => connection.close() };
   } catch (error) {
     await connection.close();
     throw error;
@@ -68,13 +98,22 @@ export async function findVm(path: string, options: VmOptions): Promise<FoundVm>
 }
 
 /** By name; who has a machine of such a name that looks like a UUID gets that. */
-async function domainOf(connection: LibvirtConnection, name: string): Promise<Domain> {
+export async function domainNamed(connection: LibvirtConnection, path: string): Promise<Domain> {
+  const name = path.startsWith(PREFIX) ? path.slice(PREFIX.length) : path;
   try {
     return await connection.domainByName(name);
   } catch (error) {
     const isUuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(name);
     if (!isUuid || !isCofferError(error, 'vm-not-found')) throw error;
     return await connection.domainByUuid(name);
+  }
+}
+
+function refuseTwice(domains: readonly Domain[]): void {
+  const seen = new Set<string>();
+  for (const { uuid, name } of domains) {
+    if (seen.has(uuid)) throw new CofferError('usage', { reason: 'named twice', vm: name });
+    seen.add(uuid);
   }
 }
 
@@ -88,6 +127,12 @@ function parseConsistency(consistency: string): Consistency | 'best' {
   const found = CONSISTENCIES.find((each) => each === names[consistency]);
   if (!found) throw new CofferError('usage', { consistency, expected: 'app, file, crash or best' });
   return found;
+}
+
+function parseSeconds(wait: string): number {
+  const seconds = Number(wait);
+  if (/^\d{1,6}$/.test(wait)) return seconds * 1000;
+  throw new CofferError('usage', { wait, expected: 'a number of seconds' });
 }
 
 /** A libvirt that machines are restored to; whoever opened it closes it. */

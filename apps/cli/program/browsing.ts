@@ -5,11 +5,9 @@ import type { FindCommandOptions } from '../commands/find.ts';
 import type { PointsCommandOptions } from '../commands/list.ts';
 import type { LsCommandOptions } from '../commands/ls.ts';
 import type { GlobalOptions } from '../settings.ts';
-import type { VmsCommandOptions } from '../commands/vms.ts';
-import { command, DEFAULT_LIBVIRT } from './command.ts';
+import { command } from './command.ts';
 
 export function addBrowsing(program: Command): void {
-  addVms(program);
   addLists(program);
   addLs(program);
   addCat(program);
@@ -29,18 +27,6 @@ function addLists(program: Command): void {
     .action(async (_options, self: Command) => {
       const { runPoints } = await import('../commands/list.ts');
       await runPoints(self.optsWithGlobals<PointsCommandOptions>());
-    });
-}
-
-function addVms(program: Command): void {
-  command(program, 'vms', 'list virtual machines, and how each can be protected', [
-    'coffer vms',
-    'coffer vms --connect qemu+ssh://root@host2/system --json',
-  ])
-    .option('--connect <uri>', 'libvirt of the machines', DEFAULT_LIBVIRT)
-    .action(async (_options, self: Command) => {
-      const { runVms } = await import('../commands/vms.ts');
-      await runVms(self.optsWithGlobals<VmsCommandOptions>());
     });
 }
 

@@ -24,3 +24,19 @@ export function repeatable(flags: string, description: string): Option {
     .argParser((value: string, values: readonly string[]) => [...values, value])
     .default([], 'none');
 }
+
+/** How machines are captured. */
+export function addCaptureOptions(to: Command): void {
+  to.option('--connect <uri>', 'libvirt of the machine', DEFAULT_LIBVIRT)
+    .option('--together', 'capture all machines at one moment')
+    .addOption(
+      new Option('--consistency <level>', 'fail when a machine gives less')
+        .choices(['app', 'file', 'crash', 'best'])
+        .default('best'),
+    )
+    .option('--pause', 'pause a machine that cannot be frozen, for the moment of the capture')
+    .addOption(repeatable('--exclude-disk <name>', 'a disk of a machine to leave out'))
+    .option('--scratch <folder>', 'for what a machine overwrites meanwhile (default: /var/tmp)')
+    .option('--scratch-limit <size>', 'end the backup when that takes more, for example 20G')
+    .option('--wait <seconds>', 'how long to wait for another job of the machine', '300');
+}

@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import type { BackupCommandOptions } from '../commands/backup.ts';
 import type { InitCommandOptions } from '../commands/init.ts';
 import type { RestoreCommandOptions } from '../commands/restore.ts';
-import { command, DEFAULT_LIBVIRT, repeatable } from './command.ts';
+import { addCaptureOptions, command, DEFAULT_LIBVIRT, repeatable } from './command.ts';
 
 export function addProtection(program: Command): void {
   addInit(program);
@@ -25,14 +25,23 @@ function addInit(program: Command): void {
 }
 
 function addBackup(program: Command): void {
-  command(program, 'backup', 'make a recovery point of a folder, a disk or a machine', [
-    'coffer backup /home',
-    'coffer backup /home --item laptop-home --exclude "*.tmp" --tag plan=daily',
-    'coffer backup --disk /var/lib/images/web01.qcow2 --item web01',
-    'coffer backup --disk nbd://10.0.0.7/web01 --item web01',
-    'coffer backup vm:web01 --consistency file',
-  ])
-    .argument('<path>', 'folder, or vm:NAME; with --disk an image, a block device or nbd://...')
+  const backup = command(
+    program,
+    'backup',
+    'make a recovery point of a folder, a disk or a machine',
+    [
+      'coffer backup /home',
+      'coffer backup /home --item laptop-home --exclude "*.tmp" --tag plan=daily',
+      'coffer backup --disk /var/lib/images/web01.qcow2 --item web01',
+      'coffer backup --disk nbd://10.0.0.7/web01 --item web01',
+      'coffer backup vm:web01 --consistency file',
+      'coffer backup vm:web01 vm:db01 --together',
+    ],
+  )
+    .argument(
+      '<path...>',
+      'folder, or vm:NAME...; with --disk an image, a block device or nbd://...',
+    )
     .option('--item <name>', 'name of what is protected (default: HOST:PATH)')
     .option('--disk', 'protect the bytes of a disk')
     .option(
@@ -42,19 +51,12 @@ function addBackup(program: Command): void {
     .addOption(repeatable('--exclude <pattern>', 'leave out, in the syntax of gitignore'))
     .option('--one-file-system', 'do not enter other file systems')
     .addOption(repeatable('--tag <key=value>', 'a tag of the point'))
-    .option('--connect <uri>', 'libvirt of the machine', DEFAULT_LIBVIRT)
-    .addOption(
-      new Option('--consistency <level>', 'fail when a machine gives less')
-        .choices(['app', 'file', 'crash', 'best'])
-        .default('best'),
-    )
-    .addOption(repeatable('--exclude-disk <name>', 'a disk of a machine to leave out'))
-    .option('--scratch <folder>', 'for what a machine overwrites meanwhile (default: /tmp)')
     .option('--parent <point>', 'know unchanged files from that point; "none" reads all')
-    .action(async (path: string, _options, self: Command) => {
+    .action(async (paths: string[], _options, self: Command) => {
       const { runBackup } = await import('../commands/backup.ts');
-      await runBackup(path, self.optsWithGlobals<BackupCommandOptions>());
+      await runBackup(paths, self.optsWithGlobals<BackupCommandOptions>());
     });
+  addCaptureOptions(backup);
 }
 
 function addRestore(program: Command): void {

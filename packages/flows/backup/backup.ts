@@ -1,27 +1,25 @@
-/** The backup flow: one item becomes one recovery point. */
-import { hostname } from 'node:os';
-import { CofferError, type ExtendedAttribute, type Finding } from '@coffer/base';
+/** The backup flow of a folder or a disk: one item becomes one recovery point. */
+import { assert, CofferError, type ExtendedAttribute, type Finding } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import {
   type ChunkId,
   DISK_ROOT_NAME,
-  encodePoint,
   FILES_ROOT_NAME,
   latestPoint,
-  type PointKind,
   type PointRoot,
   type RecoveryPoint,
   type Repository,
   type Session,
 } from '@coffer/repository';
-import type { CaptureBase, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import { readMetadata, readStats } from '@coffer/workloads/files/metadata.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import type { Progress } from '../progress.ts';
 import { backupDisk } from './disk.ts';
 import { backupFiles } from './files.ts';
-import { keptFindings, type Manifest } from './manifest.ts';
-import { backupVm, findVmBase } from './vm.ts';
+import type { Manifest } from './manifest.ts';
+import { type BackupResult, type Captured, makePoints } from './run.ts';
+
+export type { BackupResult };
 
 export interface FilesSource {
   readonly kind: 'files';
@@ -41,16 +39,7 @@ export interface DiskSource {
   readonly disk: Disk;
 }
 
-export interface VmSource {
-  readonly kind: 'vm';
-  /** Where the machine is, as people name it. */
-  readonly path: string;
-  readonly uuid: string;
-  /** Captures the machine; what changed since the base is told where that is possible. */
-  capture(base: CaptureBase | undefined): Promise<VmCapture>;
-}
-
-export type BackupSource = FilesSource | DiskSource | VmSource;
+export type BackupSource = FilesSource | DiskSource;
 
 export interface BackupOptions {
   readonly repository: Repository;
@@ -61,98 +50,38 @@ export interface BackupOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface BackupResult {
-  readonly point: string;
-  readonly item: string;
-  readonly kind: PointKind;
-  readonly takenAt: string;
-  readonly bytesSource: number;
-  readonly bytesRead: number;
-  readonly bytesStored: number;
-  /** The part of it that trees take: folders, and where chunks belong. */
-  readonly bytesStoredNodes: number;
-  readonly chunksNew: number;
-  readonly chunksReused: number;
-  readonly durationMs: number;
-  readonly findings: readonly Finding[];
-}
-
-/** What one kind of capture gives. */
-interface Captured {
-  readonly roots: readonly PointRoot[];
-  readonly bytesRead: number;
-  readonly manifest: Pick<Manifest, 'fileCount' | 'rootFolder' | 'vm'>;
-  /** Called when the point is stored. */
-  keep?(): Promise<void>;
-}
-
-/** One run; what a capture holds is given back at its end, whatever that is. */
-interface Run extends BackupOptions {
-  readonly session: Session;
-  readonly findings: Finding[];
-  readonly scope: AsyncDisposableStack;
-}
-
 export async function backup(options: BackupOptions): Promise<BackupResult> {
-  const { repository, signal } = options;
-  const takenAt = repository.clock.now();
-  const session = await repository.beginSession(signal);
-  try {
-    await using scope = new AsyncDisposableStack();
-    const run: Run = { ...options, session, findings: [], scope };
-    const captured = await capture(run);
-    await session.writer.flush();
-    const result = resultOf(run, captured, takenAt);
-    const { item, source, tags } = options;
-    const point = encodePoint(
-      { item, kind: source.kind, takenAt, roots: [...captured.roots], tags },
-      manifestOf(run, captured, result),
-      { ...repository.keys, random: repository.random },
-    );
-    signal?.throwIfAborted();
-    await session.commit([point]);
-    await captured.keep?.();
-    return { ...result, point: point.id };
-  } catch (error) {
-    await session.abandon().catch(() => {
-      // The store may be gone; a garbage collection ends the session then.
-    });
-    throw error;
-  }
+  const [result] = await makePoints(options, async function* ({ session }) {
+    const { source } = options;
+    yield source.kind === 'disk'
+      ? await captureDisk(options, source, session)
+      : await captureFiles(options, source, session);
+  });
+  assert(result !== undefined, 'a run gives a result for each capture');
+  return result;
 }
 
-async function capture(run: Run): Promise<Captured> {
-  const { source } = run;
-  switch (source.kind) {
-    case 'disk':
-      return await captureDisk(run, source);
-    case 'files':
-      return await captureFiles(run, source);
-    case 'vm':
-      return await captureVm(run, source);
-  }
-}
-
-async function captureDisk(run: Run, { disk }: DiskSource): Promise<Captured> {
-  const { repository, session, progress, signal } = run;
+async function captureDisk(
+  { repository, item, progress, signal }: BackupOptions,
+  { disk, path }: DiskSource,
+  session: Session,
+): Promise<Captured> {
   progress.bytesTotal = disk.sizeBytes;
   const slabCount = repository.work.slabsUseful;
   const { root, bytesRead } = await backupDisk({ disk, session, slabCount, progress, signal });
   const roots = [rootOf(DISK_ROOT_NAME, root, disk.sizeBytes)];
-  return { roots, bytesRead, manifest: {} };
+  return { item, kind: 'disk', sourcePath: path, roots, bytesRead, findings: [], manifest: {} };
 }
 
-async function captureVm(run: Run, source: VmSource): Promise<Captured> {
-  const base = await findVmBase(run.repository, run.item, source.uuid);
-  const captured = run.scope.use(await source.capture(base?.capture));
-  const { roots, bytesRead, manifest } = await backupVm(run, captured, base);
-  return { roots, bytesRead, manifest: { vm: manifest }, keep: () => captured.keep() };
-}
-
-async function captureFiles(run: Run, source: FilesSource): Promise<Captured> {
-  const { repository, session, findings, progress, signal } = run;
+async function captureFiles(
+  options: BackupOptions,
+  source: FilesSource,
+  session: Session,
+): Promise<Captured> {
+  const { repository, item, progress, signal } = options;
   const rootFolder = readRootFolder(source.path);
-  const parent = await parentPoint(run, source);
+  const parent = await parentPoint(options, source);
+  const findings: Finding[] = [];
   progress.bytesTotal = parent?.roots[0]?.sizeBytes ?? 0;
   const result = await backupFiles(source.path, parent && rootIdOf(parent), {
     session,
@@ -167,7 +96,8 @@ async function captureFiles(run: Run, source: FilesSource): Promise<Captured> {
   });
   const { root, bytesSource, bytesRead, fileCount } = result;
   const roots = [rootOf(FILES_ROOT_NAME, root, bytesSource)];
-  return { roots, bytesRead, manifest: { fileCount, rootFolder } };
+  const manifest = { fileCount, rootFolder };
+  return { item, kind: 'files', sourcePath: source.path, roots, bytesRead, findings, manifest };
 }
 
 /** Fails with `source-not-found` or `source-unreadable`. */
@@ -232,41 +162,4 @@ function rootIdOf(point: RecoveryPoint): ChunkId | undefined {
 
 function rootOf(name: string, root: ChunkId, sizeBytes: number): PointRoot {
   return { name, root: root.toString('hex'), sizeBytes };
-}
-
-function resultOf(
-  { repository, item, source, session, findings }: Run,
-  { roots, bytesRead }: Captured,
-  takenAt: number,
-): Omit<BackupResult, 'point'> {
-  const { chunksNew, chunksReused, bytesStored, bytesStoredNodes } = session.writer.statistics;
-  return {
-    item,
-    kind: source.kind,
-    takenAt: new Date(takenAt).toISOString(),
-    bytesSource: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-    bytesRead,
-    bytesStored,
-    bytesStoredNodes,
-    chunksNew,
-    chunksReused,
-    durationMs: repository.clock.now() - takenAt,
-    findings,
-  };
-}
-
-function manifestOf(
-  { source }: Run,
-  { manifest }: Captured,
-  { findings, bytesRead, bytesStored, durationMs }: Omit<BackupResult, 'point'>,
-): Manifest {
-  return {
-    host: hostname(),
-    sourcePath: source.path,
-    ...manifest,
-    ...keptFindings(findings),
-    bytesRead,
-    bytesStored,
-    durationMs,
-  };
 }

@@ -1,7 +1,7 @@
 /** What a point's sealed manifest holds: where the state came from, and what the run found. */
 import { CofferError, type Finding } from '@coffer/base';
 import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
-import { CONSISTENCIES } from '@coffer/workloads/vm-capture.ts';
+import { CONSISTENCIES, FILE_ROLES } from '@coffer/workloads/vm-capture.ts';
 import * as v from 'valibot';
 
 /** So many findings are kept in a point; their number is kept whole. */
@@ -9,19 +9,24 @@ const FINDINGS_KEPT_MAX = 1000;
 
 const FindingRecord = v.object({ code: v.string(), path: v.string(), message: v.string() });
 
+const definition = v.pipe(v.string(), v.maxLength(16 * 1024 * 1024));
+
 /** What a virtual machine was when it was captured. */
 const VmManifest = v.object({
   name: v.string(),
   uuid: v.string(),
   /** The definition, with its secrets. */
-  xml: v.pipe(v.string(), v.maxLength(16 * 1024 * 1024)),
+  xml: definition,
   consistency: v.object({
     level: v.picklist(CONSISTENCIES),
     reason: v.optional(v.string()),
+    isFailure: v.boolean(),
     frozenMs: v.number(),
   }),
   /** Of libvirt: what a later backup can be based on. */
-  checkpoint: v.optional(v.string()),
+  checkpoint: v.optional(v.object({ name: v.string(), xml: definition })),
+  /** Machines that were captured at the same moment, by UUID: one consistency group. */
+  together: v.optional(v.array(v.string())),
   /** Which roots are disks. */
   disks: v.array(
     v.object({
@@ -33,7 +38,7 @@ const VmManifest = v.object({
     }),
   ),
   /** Which roots are files of the host. */
-  files: v.array(v.object({ name: v.string(), role: v.string(), path: v.string() })),
+  files: v.array(v.object({ name: v.string(), role: v.picklist(FILE_ROLES), path: v.string() })),
   excluded: v.array(v.object({ name: v.string(), reason: v.string() })),
 });
 

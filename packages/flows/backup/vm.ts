@@ -1,22 +1,18 @@
 /**
- * Backup of a virtual machine: all disks of one moment. What changed since the newest point is read
- * where the host can tell; a disk of which it cannot is read whole, and compared by chunk.
+ * Stores what a capture of a virtual machine gives. What changed since the base is read where the
+ * host can tell; a disk of which it cannot is read whole, and compared by chunk.
  */
-import { mapBounded } from '@coffer/base';
+import { assert, type Finding, mapBounded } from '@coffer/base';
+import type { ByteRange } from '@coffer/disk/disk.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
-import {
-  type BaseDisk,
-  openManifest,
-  type PointRoot,
-  type RecoveryPoint,
-  type Repository,
-  type Session,
-} from '@coffer/repository';
-import type { CaptureBase, CapturedDisk, VmCapture } from '@coffer/workloads/vm-capture.ts';
+import type { BaseDisk, PointRoot, RecoveryPoint, Repository, Session } from '@coffer/repository';
+import type { CapturedDisk, CapturedFile, VmCapture } from '@coffer/workloads/vm-capture.ts';
+import { diffDisks } from '../browse/diff-disks.ts';
 import type { Progress } from '../progress.ts';
-import { backupChangedDisk } from './changed-disk.ts';
-import { backupDisk } from './disk.ts';
-import { parseManifest, type VmManifest } from './manifest.ts';
+import { backupChangedDisk, changedChunks } from './changed-disk.ts';
+import { backupDisk, type DiskBackupResult } from './disk.ts';
+import type { VmManifest } from './manifest.ts';
+import type { VmBase } from './vm-base.ts';
 
 /** Disks that are moved at once; each has several reads under way. */
 const DISKS_AT_ONCE = 4;
@@ -24,6 +20,8 @@ const DISKS_AT_ONCE = 4;
 export interface VmBackupOptions {
   readonly repository: Repository;
   readonly session: Session;
+  /** Reads all disks whole, and compares with what is known to have changed. */
+  readonly checks: boolean;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
@@ -32,87 +30,53 @@ export interface VmBackupResult {
   readonly roots: readonly PointRoot[];
   readonly bytesRead: number;
   readonly manifest: VmManifest;
+  readonly findings: readonly Finding[];
 }
 
-/** A point that a capture can be based on, and what it says of the machine. */
-export interface VmBase {
-  readonly point: RecoveryPoint;
-  readonly capture: CaptureBase;
-}
-
-/**
- * The newest point of a machine that later captures can be based on. It has to be looked for after
- * the session began: then nothing that it reaches is collected while the session runs.
- */
-export async function findVmBase(
-  repository: Repository,
-  item: string,
-  uuid: string,
-): Promise<VmBase | undefined> {
-  const points = await repository.points(() => {
-    // A damaged point is no base, and no reason not to make a new one.
-  });
-  const ofItem = points.filter((point) => point.kind === 'vm' && point.item === item);
-  const newest = ofItem.toSorted((a, b) => b.takenAt - a.takenAt)[0];
-  const vm = newest && parseManifest(openManifest(newest, repository.keys)).vm;
-  if (!newest || vm?.uuid !== uuid || vm.checkpoint === undefined) return undefined;
-  const diskSizes = new Map(newest.roots.map(({ name, sizeBytes }) => [name, sizeBytes]));
-  return { point: newest, capture: { checkpoint: vm.checkpoint, diskSizes } };
-}
-
-/** Fails with what ended the capture, where it could not go on. */
 export async function backupVm(
   options: VmBackupOptions,
   capture: VmCapture,
   base: VmBase | undefined,
 ): Promise<VmBackupResult> {
-  const { signal } = options;
-  const either = signal ? AbortSignal.any([signal, capture.signal]) : capture.signal;
-  try {
-    return await backupDisks({ ...options, signal: either }, capture, base);
-  } finally {
-    // Reads that failed because of it say less.
-    capture.signal.throwIfAborted();
-  }
-}
-
-async function backupDisks(
-  options: VmBackupOptions,
-  capture: VmCapture,
-  base: VmBase | undefined,
-): Promise<VmBackupResult> {
-  const { progress } = options;
-  progress.bytesTotal = capture.disks.reduce((sum, { disk }) => sum + disk.sizeBytes, 0);
+  const findings: Finding[] = [];
   let bytesRead = 0;
   const disks = await mapBounded(capture.disks, DISKS_AT_ONCE, async (captured) => {
     const stored = await backupCaptured(options, captured, base);
     bytesRead += stored.bytesRead;
+    const old = options.checks && base && baseDisk(base.point, captured.name);
+    if (old) findings.push(...(await untracked(options, captured, { old, root: stored.root })));
     return rootOf(captured.name, stored.root, captured.disk.sizeBytes);
   });
-  const files = await mapBounded(capture.files, 1, async ({ name, path }) => {
-    const disk = await openRawDisk(path);
-    try {
-      const stored = await backupDisk({ ...run(options), disk });
-      bytesRead += stored.bytesRead;
-      return rootOf(name, stored.root, disk.sizeBytes);
-    } finally {
-      await disk.close();
-    }
+  const files = await mapBounded(capture.files, 1, async (file) => {
+    const stored = await backupFile(options, file);
+    bytesRead += stored.bytesRead;
+    return rootOf(file.name, stored.root, stored.sizeBytes);
   });
-  return { roots: [...disks, ...files], bytesRead, manifest: manifestOf(capture) };
+  return { roots: [...disks, ...files], bytesRead, manifest: manifestOf(capture), findings };
 }
 
 async function backupCaptured(
   options: VmBackupOptions,
   { name, disk, changes }: CapturedDisk,
   base: VmBase | undefined,
-): Promise<{ root: Buffer; bytesRead: number }> {
+): Promise<DiskBackupResult> {
   const old = base && baseDisk(base.point, name);
-  if (!changes || !old || old.sizeBytes > disk.sizeBytes) {
-    return await backupDisk({ ...run(options), disk });
-  }
+  if (options.checks || !changes || !old) return await backupDisk({ ...run(options), disk });
+  assert(old.sizeBytes <= disk.sizeBytes, 'a disk that became smaller is captured whole');
   const reader = options.repository.reader(options.signal);
   return await backupChangedDisk({ ...run(options), disk, reader, base: old, changes });
+}
+
+async function backupFile(
+  options: VmBackupOptions,
+  { path }: CapturedFile,
+): Promise<DiskBackupResult & { sizeBytes: number }> {
+  const disk = await openRawDisk(path);
+  try {
+    return { ...(await backupDisk({ ...run(options), disk })), sizeBytes: disk.sizeBytes };
+  } finally {
+    await disk.close();
+  }
 }
 
 function run({ repository, session, progress, signal }: VmBackupOptions): {
@@ -122,6 +86,57 @@ function run({ repository, session, progress, signal }: VmBackupOptions): {
   signal: AbortSignal | undefined;
 } {
   return { session, slabCount: repository.work.slabsUseful, progress, signal };
+}
+
+/**
+ * What differs from the base although nothing has told so: then earlier points that were made by
+ * changes lack it. The new point is right in any case, since all was read for it.
+ */
+async function untracked(
+  { repository, signal }: VmBackupOptions,
+  { name, disk, changes }: CapturedDisk,
+  { old, root }: { readonly old: BaseDisk; readonly root: Buffer },
+): Promise<Finding[]> {
+  if (!changes) return [];
+  const told = await rangesOf(changedChunks(changes, disk.sizeBytes));
+  const differences = diffDisks(repository.reader(signal), old, {
+    root,
+    sizeBytes: disk.sizeBytes,
+  });
+  const bytes = await untoldBytes(differences, { told, end: old.sizeBytes });
+  if (bytes === 0) return [];
+  const message = `${bytes} bytes had changed without being tracked; points since then lack them`;
+  return [{ code: 'change-untracked', path: name, message }];
+}
+
+async function rangesOf(ranges: AsyncIterable<ByteRange>): Promise<ByteRange[]> {
+  const all: ByteRange[] = [];
+  for await (const range of ranges) all.push(range);
+  return all;
+}
+
+/**
+ * Of the differences before `end`, what was not told. Both are in order; what is told does not
+ * overlap.
+ */
+export async function untoldBytes(
+  differences: AsyncIterable<ByteRange>,
+  { told, end }: { readonly told: readonly ByteRange[]; readonly end: number },
+): Promise<number> {
+  let bytes = 0;
+  let index = 0;
+  const endOf = (range: ByteRange): number => range.offset + range.length;
+  for await (const difference of differences) {
+    const differenceEnd = Math.min(endOf(difference), end);
+    for (let at = difference.offset; at < differenceEnd;) {
+      while (index < told.length && endOf(told[index]!) <= at) index++;
+      const next = told[index];
+      const start = Math.max(at, Math.min(next?.offset ?? end, differenceEnd));
+      bytes += start - at;
+      at = next && start < differenceEnd ? Math.min(endOf(next), differenceEnd) : differenceEnd;
+    }
+  }
+  return bytes;
 }
 
 function baseDisk(point: RecoveryPoint, name: string): BaseDisk | undefined {
@@ -139,8 +154,8 @@ function manifestOf(capture: VmCapture): VmManifest {
     name,
     uuid,
     xml,
-    consistency,
-    checkpoint,
+    consistency: { ...consistency },
+    checkpoint: checkpoint && { ...checkpoint },
     disks: disks.map(({ name: disk, format, path, reason }) => ({
       name: disk,
       format,

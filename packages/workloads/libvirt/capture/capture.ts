@@ -1,18 +1,21 @@
 /**
- * Captures a machine: freeze, backup job with checkpoint, thaw; then its disks are read over NBD while
- * the guest goes on. A capture is a scope: leaving it, in whatever way, ends the job, frees the scratch
- * space, and stops a machine that was started for it.
+ * Captures machines: hold the guests, begin a backup job with a checkpoint, let the guests go; then
+ * the disks are read over NBD while the guests go on. Several machines are captured at one moment:
+ * all are held, then all checkpoints are made, then all are let go. So what one guest has told another
+ * is on the disks of both, or of none.
+ *
+ * A capture is a scope: leaving it, in whatever way, ends the job, frees the scratch space, and stops
+ * a machine that was started for it.
  *
  * Invariant: the checkpoint of a failed run goes with it, and that of the last good one stays.
  */
-import { type Clock, CofferError, type Random } from '@coffer/base';
+import { type Clock, CofferError, mapBounded, type Random } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { unixAddress } from '@coffer/disk/nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
 import {
   type CaptureBase,
   type CapturedDisk,
-  type CapturedFile,
   CONSISTENCIES,
   type Consistency,
   type ReachedConsistency,
@@ -20,23 +23,20 @@ import {
 } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type BackupDisk, backupXml, checkpointXml } from '../domain/backup-xml.ts';
-import { checkpointName, removeCheckpoint, removeOthers } from './checkpoints.ts';
-import { endJob, isJobActive, isOwnJob } from './job.ts';
+import { parseDomain } from '../domain/domain.ts';
+import { imagePathOf } from '../domain/protectable.ts';
+import { checkpointPrefix, removeCheckpoint, removeOthers } from './checkpoints.ts';
+import { filesOf } from './files.ts';
+import { type HeldGuest, holdGuest, type Power } from './hold.ts';
+import { endJob } from './job.ts';
+import { cleanLeftovers } from './leftovers.ts';
 import { examine, type Machine } from './machine.ts';
 import type { PlannedDisk } from './plan.ts';
-import { thaw } from './quiescence.ts';
-import { type ScratchWatch, watchScratch } from './scratch-watch.ts';
-import { type Power, quiesced } from './quiesced.ts';
-import {
-  isLeftOver,
-  isMarkedFrozen,
-  liveOwner,
-  makeRunFolder,
-  removeRunFolder,
-  type RunFolder,
-  runFolderOf,
-} from './run-folder.ts';
+import { RunFolder } from './run-folder.ts';
+import { estimateScratchBytes } from './scratch-estimate.ts';
+import { freeBytesOf, type ScratchWatch, watchScratch } from './scratch-watch.ts';
 
+/** A machine to capture. */
 export interface CaptureOptions {
   readonly connection: LibvirtConnection;
   readonly domain: Domain;
@@ -45,104 +45,205 @@ export interface CaptureOptions {
   readonly exclude: readonly string[];
   /** Fails when less than that is reached; `best` takes what there is. */
   readonly demanded: Consistency | 'best';
+  /** Pauses a guest that cannot be frozen. */
+  readonly pauses: boolean;
   /** Where scratch files go: as large as what the guest overwrites during the backup. */
   readonly scratchFolder: string;
+  readonly scratchBytesMax: number;
+  /** How long a job of someone else is waited for. */
+  readonly waitMs: number;
+  /** Whose checkpoints these are: repositories that protect one machine must not mix theirs. */
+  readonly repositoryId: string;
   readonly clock: Clock;
   readonly random: Random;
 }
 
+const MACHINES_AT_ONCE = 4;
 const NBD_CONNECT_TIMEOUT_MS = 20_000;
 const NBD_REQUEST_TIMEOUT_MS = 120_000;
 /** A bit of what QEMU says of a range in the context of a dirty bitmap. */
 const DIRTY = 1;
 
-/** Fails with `vm-busy`, `consistency-not-reached` and the codes of libvirt. */
-export async function captureVm(options: CaptureOptions): Promise<VmCapture> {
-  const { connection, clock } = options;
+/**
+ * In the order of the machines. Fails with `vm-busy`, `scratch-full`, `consistency-not-reached` and
+ * the codes of libvirt; then nothing is captured.
+ */
+export async function captureVms(machines: readonly CaptureOptions[]): Promise<VmCapture[]> {
   await using scope = new AsyncDisposableStack();
-  const folder = runFolderOf(options.scratchFolder, options.domain.uuid);
-  await cleanLeftovers(options, folder);
-  const { domain, power } = await running(options, scope);
-  const machine = await examine({ ...options, domain });
-  makeRunFolder(folder, [...machine.images.values()][0]);
-  scope.defer(() => removeRunFolder(folder));
-  const watch = scope.use(
-    await watchScratch({ connection, domain, folder, wasRunning: power === 'running', clock }),
+  const runs: CaptureRun[] = [];
+  // One after the other: whatever was prepared is undone when the next one fails.
+  for (const options of machines) runs.push(scope.use(await CaptureRun.prepare(options)));
+  const reached = await atOneMoment(runs);
+  const captures = await mapBounded(runs.entries(), MACHINES_AT_ONCE, async ([index, run]) =>
+    run.open(reached[index]!),
   );
-  const checkpoint = checkpointName(options.random.bytes(8).toString('hex'));
-  const definition = checkpointXml({ name: checkpoint, disks: trackedDisks(machine) });
-  const consistency = await quiesced(
-    {
-      ...options,
-      domain,
-      power,
-      hasAgent: machine.definition.guestAgent !== undefined,
-      frozenMark: folder.frozenMark,
-    },
-    async () => {
-      await connection.backupBegin(
-        domain,
-        backupXml(backupOf(options, machine, folder)),
-        definition,
-      );
-      scope.defer(() => endJob(connection, domain, clock));
-    },
-  );
-  const kept = new KeptCheckpoint(options, domain, definition && checkpoint);
-  scope.defer(() => kept.removeUnlessKept());
-  refuseLess(options, consistency);
-  const disks: CapturedDisk[] = [];
-  for (const planned of machine.plan)
-    disks.push(await openDisk(options, machine, planned, { folder, scope }));
-  return captured(machine, { consistency, disks, kept, watch, scope: scope.move() });
+  scope.move();
+  return captures;
 }
 
-/** What a run that was killed has left: a job, a frozen guest, a folder. */
-async function cleanLeftovers(
-  { connection, domain, clock }: CaptureOptions,
-  folder: RunFolder,
-): Promise<void> {
-  const { state } = await connection.state(domain);
-  const isOff = state === 'shutoff';
-  const processId = liveOwner(folder);
-  if (processId !== undefined) throw new CofferError('vm-busy', { vm: domain.name, processId });
-  if (isLeftOver(folder)) {
-    if (!isOff && (await isOwnJob(connection, domain, folder.socketPath))) {
-      await endJob(connection, domain, clock);
+/** Whatever happens in the moment, all guests are let go after it. */
+async function atOneMoment(runs: readonly CaptureRun[]): Promise<ReachedConsistency[]> {
+  const held = await Promise.allSettled(runs.map((run) => run.hold()));
+  let begun: PromiseSettledResult<void>[] = [];
+  if (held.every(({ status }) => status === 'fulfilled')) {
+    begun = await Promise.allSettled(runs.map((run) => run.begin()));
+  }
+  const guests = held.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const released = await Promise.allSettled(guests.map((guest) => guest.release()));
+  valuesOf(held);
+  valuesOf(begun);
+  return valuesOf(released);
+}
+
+/** Throws the first failure. */
+function valuesOf<T>(results: readonly PromiseSettledResult<T>[]): T[] {
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
+/** The capture of one machine on its way. */
+class CaptureRun implements AsyncDisposable {
+  readonly #options: CaptureOptions;
+  readonly #power: Power;
+  readonly #machine: Machine;
+  readonly #folder: RunFolder;
+  readonly #watch: ScratchWatch;
+  readonly #scope: AsyncDisposableStack;
+  readonly #checkpoint: NewCheckpoint;
+
+  private constructor(options: CaptureOptions, prepared: Prepared, scope: AsyncDisposableStack) {
+    this.#options = { ...options, domain: prepared.machine.domain };
+    this.#power = prepared.power;
+    this.#machine = prepared.machine;
+    this.#folder = prepared.folder;
+    this.#watch = prepared.watch;
+    this.#scope = scope;
+    this.#checkpoint = new NewCheckpoint(this.#options, prepared.machine);
+  }
+
+  static async prepare(options: CaptureOptions): Promise<CaptureRun> {
+    const { connection, domain, scratchFolder, clock, scratchBytesMax } = options;
+    await using scope = new AsyncDisposableStack();
+    const folder = new RunFolder(scratchFolder, domain.uuid);
+    await cleanLeftovers({ connection, domain, clock, folder, waitMs: options.waitMs });
+    const definition = parseDomain(await connection.xml(domain));
+    folder.make(definition.disks.map(imagePathOf).find((path) => path !== undefined));
+    scope.defer(() => folder.leave());
+    const { domain: live, power } = await running(options, folder, scope);
+    const machine = await examine({ ...options, domain: live });
+    refuseScarceScratch(options, machine, folder);
+    const wasRunning = power === 'running';
+    const watched = { connection, domain: live, folder, scratchBytesMax, wasRunning, clock };
+    const watch = scope.use(await watchScratch(watched));
+    return new CaptureRun(options, { power, machine, folder, watch }, scope.move());
+  }
+
+  async hold(): Promise<HeldGuest> {
+    const hasAgent = this.#machine.definition.guestAgent !== undefined;
+    return await holdGuest({
+      ...this.#options,
+      power: this.#power,
+      hasAgent,
+      folder: this.#folder,
+    });
+  }
+
+  async begin(): Promise<void> {
+    const { connection, domain, clock } = this.#options;
+    const disks = backupDisks(this.#options, this.#machine, this.#folder);
+    const backup = backupXml({ socketPath: this.#folder.socketPath, disks });
+    await connection.backupBegin(domain, backup, this.#checkpoint.definition);
+    // The job ends first: while it runs, its checkpoint is in use.
+    this.#scope.defer(() => this.#checkpoint.removeUnlessKept());
+    this.#scope.defer(() => endJob(connection, domain, clock));
+  }
+
+  async open(consistency: ReachedConsistency): Promise<VmCapture> {
+    refuseLess(this.#options, consistency);
+    const disks: CapturedDisk[] = [];
+    for (const planned of this.#machine.plan) {
+      const disk = await openDisk(this.#options, this.#machine, planned, this.#folder);
+      this.#scope.defer(() => disk.disk.close());
+      disks.push(disk);
     }
-    if (!isOff && isMarkedFrozen(folder)) await thaw(connection, domain, clock);
-    removeRunFolder(folder);
+    const { domain, xml, definition, judgements } = this.#machine;
+    return {
+      name: domain.name,
+      uuid: domain.uuid,
+      xml,
+      consistency,
+      checkpoint: await this.#checkpoint.describe(),
+      disks,
+      files: filesOf(definition),
+      excluded: judgements.flatMap((judgement) =>
+        judgement.protection === 'excluded'
+          ? [{ name: judgement.disk.target, reason: judgement.text }]
+          : [],
+      ),
+      signal: this.#watch.signal,
+      keep: () => this.#checkpoint.keep(),
+      [Symbol.asyncDispose]: () => this[Symbol.asyncDispose](),
+    };
   }
-  if (!isOff && (await isJobActive(connection, domain))) {
-    throw new CofferError('vm-busy', { vm: domain.name });
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#scope.disposeAsync();
   }
+}
+
+interface Prepared {
+  readonly power: Power;
+  readonly machine: Machine;
+  readonly folder: RunFolder;
+  readonly watch: ScratchWatch;
 }
 
 /** A machine that is off is started without running, so that both are captured in one way. */
 async function running(
   { connection, domain }: CaptureOptions,
+  folder: RunFolder,
   scope: AsyncDisposableStack,
 ): Promise<{ domain: Domain; power: Power }> {
   const { state } = await connection.state(domain);
   if (state !== 'shutoff') return { domain, power: state === 'running' ? 'running' : 'paused' };
+  folder.mark('started');
   const created = await connection.create(domain, { paused: true });
   scope.defer(() => connection.destroy(created));
+  folder.mark('started', String(created.id));
   return { domain: created, power: 'off' };
 }
 
-function trackedDisks({ definition, plan }: Machine): { target: string; isTracked: boolean }[] {
-  return definition.disks.map(({ target }) => {
-    const planned = plan.find((each) => each.target === target);
-    return { target, isTracked: planned?.isTracked ?? false };
+/** Fails with `scratch-full`. */
+function refuseScarceScratch(
+  { base, clock, scratchBytesMax, domain }: CaptureOptions,
+  { plan, sizes }: Machine,
+  { path }: RunFolder,
+): void {
+  const sums = { readBytes: 0, dirtyBytes: 0, allocatedBytes: 0 };
+  for (const { target, mode } of plan) {
+    const { allocatedBytes = 0, dirtyBytes = 0 } = sizes.get(target) ?? {};
+    sums.readBytes += mode === 'full' ? allocatedBytes : dirtyBytes;
+    sums.dirtyBytes += dirtyBytes;
+    sums.allocatedBytes += allocatedBytes;
+  }
+  const isCounted = base !== undefined && plan.every(({ mode }) => mode === 'incremental');
+  const needs = estimateScratchBytes({
+    ...sums,
+    dirtyBytes: isCounted ? sums.dirtyBytes : undefined,
+    dirtyForMs: base ? clock.now() - base.takenAt : 0,
   });
+  const has = Math.min(freeBytesOf(path), scratchBytesMax);
+  if (has < needs) throw new CofferError('scratch-full', { vm: domain.name, path, has, needs });
 }
 
-function backupOf(
+function backupDisks(
   { base }: CaptureOptions,
   { definition, plan }: Machine,
   folder: RunFolder,
-): { socketPath: string; disks: BackupDisk[] } {
-  const disks = definition.disks.map(({ target }): BackupDisk => {
+): BackupDisk[] {
+  return definition.disks.map(({ target }): BackupDisk => {
     const planned = plan.find((each) => each.target === target);
     if (!planned) return { target, mode: 'none' };
     const exported = { target, exportName: target, scratchPath: folder.scratchPath(target) };
@@ -150,7 +251,6 @@ function backupOf(
     const exportBitmap = bitmapOf(target);
     return { ...exported, mode: 'incremental', base: base.checkpoint, exportBitmap };
   });
-  return { socketPath: folder.socketPath, disks };
 }
 
 function bitmapOf(target: string): string {
@@ -171,7 +271,7 @@ async function openDisk(
   { clock }: CaptureOptions,
   { images, judgements }: Machine,
   { target, mode, reason }: PlannedDisk,
-  { folder, scope }: { folder: RunFolder; scope: AsyncDisposableStack },
+  folder: RunFolder,
 ): Promise<CapturedDisk> {
   const context = `qemu:dirty-bitmap:${bitmapOf(target)}`;
   const isIncremental = mode === 'incremental';
@@ -185,7 +285,6 @@ async function openDisk(
     reconnectTimeoutMs: 0,
     clock,
   });
-  scope.defer(() => disk.close());
   return {
     name: target,
     format: judgements.find((each) => each.disk.target === target)?.disk.format ?? 'raw',
@@ -204,68 +303,43 @@ async function* dirtyRanges(disk: NbdDisk, context: string): AsyncGenerator<Byte
 }
 
 /** The checkpoint of this run, which stays only when the run ends well. */
-class KeptCheckpoint {
-  readonly name: string | undefined;
+class NewCheckpoint {
+  /** Undefined when no disk is tracked. */
+  readonly definition: string | undefined;
+  readonly #name: string;
+  readonly #prefix: string;
   readonly #options: CaptureOptions;
-  readonly #domain: Domain;
   #isKept = false;
 
-  constructor(options: CaptureOptions, domain: Domain, name: string | undefined) {
+  constructor(options: CaptureOptions, { definition, plan }: Machine) {
     this.#options = options;
-    this.#domain = domain;
-    this.name = name;
+    this.#prefix = checkpointPrefix(options.repositoryId);
+    this.#name = this.#prefix + options.random.bytes(8).toString('hex');
+    const tracked = new Set(plan.filter(({ isTracked }) => isTracked).map(({ target }) => target));
+    const disks = definition.disks.map(({ target }) => ({
+      target,
+      isTracked: tracked.has(target),
+    }));
+    this.definition = checkpointXml({ name: this.#name, disks });
+  }
+
+  async describe(): Promise<VmCapture['checkpoint']> {
+    if (this.definition === undefined) return undefined;
+    const { connection, domain } = this.#options;
+    return { name: this.#name, xml: await connection.checkpointXml(domain, this.#name) };
   }
 
   /** Older ones go, but that of the point before: should this point be lost, it is the base. */
   async keep(): Promise<void> {
     this.#isKept = true;
-    const { connection, base } = this.#options;
-    const names = [this.name, base?.checkpoint].filter((name) => name !== undefined);
-    if (this.name !== undefined) await removeOthers(connection, this.#domain, new Set(names));
+    if (this.definition === undefined) return;
+    const { connection, domain, base } = this.#options;
+    const keep = new Set([this.#name, ...(base ? [base.checkpoint] : [])]);
+    await removeOthers(connection, domain, { prefix: this.#prefix, keep });
   }
 
   async removeUnlessKept(): Promise<void> {
-    if (this.#isKept || this.name === undefined) return;
-    await removeCheckpoint(this.#options.connection, this.#domain, this.name);
+    if (this.#isKept || this.definition === undefined) return;
+    await removeCheckpoint(this.#options.connection, this.#options.domain, this.#name);
   }
-}
-
-function captured(
-  { domain, definition, xml, judgements }: Machine,
-  run: {
-    consistency: ReachedConsistency;
-    disks: readonly CapturedDisk[];
-    kept: KeptCheckpoint;
-    watch: ScratchWatch;
-    scope: AsyncDisposableStack;
-  },
-): VmCapture {
-  const { consistency, disks, kept, watch, scope } = run;
-  const excluded = judgements.flatMap((judgement) =>
-    judgement.protection === 'excluded'
-      ? [{ name: judgement.disk.target, reason: judgement.text }]
-      : [],
-  );
-  return {
-    name: domain.name,
-    uuid: domain.uuid,
-    xml,
-    consistency,
-    checkpoint: kept.name,
-    disks,
-    files: filesOf(definition.boot),
-    excluded,
-    signal: watch.signal,
-    keep: () => kept.keep(),
-    [Symbol.asyncDispose]: () => scope.disposeAsync(),
-  };
-}
-
-/** Files of the host that the machine cannot start without. */
-function filesOf({ nvram, kernel, initrd }: Machine['definition']['boot']): CapturedFile[] {
-  const files: CapturedFile[] = [];
-  if (nvram !== undefined) files.push({ name: 'file-nvram', role: 'nvram', path: nvram });
-  if (kernel !== undefined) files.push({ name: 'file-kernel', role: 'kernel', path: kernel });
-  if (initrd !== undefined) files.push({ name: 'file-initrd', role: 'initrd', path: initrd });
-  return files;
 }

@@ -1,20 +1,28 @@
 /**
- * The checkpoints of a machine that are ours. Each costs the guest a little at every flush, so two are
- * kept: that of the newest point, and the one before it.
+ * The checkpoints of a machine that are ours. Each costs the guest a little at every flush, so a
+ * repository keeps two: that of its newest point, and the one before it. Several repositories may
+ * protect one machine, so each has names of its own.
  */
 import { isCofferError } from '@coffer/base';
 import type { Domain, LibvirtConnection } from '../connection.ts';
-import { imagesWithBitmap } from './bitmaps.ts';
+import { append, parseXml, removeNamed, rootOf, serializeXml } from '../domain/xml.ts';
+import type { DirtyBitmap } from './bitmaps.ts';
 
 /** Others make checkpoints, too; those are not touched. */
 const PREFIX = 'coffer-';
+const OWNER_LENGTH = 8;
 
-export function checkpointName(uniquePart: string): string {
-  return PREFIX + uniquePart;
+/** Of all checkpoints of a repository. */
+export function checkpointPrefix(repositoryId: string): string {
+  return `${PREFIX}${repositoryId.slice(0, OWNER_LENGTH)}-`;
 }
 
-/** Ours, those that others build on last. */
-async function ownCheckpoints(connection: LibvirtConnection, domain: Domain): Promise<string[]> {
+/** Those with the prefix, newest first. */
+async function checkpointsOf(
+  connection: LibvirtConnection,
+  domain: Domain,
+  prefix: string,
+): Promise<string[]> {
   const all = await connection.checkpoints(domain);
   const ordered: string[] = [];
   for (let parent: string | undefined, step = 0; step <= all.length; step++) {
@@ -23,34 +31,32 @@ async function ownCheckpoints(connection: LibvirtConnection, domain: Domain): Pr
     ordered.push(next.name);
     parent = next.name;
   }
-  return ordered.filter((name) => name.startsWith(PREFIX)).toReversed();
+  return ordered.filter((name) => name.startsWith(prefix)).toReversed();
 }
 
-/** Removes all of ours but those named. What cannot be removed now is tried again next time. */
+/** Removes all with the prefix but those named. */
 export async function removeOthers(
   connection: LibvirtConnection,
   domain: Domain,
-  keep: ReadonlySet<string>,
+  { prefix, keep }: { readonly prefix: string; readonly keep: ReadonlySet<string> },
 ): Promise<void> {
-  for (const name of await ownCheckpoints(connection, domain)) {
+  for (const name of await checkpointsOf(connection, domain, prefix)) {
     if (!keep.has(name)) await removeCheckpoint(connection, domain, name);
   }
 }
 
 /**
- * Removes those of ours whose bitmaps died in a crash: with them, libvirt makes no other. Newest first,
- * and one by one (removing them with their children has ended libvirt's daemon).
+ * Removes those of Coffer whose bitmaps died in a crash: with them, libvirt makes no other. Newest
+ * first, and one by one (removing them with their children has ended libvirt's daemon).
  */
 export async function removeBroken(
   connection: LibvirtConnection,
   domain: Domain,
-  trackedImages: readonly string[],
+  intact: readonly DirtyBitmap[],
 ): Promise<void> {
-  for (const name of await ownCheckpoints(connection, domain)) {
-    const images = await imagesWithBitmap(connection, domain, name);
-    if (!trackedImages.some((path) => images.has(path))) {
-      await removeCheckpoint(connection, domain, name);
-    }
+  const alive = new Set(intact.map(({ name }) => name));
+  for (const name of await checkpointsOf(connection, domain, PREFIX)) {
+    if (!alive.has(name)) await removeCheckpoint(connection, domain, name);
   }
 }
 
@@ -66,4 +72,34 @@ export async function removeCheckpoint(
     if (!isCofferError(error, 'libvirt-failed')) throw error;
     await connection.checkpointDelete(domain, name, { metadataOnly: true });
   }
+}
+
+/**
+ * Tells this libvirt of a checkpoint that another one made: when a machine migrates, its bitmaps go
+ * with its images, and what libvirt knew of them stays behind. False when it does not take it.
+ */
+export async function adoptCheckpoint(
+  connection: LibvirtConnection,
+  domain: Domain,
+  xml: string,
+): Promise<boolean> {
+  try {
+    const redefined = ofThisHost(xml, await connection.xml(domain));
+    await connection.checkpointCreate(domain, redefined, { redefine: true, validate: true });
+    return true;
+  } catch (error) {
+    // Then the disks are read whole.
+    if (isCofferError(error, 'libvirt-failed')) return false;
+    throw error;
+  }
+}
+
+/** Without its parent, which is not known here, and with the definition that the machine has here. */
+function ofThisHost(checkpointXml: string, domainXml: string): string {
+  const document = parseXml(checkpointXml, 'domaincheckpoint');
+  const root = rootOf(document);
+  removeNamed(root, 'parent', 'domain');
+  const domain = rootOf(parseXml(domainXml, 'domain'));
+  append(root, domain);
+  return serializeXml(root);
 }

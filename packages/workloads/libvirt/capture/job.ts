@@ -1,10 +1,25 @@
-/** The backup job of a machine: one at a time, of whoever began it. */
+/** The job of a machine: one at a time, of whoever began it. */
 import { type Clock, CofferError } from '@coffer/base';
-import type { Domain, LibvirtConnection } from '../connection.ts';
+import type { Domain, JobStats, LibvirtConnection } from '../connection.ts';
 import { LIBVIRT_CODE, libvirtCodeOf } from '../errors.ts';
 
 const END_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
+const POLL_OTHERS_MS = 500;
+
+/** virDomainJobOperation, in the order of its numbers. */
+const OPERATIONS = [
+  'unknown',
+  'start',
+  'save',
+  'restore',
+  'incoming migration',
+  'migration',
+  'snapshot',
+  'snapshot revert',
+  'dump',
+  'backup',
+];
 
 /** Ends the job; returns when it is over, since its socket and scratch files are gone then. */
 export async function endJob(
@@ -26,8 +41,29 @@ export async function endJob(
   }
 }
 
-export async function isJobActive(connection: LibvirtConnection, domain: Domain): Promise<boolean> {
-  const { type } = await connection.jobStats(domain);
+/** Waits until no job of someone else runs. Fails with `vm-busy`, naming it, after the time-out. */
+export async function waitForOthers(
+  connection: LibvirtConnection,
+  domain: Domain,
+  { clock, timeoutMs }: { readonly clock: Clock; readonly timeoutMs: number },
+): Promise<void> {
+  const giveUpAt = clock.now() + timeoutMs;
+  for (;;) {
+    const stats = await connection.jobStats(domain);
+    if (!isActive(stats)) return;
+    if (clock.now() >= giveUpAt) {
+      const job = OPERATIONS[Number(stats.values.get('operation') ?? 0)] ?? 'unknown';
+      throw new CofferError('vm-busy', { vm: domain.name, job, waitedMs: timeoutMs });
+    }
+    await clock.sleep(Math.min(POLL_OTHERS_MS, giveUpAt - clock.now()));
+  }
+}
+
+async function isJobActive(connection: LibvirtConnection, domain: Domain): Promise<boolean> {
+  return isActive(await connection.jobStats(domain));
+}
+
+function isActive({ type }: JobStats): boolean {
   return type === 'bounded' || type === 'unbounded';
 }
 

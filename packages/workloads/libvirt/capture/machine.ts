@@ -3,9 +3,9 @@ import { CofferError } from '@coffer/base';
 import type { CaptureBase } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type Domain as Definition, parseDomain } from '../domain/domain.ts';
-import { type DiskJudgement, judgeDisks } from '../domain/protectable.ts';
-import { imagesWithBitmap } from './bitmaps.ts';
-import { removeBroken } from './checkpoints.ts';
+import { type DiskJudgement, imagePathOf, judgeDisks } from '../domain/protectable.ts';
+import { type DirtyBitmap, intactBitmaps } from './bitmaps.ts';
+import { adoptCheckpoint, removeBroken } from './checkpoints.ts';
 import { type PlannedDisk, planDisks } from './plan.ts';
 
 export interface Machine {
@@ -17,6 +17,14 @@ export interface Machine {
   readonly plan: readonly PlannedDisk[];
   /** Of the disks that are protected, by target. */
   readonly images: ReadonlyMap<string, string>;
+  readonly sizes: ReadonlyMap<string, DiskSizes>;
+}
+
+export interface DiskSizes {
+  readonly capacityBytes: number;
+  readonly allocatedBytes: number;
+  /** Overwritten since the base; undefined when nobody has counted. */
+  readonly dirtyBytes: number | undefined;
 }
 
 export interface ExamineOptions {
@@ -35,47 +43,64 @@ export async function examine(options: ExamineOptions): Promise<Machine> {
   if (wanted.length === 0) {
     throw new CofferError('source-not-found', { vm: domain.name, reason: 'no disk to protect' });
   }
-  const images = new Map(wanted.map(({ disk }) => [disk.target, imagePath(disk)]));
-  const tracked = wanted.filter(({ protection }) => protection === 'incremental');
-  await removeBroken(
-    connection,
-    domain,
-    tracked.map(({ disk }) => imagePath(disk)),
+  const images = new Map(wanted.map(({ disk }) => [disk.target, imagePathOf(disk) ?? '']));
+  const bitmaps = await intactBitmaps(connection, domain);
+  await removeBroken(connection, domain, bitmaps);
+  const checkpoints = await knownCheckpoints(options, bitmaps);
+  const intact = dirtyBytesOf(images, bitmaps, base);
+  const sizes = await sizesOf(options, images, intact);
+  const capacities = new Map(
+    [...sizes].map(([target, { capacityBytes }]) => [target, capacityBytes]),
   );
   return {
     domain,
     xml: await connection.xml(domain, { inactive: true, secure: true, migratable: true }),
     definition,
     judgements,
-    plan: planDisks(judgements, base, {
-      checkpoints: new Set((await connection.checkpoints(domain)).map(({ name }) => name)),
-      intact: await intactDisks(options, images),
-      sizes: await sizesOf(options, [...images.keys()]),
-    }),
+    plan: planDisks(judgements, base, { checkpoints, intact, sizes: capacities }),
     images,
+    sizes,
   };
 }
 
-async function intactDisks(
+/** With that of the base, where its bitmaps have come here with the images. */
+async function knownCheckpoints(
   { connection, domain, base }: ExamineOptions,
-  images: ReadonlyMap<string, string>,
+  bitmaps: readonly DirtyBitmap[],
 ): Promise<ReadonlySet<string>> {
-  if (!base) return new Set();
-  const intact = await imagesWithBitmap(connection, domain, base.checkpoint);
-  return new Set([...images.keys()].filter((target) => intact.has(images.get(target) ?? '')));
+  const known = new Set((await connection.checkpoints(domain)).map(({ name }) => name));
+  if (base?.checkpointXml === undefined || known.has(base.checkpoint)) return known;
+  const isHere = bitmaps.some(({ name }) => name === base.checkpoint);
+  if (isHere && (await adoptCheckpoint(connection, domain, base.checkpointXml))) {
+    known.add(base.checkpoint);
+  }
+  return known;
+}
+
+/** Of the disks whose bitmap of the base is intact, by target. */
+function dirtyBytesOf(
+  images: ReadonlyMap<string, string>,
+  bitmaps: readonly DirtyBitmap[],
+  base: CaptureBase | undefined,
+): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const [target, path] of images) {
+    const bitmap = bitmaps.find(({ image, name }) => image === path && name === base?.checkpoint);
+    if (bitmap) found.set(target, bitmap.dirtyBytes);
+  }
+  return found;
 }
 
 async function sizesOf(
   { connection, domain }: ExamineOptions,
-  targets: readonly string[],
-): Promise<ReadonlyMap<string, number>> {
-  const sizes = new Map<string, number>();
-  for (const target of targets) {
-    sizes.set(target, (await connection.blockInfo(domain, target)).capacityBytes);
+  images: ReadonlyMap<string, string>,
+  dirtyBytes: ReadonlyMap<string, number>,
+): Promise<ReadonlyMap<string, DiskSizes>> {
+  const sizes = new Map<string, DiskSizes>();
+  for (const target of images.keys()) {
+    const { capacityBytes, physicalBytes } = await connection.blockInfo(domain, target);
+    const allocatedBytes = Math.min(physicalBytes, capacityBytes);
+    sizes.set(target, { capacityBytes, allocatedBytes, dirtyBytes: dirtyBytes.get(target) });
   }
   return sizes;
-}
-
-function imagePath({ source }: DiskJudgement['disk']): string {
-  return source.kind === 'file' || source.kind === 'block' ? source.path : '';
 }

@@ -10,7 +10,7 @@ export interface TrackingState {
   /** Names of checkpoints that libvirt knows. */
   readonly checkpoints: ReadonlySet<string>;
   /** Disks whose bitmap of the base is there and intact, by target. */
-  readonly intact: ReadonlySet<string>;
+  readonly intact: ReadonlyMap<string, unknown>;
   /** Sizes of the disks now, in bytes, by target. */
   readonly sizes: ReadonlyMap<string, number>;
 }

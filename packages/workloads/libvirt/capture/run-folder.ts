@@ -1,12 +1,14 @@
 /**
  * Where QEMU keeps what a backup needs: the socket, and scratch files for what the guest overwrites.
- * A run that was killed leaves its folder; the next one of the machine finds it by its name.
+ * A run that was killed leaves its folder; the next one of the machine finds it by its name, and in it
+ * marks of what was done to the machine and has to be undone.
  */
 import {
   chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -20,62 +22,99 @@ const NAME_LENGTH = 8;
 /** Says which process uses the folder. */
 const OWNER = 'owner';
 
-export interface RunFolder {
+/** What was done to the machine: `frozen` stays until applications and file systems go on again. */
+export type Mark = 'frozen' | 'suspended' | 'started';
+
+const SCRATCH = '.scratch';
+const BLOCK_SIZE_BYTES = 512;
+
+export class RunFolder {
   readonly path: string;
   readonly socketPath: string;
-  /** Here while the guest may be frozen, so that the next run thaws it if this one is killed. */
-  readonly frozenMark: string;
-  scratchPath(target: string): string;
-}
 
-export function runFolderOf(scratchFolder: string, uuid: string): RunFolder {
-  const path = join(scratchFolder, `coffer-vm-${uuid.slice(0, NAME_LENGTH)}`);
-  return {
-    path,
-    socketPath: join(path, 'nbd'),
-    frozenMark: join(path, 'frozen'),
-    scratchPath: (target) => join(path, `${target}.scratch`),
-  };
-}
-
-/**
- * Makes the folder, for the user that QEMU runs as: the owner of the machine's images. Only one run
- * can; fails with `vm-busy` otherwise.
- */
-export function makeRunFolder({ path }: RunFolder, imagePath: string | undefined): void {
-  try {
-    mkdirSync(dirname(path), { recursive: true });
-    mkdirSync(path, { mode: 0o700 });
-    if (imagePath !== undefined && process.getuid?.() === 0) {
-      const { uid, gid } = statSync(imagePath);
-      chownSync(path, uid, gid);
-    }
-    chmodSync(path, 0o770);
-    writeFileSync(join(path, OWNER), processIdentity(process.pid) ?? '');
-  } catch (error) {
-    const reason = systemErrorCode(error);
-    // Another run was faster, by a moment.
-    if (reason === 'EEXIST') throw new CofferError('vm-busy', { path }, error);
-    throw new CofferError('target-unwritable', { path, reason }, error);
+  constructor(scratchFolder: string, uuid: string) {
+    this.path = join(scratchFolder, `coffer-vm-${uuid.slice(0, NAME_LENGTH)}`);
+    this.socketPath = join(this.path, 'nbd');
   }
-}
 
-export function removeRunFolder({ path }: RunFolder): void {
-  rmSync(path, { recursive: true, force: true });
-}
+  scratchPath(target: string): string {
+    return join(this.path, target + SCRATCH);
+  }
 
-export function isLeftOver({ path }: RunFolder): boolean {
-  return existsSync(path);
-}
+  /**
+   * Makes the folder, for the user that QEMU runs as: the owner of the machine's images. Only one run
+   * can; fails with `vm-busy` otherwise.
+   */
+  make(imagePath: string | undefined): void {
+    const { path } = this;
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      mkdirSync(path, { mode: 0o700 });
+      if (imagePath !== undefined && process.getuid?.() === 0) {
+        const { uid, gid } = statSync(imagePath);
+        chownSync(path, uid, gid);
+      }
+      chmodSync(path, 0o770);
+      writeFileSync(join(path, OWNER), processIdentity(process.pid) ?? '');
+    } catch (error) {
+      const reason = systemErrorCode(error);
+      // Another run was faster, by a moment.
+      if (reason === 'EEXIST') throw new CofferError('vm-busy', { path }, error);
+      throw new CofferError('target-unwritable', { path, reason }, error);
+    }
+  }
 
-/** The process that made the folder, while it lives: then nothing in it is left over. */
-export function liveOwner({ path }: RunFolder): number | undefined {
-  try {
-    const identity = readFileSync(join(path, OWNER), 'utf8');
+  exists(): boolean {
+    return existsSync(this.path);
+  }
+
+  /** The process that made the folder, while it lives: then nothing in it is left over. */
+  liveOwner(): number | undefined {
+    const identity = this.#read(OWNER) ?? '';
     const pid = Number.parseInt(identity, 10);
     return identity !== '' && processIdentity(pid) === identity ? pid : undefined;
-  } catch {
-    return undefined;
+  }
+
+  mark(mark: Mark, detail = ''): void {
+    writeFileSync(join(this.path, mark), detail);
+  }
+
+  unmark(mark: Mark): void {
+    rmSync(join(this.path, mark), { force: true });
+  }
+
+  /** What was told with the mark; undefined where there is none. */
+  marked(mark: Mark): string | undefined {
+    return this.#read(mark);
+  }
+
+  /** What the scratch files take on their disk. */
+  scratchBytes(): number {
+    let bytes = 0;
+    for (const name of readdirSync(this.path)) {
+      if (!name.endsWith(SCRATCH)) continue;
+      const stats = statSync(join(this.path, name), { throwIfNoEntry: false });
+      bytes += (stats?.blocks ?? 0) * BLOCK_SIZE_BYTES;
+    }
+    return bytes;
+  }
+
+  /** Removes it. Where a guest is held still, what tells so stays for the next run. */
+  leave(): void {
+    const isHeld = this.marked('frozen') !== undefined || this.marked('suspended') !== undefined;
+    rmSync(isHeld ? join(this.path, OWNER) : this.path, { recursive: true, force: true });
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+
+  #read(name: string): string | undefined {
+    try {
+      return readFileSync(join(this.path, name), 'utf8');
+    } catch {
+      return undefined;
+    }
   }
 }
 
@@ -89,8 +128,4 @@ function processIdentity(pid: number): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function isMarkedFrozen({ frozenMark }: RunFolder): boolean {
-  return existsSync(frozenMark);
 }

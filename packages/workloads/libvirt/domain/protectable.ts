@@ -104,3 +104,8 @@ function conversionOf(disk: DomainDisk, domain: Domain): string | undefined {
 function quote(word: string): string {
   return /^[\w./@:+-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
+
+/** Where the image of a disk is on the host; undefined where it is not a file or a device. */
+export function imagePathOf({ source }: DomainDisk): string | undefined {
+  return source.kind === 'file' || source.kind === 'block' ? source.path : undefined;
+}

@@ -1,0 +1,97 @@
+/** `coffer backup vm:NAME...` and `coffer check vm:NAME...`. */
+import { CofferError } from '@coffer/base';
+import { backupVms, type VmResult } from '@coffer/flows/backup/vms.ts';
+import { newProgress } from '@coffer/flows/progress.ts';
+import { findVmsNamed, isVmName, type VmOptions } from '../libvirt/compose.ts';
+import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { printable } from '../printable.ts';
+import { showProgress } from '../progress.ts';
+import { interruptSignal } from '../run.ts';
+import { withRepository } from '../session.ts';
+import type { GlobalOptions } from '../settings.ts';
+import { parseTags } from '../tags.ts';
+import { ensureEmbeddedRepository } from './init.ts';
+
+export interface VmBackupCommandOptions extends GlobalOptions, VmOptions {
+  readonly item?: string;
+  readonly tag: readonly string[];
+  /** All machines at one moment. */
+  readonly together?: boolean;
+}
+
+export async function runBackupVms(
+  names: readonly string[],
+  options: VmBackupCommandOptions,
+): Promise<void> {
+  await run(names, options, { checks: false });
+}
+
+export async function runCheck(
+  names: readonly string[],
+  options: VmBackupCommandOptions,
+): Promise<void> {
+  const other = names.find((name) => !isVmName(name));
+  if (other !== undefined) throw new CofferError('usage', { name: other, expected: 'vm:NAME' });
+  await run(names, options, { checks: true });
+}
+
+async function run(
+  names: readonly string[],
+  options: VmBackupCommandOptions,
+  { checks }: { readonly checks: boolean },
+): Promise<void> {
+  if (options.item !== undefined && names.length > 1) {
+    throw new CofferError('usage', { reason: '--item is for one machine' });
+  }
+  const groups = options.together ? [names] : names.map((name) => [name]);
+  const results: VmResult[] = [];
+  for (const group of groups) results.push(...(await backUpGroup(group, options, checks)));
+  printResult(options, names.length === 1 ? results[0] : results, () => {
+    for (const result of results) printVm(result, checks);
+  });
+  reportFindings(
+    options,
+    results.flatMap(({ findings }) => findings),
+  );
+}
+
+async function backUpGroup(
+  names: readonly string[],
+  options: VmBackupCommandOptions,
+  checks: boolean,
+): Promise<VmResult[]> {
+  const tags = parseTags(options.tag);
+  // Opened first: who has nothing to back up needs no repository, either.
+  await using found = await findVmsNamed(names, options);
+  await ensureEmbeddedRepository(options);
+  return await withRepository(options, 'required', async (repository) => {
+    const progress = newProgress();
+    return await showProgress(options, checks ? 'check' : 'backup', progress, () =>
+      backupVms({
+        repository,
+        sources: found.sources,
+        capture: (bases, into) => found.capture(bases, into),
+        item: options.item,
+        tags,
+        checks,
+        progress,
+        signal: interruptSignal,
+      }),
+    );
+  });
+}
+
+function printVm(result: VmResult, checked: boolean): void {
+  const { point, item, bytesSource, bytesRead, bytesStored, durationMs, consistency } = result;
+  printLine(`Made point ${point} of ${printable(item)} in ${formatDuration(durationMs)}`);
+  const { level, reason, frozenMs } = consistency;
+  const frozen = frozenMs > 0 ? `, frozen for ${frozenMs} ms` : '';
+  const why = reason === undefined ? '' : ` (${printable(reason)})`;
+  printLine(level === 'off' ? 'the machine is off' : `${level}-consistent${why}${frozen}`);
+  for (const { name, mode, reason: whole } of result.disks) {
+    if (mode === 'whole' && !checked) printLine(`${name} was read whole: ${whole ?? ''}`);
+  }
+  for (const { name, reason: out } of result.excluded) printLine(`${name} was left out: ${out}`);
+  const source = `source ${formatBytes(bytesSource)}`;
+  printLine(`${source}, read ${formatBytes(bytesRead)}, stored ${formatBytes(bytesStored)}`);
+}

@@ -1,0 +1,145 @@
+/** A run of a writer: what it captures becomes recovery points, all at once or none at all. */
+import { hostname } from 'node:os';
+import type { Finding } from '@coffer/base';
+import {
+  type EncodedPoint,
+  encodePoint,
+  type PointKind,
+  type PointRoot,
+  type Repository,
+  type Session,
+} from '@coffer/repository';
+import { keptFindings, type Manifest } from './manifest.ts';
+
+export interface RunOptions {
+  readonly repository: Repository;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Run {
+  readonly session: Session;
+  /** What a capture holds is given back at the end of the run, whatever that is. */
+  readonly scope: AsyncDisposableStack;
+}
+
+/** What becomes one point. */
+export interface Captured {
+  readonly item: string;
+  readonly kind: PointKind;
+  /** Where it is from, as people name it. */
+  readonly sourcePath: string;
+  readonly roots: readonly PointRoot[];
+  readonly bytesRead: number;
+  readonly findings: readonly Finding[];
+  readonly manifest: Pick<Manifest, 'fileCount' | 'rootFolder' | 'vm'>;
+  /** Called when the point is stored. */
+  keep?(): Promise<void>;
+}
+
+export interface BackupResult {
+  readonly point: string;
+  readonly item: string;
+  readonly kind: PointKind;
+  readonly takenAt: string;
+  readonly bytesSource: number;
+  readonly bytesRead: number;
+  readonly bytesStored: number;
+  /** The part of it that trees take: folders, and where chunks belong. */
+  readonly bytesStoredNodes: number;
+  readonly chunksNew: number;
+  readonly chunksReused: number;
+  readonly durationMs: number;
+  readonly findings: readonly Finding[];
+}
+
+/** Results are in the order in which `capture` gives what becomes points. */
+export async function makePoints(
+  options: RunOptions,
+  capture: (run: Run) => AsyncIterable<Captured>,
+): Promise<BackupResult[]> {
+  const { repository, signal } = options;
+  const takenAt = repository.clock.now();
+  const session = await repository.beginSession(signal);
+  try {
+    await using scope = new AsyncDisposableStack();
+    const made: { point: EncodedPoint; result: BackupResult; captured: Captured }[] = [];
+    const counted = new Counted(session);
+    for await (const captured of capture({ session, scope })) {
+      await session.writer.flush();
+      const durationMs = repository.clock.now() - takenAt;
+      const result = resultOf(captured, { ...counted.next(), takenAt, durationMs });
+      const point = pointOf(options, captured, result, takenAt);
+      made.push({ point, result: { ...result, point: point.id }, captured });
+    }
+    signal?.throwIfAborted();
+    await session.commit(made.map(({ point }) => point));
+    for (const { captured } of made) await captured.keep?.();
+    return made.map(({ result }) => result);
+  } catch (error) {
+    await session.abandon().catch(() => {
+      // The store may be gone; a garbage collection ends the session then.
+    });
+    throw error;
+  }
+}
+
+type Counts = Pick<BackupResult, 'bytesStored' | 'bytesStoredNodes' | 'chunksNew' | 'chunksReused'>;
+
+/** What a session has stored since it was asked last. */
+class Counted {
+  readonly #session: Session;
+  #before: Counts = { bytesStored: 0, bytesStoredNodes: 0, chunksNew: 0, chunksReused: 0 };
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  next(): Counts {
+    const before = this.#before;
+    const now = { ...this.#session.writer.statistics };
+    this.#before = now;
+    return {
+      bytesStored: now.bytesStored - before.bytesStored,
+      bytesStoredNodes: now.bytesStoredNodes - before.bytesStoredNodes,
+      chunksNew: now.chunksNew - before.chunksNew,
+      chunksReused: now.chunksReused - before.chunksReused,
+    };
+  }
+}
+
+function resultOf(
+  { item, kind, roots, bytesRead, findings }: Captured,
+  { takenAt, durationMs, ...counts }: Counts & { takenAt: number; durationMs: number },
+): BackupResult {
+  return {
+    point: '',
+    item,
+    kind,
+    takenAt: new Date(takenAt).toISOString(),
+    bytesSource: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    bytesRead,
+    ...counts,
+    durationMs,
+    findings,
+  };
+}
+
+function pointOf(
+  { repository, tags }: RunOptions,
+  { item, kind, sourcePath, roots, manifest }: Captured,
+  { findings, bytesRead, bytesStored, durationMs }: BackupResult,
+  takenAt: number,
+): EncodedPoint {
+  const content: Manifest = {
+    host: hostname(),
+    sourcePath,
+    ...manifest,
+    ...keptFindings(findings),
+    bytesRead,
+    bytesStored,
+    durationMs,
+  };
+  const header = { item, kind, takenAt, roots: [...roots], tags };
+  return encodePoint(header, content, { ...repository.keys, random: repository.random });
+}

@@ -1,0 +1,89 @@
+/** The point that the next backup of a virtual machine can be based on. */
+import {
+  openManifest,
+  type RecoveryPoint,
+  type Repository,
+  type Session,
+} from '@coffer/repository';
+import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
+import { chunksOnlyIn } from '@coffer/repository/tree/difference.ts';
+import type { CaptureBase } from '@coffer/workloads/vm-capture.ts';
+import { parseManifest, type VmManifest } from './manifest.ts';
+
+const UUID_SHOWN = 8;
+
+/** A point that a capture can be based on, and what it says of the machine. */
+export interface VmBase {
+  readonly point: RecoveryPoint;
+  readonly capture: CaptureBase;
+}
+
+export interface VmBaseSearch {
+  readonly session: Session;
+  readonly uuid: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The newest point of a machine, under whatever name it was protected. It has to be looked for after
+ * the session began: then nothing that it reaches is collected while the session runs, unless a sweep
+ * is ahead; then it is a base only when all that it reaches stays.
+ */
+export async function findVmBase(
+  repository: Repository,
+  { session, uuid, signal }: VmBaseSearch,
+): Promise<VmBase | undefined> {
+  const ofMachine = (await newestOfItems(repository)).filter(({ vm }) => vm.uuid === uuid);
+  const newest = ofMachine.toSorted((a, b) => b.point.takenAt - a.point.takenAt)[0];
+  if (newest?.vm.checkpoint === undefined) return undefined;
+  const { point, vm } = newest;
+  if (session.isSweepAhead && !(await isWholeStored(repository, session, point, signal))) {
+    return undefined;
+  }
+  const { name: checkpoint, xml: checkpointXml } = newest.vm.checkpoint;
+  const names = new Set(vm.disks.map(({ name }) => name));
+  const disks = point.roots.filter(({ name }) => names.has(name));
+  const diskSizes = new Map(disks.map(({ name, sizeBytes }) => [name, sizeBytes]));
+  return { point, capture: { checkpoint, checkpointXml, takenAt: point.takenAt, diskSizes } };
+}
+
+/** A name for what was not protected before; another machine may have had the name. */
+export async function itemOfVm(
+  repository: Repository,
+  { name, uuid }: { readonly name: string; readonly uuid: string },
+): Promise<string> {
+  const item = `vm:${name}`;
+  const taken = (await newestOfItems(repository)).find(({ point }) => point.item === item);
+  const isOther = taken !== undefined && taken.vm.uuid !== uuid;
+  return isOther ? `${item}-${uuid.slice(0, UUID_SHOWN)}` : item;
+}
+
+async function newestOfItems(
+  repository: Repository,
+): Promise<{ point: RecoveryPoint; vm: VmManifest }[]> {
+  const points = await repository.points(() => {
+    // A damaged point is no base, and no reason not to make a new one.
+  });
+  // Oldest first: the last one of an item stays.
+  const newest = new Map(
+    points.filter(({ kind }) => kind === 'vm').map((point) => [point.item, point]),
+  );
+  return [...newest.values()].flatMap((point) => {
+    const { vm } = parseManifest(openManifest(point, repository.keys));
+    return vm ? [{ point, vm }] : [];
+  });
+}
+
+async function isWholeStored(
+  { store, index }: Repository,
+  { writer }: Session,
+  { roots }: RecoveryPoint,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const records = new RecordReader({ store, index, signal });
+  const ids = roots.map(({ root }) => Buffer.from(root, 'hex'));
+  for await (const { id } of chunksOnlyIn(ids, [], { index, records, signal })) {
+    if (!writer.isStored(id)) return false;
+  }
+  return true;
+}

@@ -1,0 +1,164 @@
+/**
+ * The backup flow of virtual machines. Machines that are captured together become points of one
+ * moment, which exist all or not at all.
+ */
+import { CofferError, type Finding } from '@coffer/base';
+import type { Repository, Session } from '@coffer/repository';
+import type {
+  CaptureBase,
+  Consistency,
+  ReachedConsistency,
+  VmCapture,
+} from '@coffer/workloads/vm-capture.ts';
+import type { Progress } from '../progress.ts';
+import { type BackupResult, type Captured, makePoints, type RunOptions } from './run.ts';
+import { backupVm, type VmBackupResult } from './vm.ts';
+import { findVmBase, itemOfVm, type VmBase } from './vm-base.ts';
+
+/** A machine that is to be backed up. */
+export interface VmSource {
+  readonly name: string;
+  readonly uuid: string;
+  /** Where it is, as people name it. */
+  readonly path: string;
+}
+
+export interface VmsBackupOptions extends RunOptions {
+  readonly sources: readonly VmSource[];
+  /** Captures all machines at one moment; what changed since a base is told where that is possible. */
+  capture(
+    bases: readonly (CaptureBase | undefined)[],
+    repository: Repository,
+  ): Promise<readonly VmCapture[]>;
+  /** Undefined: the item that the machine was protected as before, or a new one of its name. */
+  readonly item: string | undefined;
+  /** Reads all disks whole, and compares with what is known to have changed. */
+  readonly checks: boolean;
+  readonly progress: Progress;
+}
+
+/** How the state of a disk was read. */
+export interface DiskRead {
+  readonly name: string;
+  readonly mode: 'changes' | 'whole';
+  /** Why it was read whole. */
+  readonly reason: string | undefined;
+}
+
+export interface VmResult extends BackupResult {
+  readonly vm: string;
+  readonly consistency: {
+    readonly level: Consistency;
+    readonly reason: string | undefined;
+    readonly frozenMs: number;
+  };
+  readonly disks: readonly DiskRead[];
+  readonly excluded: VmCapture['excluded'];
+}
+
+/** In the order of the sources. Fails with what ended a capture, where it could not go on. */
+export async function backupVms(options: VmsBackupOptions): Promise<VmResult[]> {
+  if (options.item !== undefined && options.sources.length > 1) {
+    throw new CofferError('usage', { reason: 'one item cannot be of several machines' });
+  }
+  const captures: VmCapture[] = [];
+  const results = await makePoints(options, async function* ({ session, scope }) {
+    const bases: (VmBase | undefined)[] = [];
+    for (const { uuid } of options.sources) bases.push(await usableBase(options, session, uuid));
+    const known = bases.map((base) => base?.capture);
+    for (const each of await options.capture(known, options.repository)) {
+      captures.push(scope.use(each));
+    }
+    countBytes(options.progress, captures);
+    for (const [index, capture] of captures.entries()) {
+      const source = options.sources[index]!;
+      yield await captured(options, session, { source, capture, base: bases[index], captures });
+    }
+  });
+  return results.map((result, index) => resultOf(result, captures[index]!));
+}
+
+async function usableBase(
+  { repository, signal }: VmsBackupOptions,
+  session: Session,
+  uuid: string,
+): Promise<VmBase | undefined> {
+  return await findVmBase(repository, { session, uuid, signal });
+}
+
+function countBytes(progress: Progress, captures: readonly VmCapture[]): void {
+  for (const { disks } of captures) {
+    for (const { disk } of disks) progress.bytesTotal += disk.sizeBytes;
+  }
+}
+
+interface VmRun {
+  readonly source: VmSource;
+  readonly capture: VmCapture;
+  readonly base: VmBase | undefined;
+  /** Of all machines of the run. */
+  readonly captures: readonly VmCapture[];
+}
+
+async function captured(
+  options: VmsBackupOptions,
+  session: Session,
+  { source, capture, base, captures }: VmRun,
+): Promise<Captured> {
+  const { repository } = options;
+  const stored = await endedBy(captures, options.signal, async (signal) =>
+    backupVm({ ...options, session, signal }, capture, base),
+  );
+  const together = captures.length > 1 ? captures.map(({ uuid }) => uuid) : undefined;
+  return {
+    item: options.item ?? base?.point.item ?? (await itemOfVm(repository, source)),
+    kind: 'vm',
+    sourcePath: source.path,
+    roots: stored.roots,
+    bytesRead: stored.bytesRead,
+    findings: findingsOf(capture, stored),
+    manifest: { vm: { ...stored.manifest, together } },
+    keep: () => capture.keep(),
+  };
+}
+
+/** Runs a task that ends when a capture cannot go on. Fails with what ended it: reads say less. */
+async function endedBy<T>(
+  captures: readonly VmCapture[],
+  signal: AbortSignal | undefined,
+  task: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const ends = captures.map((capture) => capture.signal);
+  try {
+    return await task(AbortSignal.any(signal ? [signal, ...ends] : ends));
+  } finally {
+    for (const end of ends) end.throwIfAborted();
+  }
+}
+
+function findingsOf({ name, consistency }: VmCapture, { findings }: VmBackupResult): Finding[] {
+  return [...consistencyFindings(name, consistency), ...findings];
+}
+
+/** That a guest has no agent is no news at each backup; that something failed is. */
+function consistencyFindings(path: string, reached: ReachedConsistency): Finding[] {
+  if (!reached.isFailure) return [];
+  const message = `${reached.level}-consistent only: ${reached.reason ?? ''}`;
+  return [{ code: 'consistency-reduced', path, message }];
+}
+
+function resultOf(result: BackupResult, capture: VmCapture): VmResult {
+  const { name: vm, disks, excluded, consistency } = capture;
+  const { level, reason, frozenMs } = consistency;
+  return {
+    ...result,
+    vm,
+    consistency: { level, reason, frozenMs },
+    disks: disks.map(({ name, changes, reason: why }) => ({
+      name,
+      mode: changes ? 'changes' : 'whole',
+      reason: why,
+    })),
+    excluded,
+  };
+}

@@ -1,0 +1,75 @@
+/**
+ * Freezing the file systems of a guest for the moment of a checkpoint, through its agent.
+ *
+ * Invariant: whoever asked for a freeze asks for the thaw until the guest says that it is thawed, also
+ * when the freeze failed or was not answered: it may happen after its time-out.
+ */
+import { type Clock, CofferError, isCofferError } from '@coffer/base';
+import { GuestAgent } from '../agent/guest-agent.ts';
+import type { Domain, LibvirtConnection } from '../connection.ts';
+
+/** Of the agent's own hooks, too. Windows lets its applications rest for no longer. */
+const FREEZE_TIMEOUT_SECONDS = 10;
+const THAW_TIMEOUT_SECONDS = 5;
+/** An agent that died while all was frozen comes back when the watchdog has thawed. */
+const THAW_ATTEMPTS_MAX = 60;
+const THAW_DELAY_MS = 500;
+
+export interface FreezeTarget {
+  readonly connection: LibvirtConnection;
+  readonly domain: Domain;
+  readonly clock: Clock;
+}
+
+export interface Frozen {
+  /** How many file systems. */
+  readonly count: number;
+  readonly frozenAt: number;
+}
+
+/** Undefined, with the reason, when the guest cannot be frozen; it is thawed then. */
+export async function freeze(target: FreezeTarget): Promise<Frozen | { readonly reason: string }> {
+  const { connection, domain, clock } = target;
+  try {
+    // Without it, libvirt waits for ever.
+    await connection.agentResponseTimeout(domain, FREEZE_TIMEOUT_SECONDS);
+    const frozenAt = clock.now();
+    const count = await connection.freeze(domain);
+    return { count, frozenAt };
+  } catch (error) {
+    if (!isCofferError(error)) throw error;
+    // Hooks may have run and file systems may be frozen all the same.
+    await thaw(target);
+    return { reason: String(error.details['said'] ?? error.message) };
+  }
+}
+
+export interface Thawed {
+  /** How many file systems were frozen still: fewer than before when something else thawed them. */
+  readonly count: number;
+  readonly thawedAt: number;
+}
+
+/**
+ * Thaws the guest. Fails with `agent-unavailable` when the guest does not say that it is thawed,
+ * however often it is asked.
+ */
+export async function thaw({ connection, domain, clock }: FreezeTarget): Promise<Thawed> {
+  const agent = new GuestAgent(connection, domain, clock);
+  let count = 0;
+  for (let attempt = 0; attempt < THAW_ATTEMPTS_MAX; attempt++) {
+    try {
+      await connection.agentResponseTimeout(domain, THAW_TIMEOUT_SECONDS);
+      count += await connection.thaw(domain);
+      const thawedAt = clock.now();
+      if ((await agent.freezeStatus()) === 'thawed') return { count, thawedAt };
+    } catch (error) {
+      if (!isCofferError(error)) throw error;
+    }
+    await clock.sleep(THAW_DELAY_MS);
+  }
+  throw new CofferError('agent-unavailable', {
+    vm: domain.name,
+    reason: 'its file systems are frozen and its agent does not thaw them; reset the machine',
+  });
+}

@@ -1,0 +1,147 @@
+/**
+ * Holds a guest still for the moment of a checkpoint, as well as it can be held, and lets it go:
+ * scripts bring its applications to rest, its agent freezes its file systems; else it is paused, where
+ * that is asked for, or captured as it is. Whoever holds a guest lets it go, whatever happens.
+ */
+import { type Clock, isCofferError } from '@coffer/base';
+import type { Consistency, ReachedConsistency } from '../../vm-capture.ts';
+import { type AgentInfo, GuestAgent } from '../agent/guest-agent.ts';
+import type { Domain, LibvirtConnection } from '../connection.ts';
+import { freezeApplications, type ScriptsOutcome, thawApplications } from './guest-scripts.ts';
+import { freeze, type FreezeTarget, type Frozen, thaw } from './freeze.ts';
+import type { RunFolder } from './run-folder.ts';
+import { startWatchdog } from './watchdog.ts';
+
+/** What a machine did before its capture. */
+export type Power = 'running' | 'paused' | 'off';
+
+export interface HoldOptions {
+  readonly connection: LibvirtConnection;
+  readonly domain: Domain;
+  readonly power: Power;
+  readonly hasAgent: boolean;
+  readonly demanded: Consistency | 'best';
+  /** A guest that cannot be frozen is paused. */
+  readonly pauses: boolean;
+  /** Keeps a mark while the guest is held, for the next run, if this one is killed. */
+  readonly folder: RunFolder;
+  readonly clock: Clock;
+}
+
+export interface HeldGuest {
+  /** Lets the guest go, and says how consistent the moment was. */
+  release(): Promise<ReachedConsistency>;
+}
+
+export async function holdGuest(options: HoldOptions): Promise<HeldGuest> {
+  const { power, demanded, hasAgent } = options;
+  if (power === 'off') return { release: async () => reached('off') };
+  if (power === 'paused') {
+    return { release: async () => reached('crash', 'the machine is paused') };
+  }
+  if (demanded === 'crash') return await pausedOrNot(options, 'as demanded');
+  if (!hasAgent) return await pausedOrNot(options, 'the machine has no channel of an agent');
+  const frozen = await freezeGuest(options);
+  return 'reason' in frozen ? await pausedOrNot(options, frozen.reason, frozen.isFailure) : frozen;
+}
+
+/** What a run that was killed has not let go. */
+export async function releaseLeftover(target: FreezeTarget): Promise<void> {
+  await thaw(target);
+  const agent = new GuestAgent(target.connection, target.domain, target.clock);
+  const { commands, isWindows } = await agent.info();
+  if (commands.has('guest-exec') && !isWindows) await thawApplications(agent);
+}
+
+async function pausedOrNot(
+  { connection, domain, pauses, folder }: HoldOptions,
+  reason: string,
+  isFailure = false,
+): Promise<HeldGuest> {
+  if (!pauses) return { release: async () => reached('crash', reason, isFailure) };
+  folder.mark('suspended', String(domain.id));
+  await connection.suspend(domain);
+  const release = async (): Promise<ReachedConsistency> => {
+    await connection.resume(domain);
+    folder.unmark('suspended');
+    return reached('crash', `${reason}; it was paused for the moment`, isFailure);
+  };
+  return { release };
+}
+
+/** Undefined, with the reason, when the guest cannot be frozen; nothing of it is held then. */
+async function freezeGuest(
+  options: HoldOptions,
+): Promise<HeldGuest | { readonly reason: string; readonly isFailure: boolean }> {
+  const { connection, domain, clock, folder } = options;
+  const agent = new GuestAgent(connection, domain, clock);
+  const info = await agent.info().catch(ifAgentFailed);
+  if (!info) return { reason: 'the guest agent does not answer', isFailure: false };
+  const runsCommands = info.commands.has('guest-exec') && !info.isWindows;
+  folder.mark('frozen');
+  const scripts = runsCommands ? await freezeApplications(agent) : undefined;
+  const watchdog = runsCommands ? await startWatchdog(agent).catch(ifAgentFailed) : undefined;
+  const frozen = await freeze(options);
+  const letGo = async (): Promise<void> => {
+    await watchdog?.end().catch(ifAgentFailed);
+    if (scripts && scripts.kind !== 'none') await thawApplications(agent);
+    folder.unmark('frozen');
+  };
+  if (!('reason' in frozen)) return heldFrozen(options, frozen, levelOf(info, scripts), letGo);
+  await letGo();
+  return { reason: frozen.reason, isFailure: true };
+}
+
+/** The guest is less guarded then; that is no reason not to back it up. */
+function ifAgentFailed(error: unknown): undefined {
+  if (!isCofferError(error)) throw error;
+}
+
+/** What is reached when the freeze holds. Windows asks its applications by itself (VSS). */
+function levelOf({ isWindows }: AgentInfo, scripts: ScriptsOutcome | undefined): Level {
+  if (isWindows) return { level: 'application' };
+  if (!scripts) {
+    return { level: 'file-system', reason: 'the agent runs no scripts (guest-exec is off)' };
+  }
+  switch (scripts.kind) {
+    case 'at-rest':
+      return { level: 'application' };
+    case 'none':
+      return { level: 'file-system', reason: 'the guest has no scripts in /etc/coffer/freeze.d' };
+    case 'failed':
+      return { level: 'file-system', reason: scripts.reason, isFailure: true };
+  }
+}
+
+interface Level {
+  readonly level: Consistency;
+  readonly reason?: string;
+  readonly isFailure?: boolean;
+}
+
+function heldFrozen(
+  options: HoldOptions,
+  { count, frozenAt }: Frozen,
+  { level, reason, isFailure = false }: Level,
+  letGo: () => Promise<void>,
+): HeldGuest {
+  const release = async (): Promise<ReachedConsistency> => {
+    const thawed = await thaw(options);
+    const frozenMs = thawed.thawedAt - frozenAt;
+    try {
+      await letGo();
+    } catch (error) {
+      if (!isCofferError(error)) throw error;
+      const what = `applications of the guest may still be at rest: ${error.message}`;
+      return { level, reason: what, isFailure: true, frozenMs };
+    }
+    if (thawed.count >= count) return { level, reason, isFailure, frozenMs };
+    const other = 'the guest was thawed by something else before the checkpoint was made';
+    return { ...reached('crash', other, true), frozenMs };
+  };
+  return { release };
+}
+
+function reached(level: Consistency, reason?: string, isFailure = false): ReachedConsistency {
+  return { level, reason, isFailure, frozenMs: 0 };
+}
