@@ -14,7 +14,7 @@ Exit codes:
   0 done, 1 failed, 2 wrong usage, 3 done with findings, 10 repository, 11 passphrase,
   12 point, item, path or key not found or not as it has to be, 13 closed by a garbage collection,
   14 source, 15 target, 20 damage, 21 store does not answer, 22 store refuses, 23 no space,
-  24 a program is not installed, 130 interrupted`;
+  24 a program is not installed, 25 a boot test failed, 130 interrupted`;
 
 export function buildProgram(): Command {
   const program = new Command('coffer')

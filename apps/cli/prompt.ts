@@ -32,3 +32,24 @@ export async function askNewSecret(question: string): Promise<string> {
   if (secret === (await askHidden('Once more'))) return secret;
   throw new CofferError('usage', { reason: 'the two passphrases are not the same' });
 }
+
+export interface ConfirmOptions {
+  readonly yes?: boolean;
+}
+
+/** Asks before something is done that people may regret. Fails with `confirmation-needed`. */
+export async function confirm({ yes }: ConfirmOptions, question: string): Promise<void> {
+  if (yes) return;
+  if (!canAsk()) throw new CofferError('confirmation-needed', { question });
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await new Promise<string>((resolve, reject) => {
+      lines.once('SIGINT', () => reject(new CofferError('interrupted')));
+      lines.once('close', () => resolve(''));
+      lines.question(`${question} [y/N] `, resolve);
+    });
+    if (!/^y(es)?$/i.test(answer.trim())) throw new CofferError('interrupted');
+  } finally {
+    lines.close();
+  }
+}

@@ -17,3 +17,9 @@ export function parseBytes(text: string | undefined, option: string): number | u
     expected: 'an amount such as 512M or 20G',
   });
 }
+
+/** Whole seconds, in milliseconds. Fails with `usage`, naming the option. */
+export function parseSeconds(text: string, option: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text) * 1000;
+  throw new CofferError('usage', { option, found: text, expected: 'a number of seconds' });
+}

@@ -62,6 +62,14 @@ function interrupt(): void {
   interruption.abort(new CofferError('interrupted'));
 }
 
+/** Ends with the first SIGINT or SIGTERM, for commands whose end that is. */
+export async function interrupted(): Promise<void> {
+  await new Promise<void>((done) => {
+    if (interruptSignal.aborted) done();
+    else interruptSignal.addEventListener('abort', () => done(), { once: true });
+  });
+}
+
 function report(error: unknown, wantsJson: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT_DONE;
   const failure = toFailure(error);

@@ -35,6 +35,9 @@ function knownHome(): string | undefined {
   }
 }
 
+/** What has to be known later, on this machine: restores that can be undone, machines that run from points. */
+export const stateFolder = (): string => userFolder('XDG_STATE_HOME', '.local/state');
+
 export const cacheFolder = (): string => userFolder('XDG_CACHE_HOME', '.cache');
 
 /** The repository that is made when none is named, with its passphrase beside the user's settings. */

@@ -1,20 +1,106 @@
-/** Where a virtual machine is restored to. */
+/** Where virtual machines are restored to. */
 import type { Finding } from '@coffer/base';
+
+export interface DiskImage {
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
+}
 
 export interface RestoredVm {
   /** The definition as it was captured. */
   readonly xml: string;
   readonly name: string;
+  /** Of the new machine; undefined to keep that of the original, with its MACs. */
+  readonly uuid: string | undefined;
   /** The images that were restored, by the names that the guest knows their disks by. */
-  readonly disks: ReadonlyMap<string, { readonly path: string; readonly format: 'qcow2' | 'raw' }>;
+  readonly disks: ReadonlyMap<string, DiskImage>;
   /** Other files that were restored: new paths by their old ones. */
   readonly files: ReadonlyMap<string, string>;
+  /** The machine pauses where an image cannot be read, instead of seeing errors. */
+  readonly pausesOnError?: boolean;
+}
+
+/** Why a machine cannot be what it was, or cannot be at all, on a host. */
+export interface Misfit {
+  readonly kind: 'name' | 'identity' | 'architecture' | 'machine' | 'processor' | 'network';
+  readonly message: string;
+}
+
+/** A machine that the host has. */
+export interface KnownVm {
+  readonly name: string;
+  readonly uuid: string;
+  readonly isOff: boolean;
+  /** Images that are files or devices of the host, by the names of the disks. */
+  readonly disks: ReadonlyMap<string, { readonly path: string; readonly format: string }>;
+}
+
+export interface MoveOptions {
+  readonly to: DiskImage;
+  readonly onProgress: (bytesDone: number, bytesTotal: number) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A machine on trial. */
+export interface VmTrial extends AsyncDisposable {
+  readonly hasAgent: boolean;
+  readonly hasScreen: boolean;
+  isRunning(): Promise<boolean>;
+  /** True when the agent in the guest answers. */
+  isAnswering(): Promise<boolean>;
+  /** Runs a command of the shell in the guest; undefined when it takes longer. */
+  run(
+    command: string,
+    timeoutMs: number,
+  ): Promise<{ readonly exitCode: number | undefined; readonly output: string } | undefined>;
+  /** A picture of the screen, as PNG. */
+  screenshot(): Promise<Buffer>;
 }
 
 export interface VmHost {
-  /** Fails when the machine cannot be defined there. Nothing was written yet. */
-  check(vm: Pick<RestoredVm, 'xml' | 'name'>): Promise<void>;
+  /** All that does not fit. Nothing is changed. */
+  misfits(vm: Pick<RestoredVm, 'xml' | 'name' | 'uuid'>): Promise<readonly Misfit[]>;
 
   /** Makes the machine known, and returns its UUID and what it has not, or has otherwise. */
   define(vm: RestoredVm): Promise<{ readonly uuid: string; readonly findings: readonly Finding[] }>;
+
+  /** Makes a machine known as it was, with all paths that it had. */
+  defineAgain(xml: string): Promise<void>;
+
+  find(uuid: string): Promise<KnownVm | undefined>;
+
+  start(uuid: string): Promise<void>;
+
+  /** Asks the guest to shut down, and cuts its power when it does not. */
+  stop(uuid: string): Promise<void>;
+
+  /** Forgets what tracked changes of images that are others now. */
+  forgetTracking(uuid: string): Promise<void>;
+
+  /** Ends a machine, and forgets it with its firmware variables; its images stay. */
+  remove(uuid: string): Promise<void>;
+
+  /**
+   * Lets a machine go on that pauses because an image could not be read; tells what it does. Undefined
+   * when there is no such machine.
+   */
+  resumeAfterError(uuid: string): Promise<'running' | 'paused' | 'off' | undefined>;
+
+  /**
+   * Moves a disk to a new image while the machine runs; what an interrupted move has left of it is
+   * replaced.
+   */
+  moveDisk(uuid: string, disk: string, options: MoveOptions): Promise<void>;
+
+  /** Starts a machine that reaches nothing, and that ends with the trial, however that ends. */
+  startTrial(vm: RestoredVm): Promise<VmTrial>;
+
+  /** Makes files usable for the machines of the host. */
+  giveFiles(paths: readonly string[]): Promise<void>;
+
+  /** The folder of a storage pool. Fails with `target-unfit` when it has none, or is not active. */
+  poolFolder(pool: string): Promise<string>;
+
+  /** Tells a storage pool that it has new volumes. */
+  refreshPool(pool: string): Promise<void>;
 }

@@ -179,7 +179,7 @@ describe('live virtual machines', { timeout: 240_000 }, () => {
     const original = (await connection.xml(vm, { inactive: true })).matchAll(
       /source file='([^']+)'/g,
     );
-    const as = ['restore', 'vm:web01@latest', '--to', folder, '--connect', site.uri, '--as'];
+    const as = ['restore', 'vm:web01@latest', '--folder', folder, '--connect', site.uri, '--as'];
     await sandbox.fails([...as, 'web01'], 'vm-name-taken', 15);
     // Its console led to a file of the original: a finding.
     const { uuid } = await sandbox.json<{ uuid: string }>([...as, 'copy', '--start'], 3);

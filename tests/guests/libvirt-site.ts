@@ -211,6 +211,8 @@ export interface GuestOptions {
   /** The channel of the guest agent; by default it is there. */
   readonly agent?: boolean;
   readonly memoryMiB?: number;
+  /** A screen to take pictures of; by default there is none. */
+  readonly screen?: boolean;
   /** By default `kernel`: the kernel of the guest is started directly, which is the fastest. */
   readonly boot?: 'kernel' | 'disk';
 }
@@ -246,7 +248,7 @@ export async function defineGuest(
 
 /** Emulated, because the kernel of the host need not have KVM. */
 function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): string {
-  const { name, disks, agent = true, memoryMiB = 128, boot = 'kernel' } = options;
+  const { name, disks, agent = true, screen = false, memoryMiB = 128, boot = 'kernel' } = options;
   const channel = `<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>`;
   return `<domain type='qemu'>
   <name>${name}</name>
@@ -264,6 +266,7 @@ function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): s
     <serial type='file'><source path='${consolePath(site, name)}'/><target port='0'/></serial>
     <console type='file'><target type='serial' port='0'/></console>
     ${agent ? channel : ''}
+    ${screen ? `<video><model type='vga'/></video>` : ''}
     <memballoon model='none'/>
   </devices>
 </domain>`;

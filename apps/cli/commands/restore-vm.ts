@@ -1,56 +1,160 @@
-/** `coffer restore POINT --as NAME`: a machine of a point as a new one. */
+/** `coffer restore POINT --as NAME`, `--original`, `--disks`: a machine of a point. */
+import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { CofferError } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
-import { restoreVm } from '@coffer/flows/restore/vm.ts';
+import { newProgress, type Progress } from '@coffer/flows/progress.ts';
+import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/restore/vm-copy.ts';
+import { restoreVmDisks } from '@coffer/flows/restore/vm-disks.ts';
+import { restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
+import { vmOf } from '@coffer/flows/restore/vm-point.ts';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { VmHost } from '@coffer/workloads/vm-host.ts';
+import { parseImageFormat } from '../image-choice.ts';
+import { openVmHost } from '../libvirt/compose.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
+import { confirm } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
-import { openVmHost } from '../libvirt/compose.ts';
+import { undoRecords } from '../undo-records.ts';
 import type { RestoreCommandOptions } from './restore.ts';
 
-export async function runRestoreVm(
+/** What the restores of a machine have in common. */
+interface VmRun {
+  readonly repository: Repository;
+  readonly point: RecoveryPoint;
+  readonly host: VmHost;
+  readonly progress: Progress;
+}
+
+export async function runRestoreVm(source: string, options: RestoreCommandOptions): Promise<void> {
+  const { as: name, original = false } = options;
+  if ((name !== undefined) === original) {
+    throw new CofferError('usage', { reason: 'say either --as NAME or --original' });
+  }
+  const result = await withPointOfVm(source, options, async (run) => {
+    const restored =
+      name === undefined
+        ? await restoreOriginal(run, options)
+        : await restoreCopy(run, name, options);
+    if (options.start) await run.host.start(restored.uuid);
+    return restored;
+  });
+  printResult(options, result, () => printRestored(result, options));
+  reportFindings(options, result.findings);
+}
+
+async function withPointOfVm<T>(
   source: string,
+  options: RestoreCommandOptions,
+  use: (run: VmRun) => Promise<T>,
+): Promise<T> {
+  const { name: pointName } = splitPointPath(source);
+  await using vmHost = await openVmHost(options.connect, networksOf(options));
+  return await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, pointName);
+    const progress = newProgress();
+    progress.bytesTotal = point.roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return await use({ repository, point, host: vmHost.host, progress });
+  });
+}
+
+async function restoreCopy(
+  run: VmRun,
   name: string,
   options: RestoreCommandOptions,
+): Promise<VmRestoreResult> {
+  const { pool, keepIdentity } = options;
+  const folder = await folderOf(run.host, options);
+  const uuid = keepIdentity ? undefined : randomUUID();
+  const result = await showProgress(options, 'restore', run.progress, () =>
+    restoreVmCopy({ ...run, name, uuid, folder, format: 'qcow2', signal: interruptSignal }),
+  );
+  if (pool !== undefined) await run.host.refreshPool(pool);
+  return result;
+}
+
+/** Fails with `usage` unless there is one place, and with `target-unfit` for a pool without a folder. */
+export async function folderOf(
+  host: VmHost,
+  { folder, pool }: Pick<RestoreCommandOptions, 'folder' | 'pool'>,
+): Promise<string> {
+  if ((folder === undefined) === (pool === undefined)) {
+    throw new CofferError('usage', { reason: 'say either --folder PATH or --pool NAME' });
+  }
+  return pool === undefined ? resolve(folder ?? '') : await host.poolFolder(pool);
+}
+
+async function restoreOriginal(
+  run: VmRun,
+  options: RestoreCommandOptions,
+): Promise<VmRestoreResult> {
+  const { name, uuid } = vmOf(run.repository, run.point);
+  const known = await run.host.find(uuid);
+  const taken = new Date(run.point.takenAt).toISOString();
+  if (known) {
+    const stops = known.isOff ? '' : ', which is stopped,';
+    await confirm(options, `Replace the disks of ${known.name}${stops} by those of ${taken}?`);
+  } else {
+    await confirm(options, `${name} is gone. Define it again with the disks of ${taken}?`);
+  }
+  return await showProgress(options, 'restore', run.progress, () =>
+    restoreVmOriginal({
+      ...run,
+      delta: options.delta ?? false,
+      records: undoRecords(),
+      signal: interruptSignal,
+    }),
+  );
+}
+
+/** All disks of a machine, or those that are named, as images in a folder. */
+export async function runRestoreDisks(
+  source: string,
+  options: RestoreCommandOptions,
 ): Promise<void> {
-  const { name: pointName } = splitPointPath(source);
   const { to } = options;
-  if (to === undefined) {
-    throw new CofferError('usage', { reason: '--as needs --to FOLDER for the images' });
-  }
-  const networks = new Map(options.network.map(parseNetwork));
-  const vmHost = await openVmHost(options.connect, networks, options.keepIdentity ?? false);
-  try {
-    const result = await withRepository(options, 'required', async (repository) => {
-      const point = await namedPoint(repository, pointName);
-      const progress = newProgress();
-      progress.bytesTotal = point.roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-      return await showProgress(options, 'restore', progress, () =>
-        restoreVm({
-          repository,
-          point,
-          host: vmHost.host,
-          name,
-          folder: resolve(to),
-          format: 'qcow2',
-          progress,
-          signal: interruptSignal,
-        }),
-      );
-    });
-    if (options.start) await vmHost.start(name);
-    printResult(options, result, () => {
-      const { uuid, bytesWritten, durationMs } = result;
-      printLine(`Restored machine ${name} (${uuid}) in ${formatDuration(durationMs)}`);
-      printLine(`wrote ${formatBytes(bytesWritten)}${options.start ? ', started' : ''}`);
-    });
-    reportFindings(options, result.findings);
-  } finally {
-    await vmHost.close();
-  }
+  if (to === undefined) throw new CofferError('usage', { reason: 'say --to FOLDER' });
+  const { name } = splitPointPath(source);
+  const format = parseImageFormat(options.format) ?? 'raw';
+  const results = await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, name);
+    const progress = newProgress();
+    return await showProgress(options, 'restore', progress, () =>
+      restoreVmDisks({
+        repository,
+        point,
+        disks: options.disk,
+        folder: resolve(to),
+        format,
+        progress,
+        signal: interruptSignal,
+      }),
+    );
+  });
+  printResult(options, results, () => {
+    for (const { target, bytesWritten } of results) {
+      printLine(`${target}: wrote ${formatBytes(bytesWritten)}`);
+    }
+  });
+}
+
+function printRestored(result: VmRestoreResult, { start, original }: RestoreCommandOptions): void {
+  const { name, uuid, bytesWritten, bytesKept, durationMs } = result;
+  printLine(`Restored machine ${name} (${uuid}) in ${formatDuration(durationMs)}`);
+  const kept = bytesKept > 0 ? `, kept ${formatBytes(bytesKept)}` : '';
+  printLine(`wrote ${formatBytes(bytesWritten)}${kept}${start ? ', started' : ''}`);
+  if (!original || !undoRecords().read(uuid)) return;
+  printLine(`\nThe old state is kept until you say: coffer accept vm:${name}`);
+  printLine(`To have it back:                      coffer undo vm:${name}`);
+}
+
+/** Of `--network OLD=NEW`. Fails with `usage`. */
+export function networksOf({
+  network,
+}: Pick<RestoreCommandOptions, 'network'>): ReadonlyMap<string, string> {
+  return new Map(network.map(parseNetwork));
 }
 
 /** `OLD=NEW`. Fails with `usage`. */

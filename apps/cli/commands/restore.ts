@@ -8,14 +8,26 @@ import { formatBytes, formatDuration, printLine, printResult, reportFindings } f
 import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
+import type { ConfirmOptions } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
-export interface RestoreCommandOptions extends GlobalOptions {
+export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
   readonly to?: string;
   /** Name of a machine that is made of the point. */
   readonly as?: string;
+  /** The machine of the point gets its disks back. */
+  readonly original?: boolean;
+  /** The machine runs at once, on the point. */
+  readonly instant?: boolean;
+  readonly migrate?: boolean;
+  /** All disks of the machine, as images. */
+  readonly disks?: boolean;
+  readonly disk: readonly string[];
+  readonly format?: string;
+  readonly folder?: string;
+  readonly pool?: string;
   readonly connect: string;
   readonly network: readonly string[];
   readonly keepIdentity?: boolean;
@@ -29,9 +41,19 @@ export interface RestoreCommandOptions extends GlobalOptions {
 }
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
-  if (options.as !== undefined) {
+  if (options.instant) {
+    const { runRestoreInstant } = await import('./restore-instant.ts');
+    await runRestoreInstant(source, options);
+    return;
+  }
+  if (options.as !== undefined || options.original) {
     const { runRestoreVm } = await import('./restore-vm.ts');
-    await runRestoreVm(source, options.as, options);
+    await runRestoreVm(source, options);
+    return;
+  }
+  if (options.disks || options.disk.length > 0) {
+    const { runRestoreDisks } = await import('./restore-vm.ts');
+    await runRestoreDisks(source, options);
     return;
   }
   const { to } = options;

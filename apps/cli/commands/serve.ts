@@ -11,7 +11,7 @@ import { parseServerTls } from '../nbd-tls.ts';
 import { printJson, printLine } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
-import { interruptSignal } from '../run.ts';
+import { interrupted, interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -146,12 +146,4 @@ function tell(
   const forGuestfish = first.uri.replace('nbd+unix:', 'nbd:');
   if (!tls) printLine(`  guestfish --ro --format=raw -a '${forGuestfish}' -i`);
   printLine('\nPress Ctrl-C to stop.');
-}
-
-/** Ends with the first SIGINT or SIGTERM, which is how serving ends. */
-async function interrupted(): Promise<void> {
-  await new Promise<void>((done) => {
-    if (interruptSignal.aborted) done();
-    else interruptSignal.addEventListener('abort', () => done(), { once: true });
-  });
 }

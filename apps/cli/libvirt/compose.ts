@@ -19,7 +19,7 @@ import {
 } from '@coffer/workloads/vm-capture.ts';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { clock, random } from '../compose.ts';
-import { parseBytes } from '../quantities.ts';
+import { parseBytes, parseSeconds } from '../quantities.ts';
 
 const PREFIX = 'vm:';
 /** Scratch files may grow large; /tmp is in memory on many systems. */
@@ -40,6 +40,11 @@ export type { DiscoveredVm };
 
 export function isVmName(path: string): boolean {
   return path.startsWith(PREFIX);
+}
+
+/** A name with or without `vm:` before it. */
+export function vmNameOf(path: string): string {
+  return isVmName(path) ? path.slice(PREFIX.length) : path;
 }
 
 /** Machines that were found; whoever has them closes them. */
@@ -64,7 +69,7 @@ export async function findVmsNamed(
     pauses: options.pause === true || names.length > 1,
     scratchFolder: options.scratch ?? SCRATCH_FOLDER,
     scratchBytesMax: parseBytes(options.scratchLimit, '--scratch-limit') ?? Infinity,
-    waitMs: parseSeconds(options.wait),
+    waitMs: parseSeconds(options.wait, '--wait'),
     clock,
     random,
   };
@@ -99,7 +104,7 @@ export async function findVmsNamed(
 
 /** By name; who has a machine of such a name that looks like a UUID gets that. */
 export async function domainNamed(connection: LibvirtConnection, path: string): Promise<Domain> {
-  const name = path.startsWith(PREFIX) ? path.slice(PREFIX.length) : path;
+  const name = vmNameOf(path);
   try {
     return await connection.domainByName(name);
   } catch (error) {
@@ -129,31 +134,24 @@ function parseConsistency(consistency: string): Consistency | 'best' {
   return found;
 }
 
-function parseSeconds(wait: string): number {
-  const seconds = Number(wait);
-  if (/^\d{1,6}$/.test(wait)) return seconds * 1000;
-  throw new CofferError('usage', { wait, expected: 'a number of seconds' });
-}
-
 /** A libvirt that machines are restored to; whoever opened it closes it. */
-export interface OpenedVmHost {
+export interface OpenedVmHost extends AsyncDisposable {
   readonly host: VmHost;
-  start(name: string): Promise<void>;
-  close(): Promise<void>;
+  readonly connection: LibvirtConnection;
 }
 
+/** Fails with the codes of libvirt. */
 export async function openVmHost(
   uri: string,
   networkNames: ReadonlyMap<string, string>,
-  keepsIdentity: boolean,
 ): Promise<OpenedVmHost> {
   const networks = new Map<string, NetworkPlace>();
   for (const [from, name] of networkNames) networks.set(from, { kind: 'network', name });
   const connection = await openLibvirt(uri);
   return {
-    host: new LibvirtHost({ connection, networks, keepsIdentity }),
-    start: async (name) => void (await connection.create(await connection.domainByName(name))),
-    close: () => connection.close(),
+    host: new LibvirtHost({ connection, networks, clock }),
+    connection,
+    [Symbol.asyncDispose]: () => connection.close(),
   };
 }
 

@@ -65,11 +65,26 @@ function addRestore(program: Command): void {
     'coffer restore laptop-home@2026-11-20T10:00:documents --to /tmp/documents',
     'coffer restore 3f2a91 --to /tmp/all --include "*.odt"',
     'coffer restore web01@latest/disk/p1:etc --to /tmp/etc',
-    'coffer restore vm:web01@latest --as web01-copy --to /var/lib/libvirt/images --start',
+    'coffer restore vm:web01@latest --as web01-copy --pool default --start',
+    'coffer restore vm:web01@latest --as web01-now --folder /srv/images --instant --migrate',
+    'coffer restore vm:web01@latest --original --delta --start',
+    'coffer restore vm:web01@latest --disks --to /srv/images --format qcow2',
   ])
     .argument('<point[/disk[/volume]][:path]>', 'point, disk, volume on it, and path of files')
     .option('--to <path>', 'folder that receives the files; image or block device for a disk')
-    .option('--as <name>', 'make a new machine of that name, with its images in the folder --to')
+    .option('--as <name>', 'make a new machine of that name')
+    .option('--folder <path>', 'that gets the images of the new machine')
+    .option('--pool <name>', 'storage pool of libvirt that gets them')
+    .option('--instant', 'start it at once, on the disks of the point')
+    .option('--migrate', 'then move its disks to images of its own, while it runs')
+    .option('--original', 'stop the machine and give it its disks back; the old ones are kept')
+    .option('--yes', 'do not ask before the machine is stopped')
+    .option('--disks', 'all disks of a machine as images in the folder --to')
+    .addOption(repeatable('--disk <name>', 'only that disk of the machine'))
+    .option(
+      '--format <format>',
+      'of those images: raw, qcow2, vhd, vhdx, vmdk or vdi (default: raw)',
+    )
     .option('--connect <uri>', 'libvirt that gets the machine', DEFAULT_LIBVIRT)
     .addOption(repeatable('--network <old=new>', 'network of the new machine'))
     .option('--keep-identity', 'UUID and MACs stay: the original must not run any more')

@@ -29,7 +29,7 @@ export interface OverlayOptions {
 }
 
 /** Opens or makes an overlay. Fails with `target-unwritable` when the file is of something else. */
-export async function openOverlay(options: OverlayOptions): Promise<WritableDisk> {
+export async function openOverlay(options: OverlayOptions): Promise<Overlay> {
   const { below, path, base } = options;
   const handle = await openFile(path);
   try {
@@ -76,7 +76,7 @@ async function create(handle: FileHandle, below: Disk, base: string): Promise<Bl
   return new BlockMap(Buffer.alloc(bitmapSizeBytes(sizeBytes)));
 }
 
-class Overlay implements WritableDisk {
+export class Overlay implements WritableDisk {
   readonly sizeBytes: number;
   readonly #below: Disk;
   readonly #path: string;
@@ -112,6 +112,19 @@ class Overlay implements WritableDisk {
       if (part.isPresent) yield { ...part.range, kind: 'data' };
       else yield* this.#below.extents(part.range);
     }
+  }
+
+  /** What is in the file and not below, in order. */
+  *written(): Generator<ByteRange> {
+    for (const { range, isPresent } of this.#parts(wholeOf(this))) if (isPresent) yield range;
+  }
+
+  /** Whole blocks that a range touches and that are below still, in order. */
+  *missing({ offset, length }: ByteRange): Generator<ByteRange> {
+    const start = Math.floor(offset / BLOCK) * BLOCK;
+    const end = Math.min(Math.ceil((offset + length) / BLOCK) * BLOCK, this.sizeBytes);
+    const whole = { offset: start, length: end - start };
+    for (const { range, isPresent } of this.#parts(whole)) if (!isPresent) yield range;
   }
 
   async write(offset: number, bytes: Uint8Array): Promise<void> {

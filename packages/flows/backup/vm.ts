@@ -93,11 +93,13 @@ function run({ repository, session, progress, signal }: VmBackupOptions): {
  * changes lack it. The new point is right in any case, since all was read for it.
  */
 async function untracked(
-  { repository, signal }: VmBackupOptions,
+  { repository, session, signal }: VmBackupOptions,
   { name, disk, changes }: CapturedDisk,
   { old, root }: { readonly old: BaseDisk; readonly root: Buffer },
 ): Promise<Finding[]> {
   if (!changes) return [];
+  // Before that, new nodes cannot be read.
+  await session.writer.flush();
   const told = await rangesOf(changedChunks(changes, disk.sizeBytes));
   const differences = diffDisks(repository.reader(signal), old, {
     root,

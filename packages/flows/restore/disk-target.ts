@@ -1,10 +1,11 @@
 /** Where a disk is restored to: a new image, an existing one, or a block device. */
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Clock, CofferError, type Random } from '@coffer/base';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import { createImage, openWritableImage } from '@coffer/disk/image.ts';
 import { type ImageFormat, imageFormatByName } from '@coffer/disk/image-format.ts';
+import { syncFolder } from '../record-folder.ts';
 import type { Conflict } from './conflict.ts';
 import type { DiskRestoreMode } from './disk.ts';
 
@@ -81,16 +82,6 @@ async function openNew(options: DiskTargetOptions): Promise<OpenedTarget> {
       rmSync(partial, { force: true });
     },
   };
-}
-
-/** After this the new name is there also when the machine dies. */
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 async function openExisting(options: DiskTargetOptions): Promise<OpenedTarget> {

@@ -2,6 +2,7 @@
  * A connection to libvirt: what Coffer asks of it, typed. Errors are those of `errors.ts`. When the
  * connection is lost every call fails with `libvirt-unreachable` and the caller opens another one.
  */
+import { existsSync } from 'node:fs';
 import { CofferError, isCofferError } from '@coffer/base';
 import { libvirtCodeOf, LIBVIRT_CODE } from './errors.ts';
 import {
@@ -69,6 +70,8 @@ const CLOSE_TIMEOUT_MS = 2000;
 const AGENT_MARGIN_MS = 10_000;
 /** virDomainCheckpointListFlags. */
 const TOPOLOGICAL = 2;
+/** virDomainCreateFlags. */
+const AUTODESTROY = 2;
 const SCREENSHOT_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
@@ -92,16 +95,20 @@ export async function openLibvirt(
     client.end(new CofferError('libvirt-unreachable', { reason: 'it was not opened' }, error));
     throw error;
   }
-  return new LibvirtConnection(client, handlers);
+  const socketPath = address.transport === 'unix' ? address.paths.find(existsSync) : undefined;
+  return new LibvirtConnection(client, handlers, socketPath);
 }
 
 export class LibvirtConnection {
+  /** Of a daemon on this host. */
+  readonly socketPath: string | undefined;
   readonly #client: RpcClient;
   readonly #handlers: EventHandlers;
 
-  constructor(client: RpcClient, handlers: EventHandlers) {
+  constructor(client: RpcClient, handlers: EventHandlers, socketPath?: string) {
     this.#client = client;
     this.#handlers = handlers;
+    this.socketPath = socketPath;
   }
 
   /** Aborted when the connection has ended; its reason is the error. Events come no more then. */
@@ -121,6 +128,16 @@ export class LibvirtConnection {
   /** XML of what the host can do. */
   async capabilities(): Promise<string> {
     return await this.#call(connectionProcedures.capabilities);
+  }
+
+  /** XML of what a machine of that kind can have. */
+  async domainCapabilities(kind: {
+    readonly arch: string;
+    readonly machine: string | undefined;
+    readonly type: string;
+  }): Promise<string> {
+    const { arch, machine, type } = kind;
+    return await this.#call(connectionProcedures.domainCapabilities, arch, machine, type);
   }
 
   /** All machines, running or not. */
@@ -164,6 +181,11 @@ export class LibvirtConnection {
   /** Starts a machine, and returns it with its new number. */
   async create(domain: Domain, options: { paused?: boolean } = {}): Promise<Domain> {
     return await this.#call(domainProcedures.create, domain, flags([options.paused, 1]));
+  }
+
+  /** Starts a machine that is not kept; it ends with this connection, whatever ends that. */
+  async createPassing(xml: string): Promise<Domain> {
+    return await this.#call(domainProcedures.createXml, xml, AUTODESTROY);
   }
 
   /** Ends a machine at once, as if its power was cut. */
@@ -347,6 +369,13 @@ export class LibvirtConnection {
       pools.push({ name: each.name, active, targetPath: targetPathOf(xml) });
     }
     return pools;
+  }
+
+  /** Looks for volumes that were put into the folder of a pool. */
+  async refreshPool(name: string): Promise<void> {
+    const pools = await this.#call(connectionProcedures.storagePools);
+    const pool = pools.find((each) => each.name === name);
+    if (pool) await this.#call(connectionProcedures.storagePoolRefresh, pool, 0);
   }
 
   /**

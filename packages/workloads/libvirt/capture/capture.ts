@@ -23,8 +23,7 @@ import {
 } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type BackupDisk, backupXml, checkpointXml } from '../domain/backup-xml.ts';
-import { parseDomain } from '../domain/domain.ts';
-import { imagePathOf } from '../domain/protectable.ts';
+import { qemuUserOf } from '../host/qemu-user.ts';
 import { checkpointPrefix, removeCheckpoint, removeOthers } from './checkpoints.ts';
 import { filesOf } from './files.ts';
 import { type HeldGuest, holdGuest, type Power } from './hold.ts';
@@ -128,8 +127,7 @@ class CaptureRun implements AsyncDisposable {
     await using scope = new AsyncDisposableStack();
     const folder = new RunFolder(scratchFolder, domain.uuid);
     await cleanLeftovers({ connection, domain, clock, folder, waitMs: options.waitMs });
-    const definition = parseDomain(await connection.xml(domain));
-    folder.make(definition.disks.map(imagePathOf).find((path) => path !== undefined));
+    folder.make(await qemuUserOf(connection));
     scope.defer(() => folder.leave());
     const { domain: live, power } = await running(options, folder, scope);
     const machine = await examine({ ...options, domain: live });

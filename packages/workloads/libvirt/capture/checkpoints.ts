@@ -74,6 +74,16 @@ export async function removeCheckpoint(
   }
 }
 
+/** Of a machine whose images are others now: what libvirt knows of all checkpoints, newest first. */
+export async function removeAllMetadata(
+  connection: LibvirtConnection,
+  domain: Domain,
+): Promise<void> {
+  for (const name of await checkpointsOf(connection, domain, '')) {
+    await connection.checkpointDelete(domain, name, { metadataOnly: true });
+  }
+}
+
 /**
  * Tells this libvirt of a checkpoint that another one made: when a machine migrates, its bitmaps go
  * with its images, and what libvirt knew of them stays behind. False when it does not take it.

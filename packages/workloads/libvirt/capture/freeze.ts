@@ -12,7 +12,7 @@ import type { Domain, LibvirtConnection } from '../connection.ts';
 const FREEZE_TIMEOUT_SECONDS = 10;
 const THAW_TIMEOUT_SECONDS = 5;
 /** An agent that died while all was frozen comes back when the watchdog has thawed. */
-const THAW_ATTEMPTS_MAX = 60;
+const GIVE_UP_MS = 120_000;
 const THAW_DELAY_MS = 500;
 
 export interface FreezeTarget {
@@ -51,25 +51,27 @@ export interface Thawed {
 }
 
 /**
- * Thaws the guest. Fails with `agent-unavailable` when the guest does not say that it is thawed,
- * however often it is asked.
+ * Thaws the guest. Fails with `agent-unavailable` when the guest has not said for long that it is
+ * thawed.
  */
 export async function thaw({ connection, domain, clock }: FreezeTarget): Promise<Thawed> {
   const agent = new GuestAgent(connection, domain, clock);
   let count = 0;
-  for (let attempt = 0; attempt < THAW_ATTEMPTS_MAX; attempt++) {
-    try {
-      await connection.agentResponseTimeout(domain, THAW_TIMEOUT_SECONDS);
-      count += await connection.thaw(domain);
-      const thawedAt = clock.now();
-      if ((await agent.freezeStatus()) === 'thawed') return { count, thawedAt };
-    } catch (error) {
-      if (!isCofferError(error)) throw error;
-    }
+  for (const giveUpAt = clock.now() + GIVE_UP_MS; clock.now() < giveUpAt;) {
+    await connection.agentResponseTimeout(domain, THAW_TIMEOUT_SECONDS).catch(ifAgentFailed);
+    // It fails, too, when all is thawed and a hook of the agent fails after that.
+    count += (await connection.thaw(domain).catch(ifAgentFailed)) ?? 0;
+    const thawedAt = clock.now();
+    if ((await agent.freezeStatus().catch(ifAgentFailed)) === 'thawed') return { count, thawedAt };
     await clock.sleep(THAW_DELAY_MS);
   }
   throw new CofferError('agent-unavailable', {
     vm: domain.name,
     reason: 'its file systems are frozen and its agent does not thaw them; reset the machine',
   });
+}
+
+/** What the agent does not answer now, it may answer later. */
+export function ifAgentFailed(error: unknown): undefined {
+  if (!isCofferError(error)) throw error;
 }

@@ -10,21 +10,31 @@ import { isCofferError } from '@coffer/base';
 import type { GuestAgent, GuestOutcome } from '../agent/guest-agent.ts';
 
 export const SCRIPTS_FOLDER = '/etc/coffer/freeze.d';
-/** For all of them; an application that needs longer is not at rest soon enough to wait for. */
-const TIMEOUT_SECONDS = 30;
-/** The guest ends them by itself; this is for a guest that does not. */
-const MARGIN_MS = 15_000;
+/** For each; an application that needs longer is not at rest soon enough to wait for. */
+const SCRIPT_SECONDS_MAX = 30;
+/** For all of them. */
+const TIMEOUT_MS = 120_000;
+/** What a shell says of a process that was killed. */
+const KILLED = 137;
 
-/** `freeze` ends with the first script that fails; `thaw` calls all, also those that did not run. */
+/**
+ * `freeze` ends with the first script that fails; `thaw` calls all, also those that did not run. Each
+ * has a session of its own, so that it ends with all that it has started.
+ */
 const RUN = `PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
 cd '${SCRIPTS_FOLDER}' 2>/dev/null || exit 0
 order=; [ "$1" = thaw ] && order=-r
 for each in $(ls | sort $order); do
   [ -f "./$each" ] && [ -x "./$each" ] || continue
   echo "$each"
-  "./$each" "$1" >/dev/null 2>&1 && continue
+  setsid "./$each" "$1" >/dev/null 2>&1 </dev/null &
+  script=$!
+  (sleep ${SCRIPT_SECONDS_MAX}; kill -9 -$script) >/dev/null 2>&1 </dev/null &
+  timer=$!
+  wait $script
   code=$?
-  [ "$1" = thaw ] || exit $code
+  kill $timer
+  [ $code = 0 ] || [ "$1" = thaw ] || exit $code
 done
 exit 0`;
 
@@ -35,9 +45,7 @@ done; exit 0`;
 
 export type ScriptsOutcome =
   /** There are none. */
-  | { readonly kind: 'none' }
-  | { readonly kind: 'at-rest'; readonly count: number }
-  | { readonly kind: 'failed'; readonly reason: string };
+  { readonly kind: 'none' | 'at-rest' } | { readonly kind: 'failed'; readonly reason: string };
 
 /** Brings applications to rest. When that fails, those that came to rest have to be let go, too. */
 export async function freezeApplications(agent: GuestAgent): Promise<ScriptsOutcome> {
@@ -48,16 +56,15 @@ export async function freezeApplications(agent: GuestAgent): Promise<ScriptsOutc
     if (!isCofferError(error)) throw error;
     return { kind: 'failed', reason: error.message };
   }
-  if (!outcome) {
-    return { kind: 'failed', reason: `scripts in the guest took over ${TIMEOUT_SECONDS} s` };
-  }
-  const names = linesOf(outcome.output);
-  const last = names.at(-1);
-  if (outcome.exitCode === 0) {
-    return last === undefined ? { kind: 'none' } : { kind: 'at-rest', count: names.length };
-  }
-  const how = outcome.exitCode === undefined ? 'was ended' : `ended with ${outcome.exitCode}`;
-  return { kind: 'failed', reason: `script ${last ?? ''} in the guest ${how}` };
+  if (!outcome) return { kind: 'failed', reason: 'the scripts in the guest do not end' };
+  const last = linesOf(outcome.output).at(-1);
+  if (outcome.exitCode === 0) return { kind: last === undefined ? 'none' : 'at-rest' };
+  return { kind: 'failed', reason: `script ${last ?? ''} in the guest ${howEnded(outcome)}` };
+}
+
+function howEnded({ exitCode }: GuestOutcome): string {
+  if (exitCode === KILLED) return `took over ${SCRIPT_SECONDS_MAX} s`;
+  return exitCode === undefined ? 'was ended' : `ended with ${exitCode}`;
 }
 
 export async function thawApplications(agent: GuestAgent): Promise<void> {
@@ -66,7 +73,7 @@ export async function thawApplications(agent: GuestAgent): Promise<void> {
 
 /** Names of the scripts that the guest has. */
 export async function findScripts(agent: GuestAgent): Promise<string[]> {
-  const outcome = await agent.run(['/bin/sh', '-c', LIST], MARGIN_MS);
+  const outcome = await agent.run(['/bin/sh', '-c', LIST], TIMEOUT_MS);
   return linesOf(outcome?.output ?? '');
 }
 
@@ -75,18 +82,7 @@ async function runScripts(
   agent: GuestAgent,
   verb: 'freeze' | 'thaw',
 ): Promise<GuestOutcome | undefined> {
-  // `timeout` is of coreutils and of busybox, and so in every guest with a shell.
-  const command = `exec timeout ${TIMEOUT_SECONDS} /bin/sh -c "$0" coffer ${verb}`;
-  const outcome = await agent.run(
-    ['/bin/sh', '-c', command, RUN],
-    TIMEOUT_SECONDS * 1000 + MARGIN_MS,
-  );
-  return outcome && isTimeout(outcome.exitCode) ? undefined : outcome;
-}
-
-/** 124 of coreutils; 143 of busybox, whose child is ended by a signal. */
-function isTimeout(exitCode: number | undefined): boolean {
-  return exitCode === 124 || exitCode === 143;
+  return await agent.run(['/bin/sh', '-c', RUN, 'coffer', verb], TIMEOUT_MS);
 }
 
 function linesOf(output: string): string[] {

@@ -8,7 +8,7 @@ import type { Consistency, ReachedConsistency } from '../../vm-capture.ts';
 import { type AgentInfo, GuestAgent } from '../agent/guest-agent.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { freezeApplications, type ScriptsOutcome, thawApplications } from './guest-scripts.ts';
-import { freeze, type FreezeTarget, type Frozen, thaw } from './freeze.ts';
+import { freeze, type FreezeTarget, type Frozen, ifAgentFailed, thaw } from './freeze.ts';
 import type { RunFolder } from './run-folder.ts';
 import { startWatchdog } from './watchdog.ts';
 
@@ -80,6 +80,7 @@ async function freezeGuest(
   const runsCommands = info.commands.has('guest-exec') && !info.isWindows;
   folder.mark('frozen');
   const scripts = runsCommands ? await freezeApplications(agent) : undefined;
+  // Without a watchdog the guest is less guarded; that is no reason not to back it up.
   const watchdog = runsCommands ? await startWatchdog(agent).catch(ifAgentFailed) : undefined;
   const frozen = await freeze(options);
   const letGo = async (): Promise<void> => {
@@ -90,11 +91,6 @@ async function freezeGuest(
   if (!('reason' in frozen)) return heldFrozen(options, frozen, levelOf(info, scripts), letGo);
   await letGo();
   return { reason: frozen.reason, isFailure: true };
-}
-
-/** The guest is less guarded then; that is no reason not to back it up. */
-function ifAgentFailed(error: unknown): undefined {
-  if (!isCofferError(error)) throw error;
 }
 
 /** What is reached when the freeze holds. Windows asks its applications by itself (VSS). */

@@ -4,8 +4,6 @@
  * marks of what was done to the machine and has to be undone.
  */
 import {
-  chmodSync,
-  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -16,6 +14,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
+import type { User } from '../host/capabilities.ts';
+import { giveFolderTo } from '../host/qemu-user.ts';
 
 /** Beginning of the UUID: sockets must have short paths. */
 const NAME_LENGTH = 8;
@@ -42,19 +42,15 @@ export class RunFolder {
   }
 
   /**
-   * Makes the folder, for the user that QEMU runs as: the owner of the machine's images. Only one run
-   * can; fails with `vm-busy` otherwise.
+   * Makes the folder, for the user that QEMU runs as. Only one run can; fails with `vm-busy`
+   * otherwise.
    */
-  make(imagePath: string | undefined): void {
+  make(user: User | undefined): void {
     const { path } = this;
     try {
       mkdirSync(dirname(path), { recursive: true });
       mkdirSync(path, { mode: 0o700 });
-      if (imagePath !== undefined && process.getuid?.() === 0) {
-        const { uid, gid } = statSync(imagePath);
-        chownSync(path, uid, gid);
-      }
-      chmodSync(path, 0o770);
+      giveFolderTo(user, path);
       writeFileSync(join(path, OWNER), processIdentity(process.pid) ?? '');
     } catch (error) {
       const reason = systemErrorCode(error);

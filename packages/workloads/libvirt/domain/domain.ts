@@ -28,6 +28,8 @@ export interface Domain {
   readonly machine: string | undefined;
   /** `host-passthrough`, `host-model`, `custom`, `maximum`. */
   readonly cpuMode: string | undefined;
+  /** In mode `custom`. */
+  readonly cpuModel: string | undefined;
   readonly boot: DomainBoot;
   readonly tpm: DomainTpm | undefined;
   readonly disks: readonly DomainDisk[];
@@ -105,6 +107,7 @@ export function parseDomain(xml: string): Domain {
     arch: parseArch(root),
     machine: attributeOf(find(root, 'os', 'type'), 'machine'),
     cpuMode: attributeOf(find(root, 'cpu'), 'mode'),
+    cpuModel: textAt(root, 'cpu', 'model'),
     boot: parseBoot(find(root, 'os')),
     tpm: parseTpm(find(devices, 'tpm')),
     disks: parseDisks(devices),

@@ -1,7 +1,9 @@
 /** Network interfaces of a restored machine. */
 import {
+  append,
   attributeOf,
   childrenOf,
+  element,
   find,
   removeNamed,
   setAttribute,
@@ -27,6 +29,22 @@ export function rewriteInterfaces(
     const source = find(device, 'source');
     const place = networks.get(interfaceSourceOf(source) ?? '');
     if (source && place) connect(device, source, place);
+  }
+}
+
+/** What cannot be brought to a device that is connected to nothing. */
+const OF_A_NETWORK = ['source', 'virtualport', 'bandwidth', 'filterref', 'vlan', 'ip', 'route'];
+
+/** The guest sees its devices, without a carrier: whatever it does reaches nobody. */
+export function isolateInterfaces(root: XmlElement): void {
+  for (const device of childrenOf(find(root, 'devices'), 'interface')) {
+    forgetHost(device);
+    forgetAddress(device);
+    removeNamed(device, ...OF_A_NETWORK, 'link', 'portForward', 'backend', 'teaming');
+    setAttribute(device, 'type', 'user');
+    setAttribute(device, 'managed', undefined);
+    setAttribute(device, 'trustGuestRxFilters', undefined);
+    append(device, element('link', { state: 'down' }));
   }
 }
 

@@ -13,7 +13,7 @@ import { type DiskPlace, rewriteDisks } from './rewrite-disks.ts';
 import type { RewriteFinding } from './rewrite-finding.ts';
 import { rewriteGraphics, removeHostDevices, rewriteTpm } from './rewrite-devices.ts';
 import { type NewIdentity, rewriteIdentity } from './rewrite-identity.ts';
-import { type NetworkPlace, rewriteInterfaces } from './rewrite-interfaces.ts';
+import { isolateInterfaces, type NetworkPlace, rewriteInterfaces } from './rewrite-interfaces.ts';
 import { find, parentOf, removeNamed, removeWhere, serializeXml, type XmlElement } from './xml.ts';
 
 export interface DomainChanges extends NewIdentity {
@@ -21,8 +21,8 @@ export interface DomainChanges extends NewIdentity {
   readonly disks: ReadonlyMap<string, DiskPlace>;
   /** New places of other files, by their old ones: kernel, initrd, UEFI variables, logs, ... */
   readonly files: ReadonlyMap<string, string>;
-  /** By the name of the network, bridge or device that an interface was on. */
-  readonly networks: ReadonlyMap<string, NetworkPlace>;
+  /** By the name of the network, bridge or device that an interface was on; or on none at all. */
+  readonly networks: ReadonlyMap<string, NetworkPlace> | 'none';
 }
 
 export interface Rewritten {
@@ -46,7 +46,8 @@ export function rewriteDomain(xml: string, changes: DomainChanges): Rewritten {
   const aboutDisks = rewriteDisks(root, changes.disks);
   replaceFiles(root, moved);
   const aboutHostDevices = removeHostDevices(root);
-  rewriteInterfaces(root, changes.networks, { isCopy });
+  if (changes.networks === 'none') isolateInterfaces(root);
+  else rewriteInterfaces(root, changes.networks, { isCopy });
 
   const findings = [
     ...aboutDisks,

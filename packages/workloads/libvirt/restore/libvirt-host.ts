@@ -1,22 +1,29 @@
-/** Makes a restored machine known to libvirt, once it is certain that it fits. */
-import { chownSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { CofferError, type Finding, isCofferError } from '@coffer/base';
-import type { RestoredVm, VmHost } from '../../vm-host.ts';
-import type { LibvirtConnection } from '../connection.ts';
+/** A host of libvirt as the target of restored machines. */
+import { type Clock, CofferError, type Finding, isCofferError } from '@coffer/base';
+import type { KnownVm, Misfit, MoveOptions, RestoredVm, VmHost, VmTrial } from '../../vm-host.ts';
+import { removeAllMetadata } from '../capture/checkpoints.ts';
+import { type Domain, type LibvirtConnection, PAUSED_BY_IO_ERROR } from '../connection.ts';
 import { parseDomain } from '../domain/domain.ts';
 import { assertNoOriginal } from '../domain/paths.ts';
-import { rewriteDomain } from '../domain/rewrite.ts';
+import { imagePathOf } from '../domain/protectable.ts';
+import { type DomainChanges, rewriteDomain } from '../domain/rewrite.ts';
 import { REWRITE_FINDINGS } from '../domain/rewrite-finding.ts';
 import type { NetworkPlace } from '../domain/rewrite-interfaces.ts';
+import { giveTo, qemuUserOf } from '../host/qemu-user.ts';
+import { findMisfits, takenBy } from './misfits.ts';
+import { moveDisk } from './move-disk.ts';
+import { LibvirtTrial } from './trial.ts';
 
 export interface LibvirtHostOptions {
   readonly connection: LibvirtConnection;
   /** Networks of the target, by those that the machine was on. */
   readonly networks: ReadonlyMap<string, NetworkPlace>;
-  /** UUID and MACs stay as they were: the original must not run any more. */
-  readonly keepsIdentity: boolean;
+  readonly clock: Clock;
 }
+
+/** For a guest to shut down; then its power is cut. */
+const STOP_TIMEOUT_MS = 60_000;
+const POLL_MS = 100;
 
 export class LibvirtHost implements VmHost {
   readonly #options: LibvirtHostOptions;
@@ -25,34 +32,144 @@ export class LibvirtHost implements VmHost {
     this.#options = options;
   }
 
-  /** Fails with `vm-name-taken` or `target-unfit`, naming all that is missing. */
-  async check({ xml, name }: Pick<RestoredVm, 'xml' | 'name'>): Promise<void> {
-    const { connection } = this.#options;
-    if (await isTaken(connection, name)) throw new CofferError('vm-name-taken', { name });
-    const missing = await this.#missingNetworks(xml);
-    if (missing.length > 0) {
-      const networks = missing.join(', ');
-      throw new CofferError('target-unfit', { networks, help: 'map them with --network OLD=NEW' });
-    }
+  async misfits({ xml, name, uuid }: Pick<RestoredVm, 'xml' | 'name' | 'uuid'>): Promise<Misfit[]> {
+    const { connection, networks } = this.#options;
+    const definition = parseDomain(xml);
+    return [
+      ...(await takenBy(connection, { name, uuid: uuid ?? definition.uuid })),
+      ...(await findMisfits({ connection, definition, networks })),
+    ];
   }
 
   async define(vm: RestoredVm): Promise<{ uuid: string; findings: Finding[] }> {
-    const { connection, networks, keepsIdentity } = this.#options;
+    const { connection, networks } = this.#options;
+    const { xml, findings } = await this.#rewritten(vm, networks);
+    const { uuid } = await connection.define(xml);
+    return { uuid, findings };
+  }
+
+  async defineAgain(xml: string): Promise<void> {
+    await this.#options.connection.define(xml);
+  }
+
+  async find(uuid: string): Promise<KnownVm | undefined> {
+    const { connection } = this.#options;
+    try {
+      const domain = await connection.domainByUuid(uuid);
+      const { state } = await connection.state(domain);
+      const { disks } = parseDomain(await connection.xml(domain, { inactive: true }));
+      const images = disks.flatMap((disk) => {
+        const path = imagePathOf(disk);
+        return path === undefined ? [] : [[disk.target, { path, format: disk.format }] as const];
+      });
+      return { name: domain.name, uuid, isOff: state === 'shutoff', disks: new Map(images) };
+    } catch (error) {
+      if (isCofferError(error, 'vm-not-found')) return undefined;
+      throw error;
+    }
+  }
+
+  async start(uuid: string): Promise<void> {
+    const { connection } = this.#options;
+    await connection.create(await connection.domainByUuid(uuid));
+  }
+
+  async stop(uuid: string): Promise<void> {
+    const { connection, clock } = this.#options;
+    const domain = await connection.domainByUuid(uuid);
+    await this.#askToShutDown(domain);
+    const giveUpAt = clock.now() + STOP_TIMEOUT_MS;
+    while ((await connection.state(domain)).state !== 'shutoff') {
+      if (clock.now() > giveUpAt) {
+        await connection.destroy(domain);
+        return;
+      }
+      await clock.sleep(POLL_MS);
+    }
+  }
+
+  async forgetTracking(uuid: string): Promise<void> {
+    const { connection } = this.#options;
+    await removeAllMetadata(connection, await connection.domainByUuid(uuid));
+  }
+
+  async remove(uuid: string): Promise<void> {
+    const { connection } = this.#options;
+    const domain = await connection.domainByUuid(uuid);
+    if ((await connection.state(domain)).state !== 'shutoff') await connection.destroy(domain);
+    await connection.undefine(domain, {
+      nvram: true,
+      checkpointsMetadata: true,
+      snapshotsMetadata: true,
+      managedSave: true,
+    });
+  }
+
+  async resumeAfterError(uuid: string): Promise<'running' | 'paused' | 'off' | undefined> {
+    const { connection } = this.#options;
+    try {
+      const domain = await connection.domainByUuid(uuid);
+      const { state, reason } = await connection.state(domain);
+      if (state === 'shutoff') return 'off';
+      if (state !== 'paused') return 'running';
+      if (reason === PAUSED_BY_IO_ERROR) await connection.resume(domain);
+      return 'paused';
+    } catch (error) {
+      if (isCofferError(error, 'vm-not-found')) return undefined;
+      throw error;
+    }
+  }
+
+  async moveDisk(uuid: string, disk: string, options: MoveOptions): Promise<void> {
+    const { connection, clock } = this.#options;
+    const domain = await connection.domainByUuid(uuid);
+    await moveDisk({ ...options, connection, domain, disk, clock });
+  }
+
+  async startTrial(vm: RestoredVm): Promise<VmTrial> {
+    const { connection, clock } = this.#options;
+    const { xml } = await this.#rewritten(vm, 'none');
+    const domain = await connection.createPassing(xml);
+    return new LibvirtTrial({ connection, domain, xml, clock });
+  }
+
+  async giveFiles(paths: readonly string[]): Promise<void> {
+    giveTo(await qemuUserOf(this.#options.connection), ...paths);
+  }
+
+  async poolFolder(name: string): Promise<string> {
+    const pools = await this.#options.connection.storagePools();
+    const pool = pools.find((each) => each.name === name);
+    if (pool?.active && pool.targetPath?.startsWith('/')) return pool.targetPath;
+    const reason = pool ? 'it is not active, or has no folder' : 'there is no such pool';
+    const known = pools.map((each) => each.name).join(', ');
+    throw new CofferError('target-unfit', { pool: name, reason, pools: known });
+  }
+
+  async refreshPool(pool: string): Promise<void> {
+    await this.#options.connection.refreshPool(pool);
+  }
+
+  async #rewritten(
+    vm: RestoredVm,
+    networks: DomainChanges['networks'],
+  ): Promise<{ xml: string; findings: Finding[] }> {
+    const { pausesOnError = false } = vm;
+    const places = [...vm.disks].map(
+      ([target, place]) => [target, { kind: 'file', pausesOnError, ...place }] as const,
+    );
     const { xml, findings } = rewriteDomain(vm.xml, {
       name: vm.name,
-      identity: keepsIdentity ? 'keep' : { uuid: undefined },
-      disks: new Map([...vm.disks].map(([target, place]) => [target, { kind: 'file', ...place }])),
+      identity: vm.uuid === undefined ? 'keep' : { uuid: vm.uuid },
+      disks: new Map(places),
       files: vm.files,
       networks,
     });
     // A restored machine that writes to the disks of the original would be the end of both.
     assertNoOriginal(xml, vm.xml);
-    for (const path of [...[...vm.disks.values()].map((disk) => disk.path), ...vm.files.values()]) {
-      giveToFolderOwner(path);
-    }
-    const { uuid } = await connection.define(xml);
+    await this.giveFiles([...[...vm.disks.values()].map(({ path }) => path), ...vm.files.values()]);
     return {
-      uuid,
+      xml,
       findings: findings.map(({ code, device, path }) => ({
         code,
         path: device ?? path ?? vm.name,
@@ -61,31 +178,21 @@ export class LibvirtHost implements VmHost {
     };
   }
 
-  async #missingNetworks(xml: string): Promise<string[]> {
-    const { connection, networks } = this.#options;
-    const wanted = parseDomain(xml)
-      .interfaces.filter(({ type }) => type === 'network')
-      .map(({ source }) => networks.get(source ?? '')?.name ?? source)
-      .filter((name) => name !== undefined);
-    if (wanted.length === 0) return [];
-    const there = new Set((await connection.networks()).map(({ name }) => name));
-    return [...new Set(wanted)].filter((name) => !there.has(name));
+  /** By its agent where it has one; else by the button, which a guest may ignore. */
+  async #askToShutDown(domain: Domain): Promise<void> {
+    const { connection } = this.#options;
+    const { state } = await connection.state(domain);
+    if (state === 'shutoff') return;
+    // A machine that does not run hears nothing.
+    if (state !== 'running') {
+      await connection.destroy(domain);
+      return;
+    }
+    try {
+      await connection.shutdown(domain, { agent: true });
+    } catch (error) {
+      if (!isCofferError(error)) throw error;
+      await connection.shutdown(domain);
+    }
   }
-}
-
-async function isTaken(connection: LibvirtConnection, name: string): Promise<boolean> {
-  try {
-    await connection.domainByName(name);
-    return true;
-  } catch (error) {
-    if (isCofferError(error, 'vm-not-found')) return false;
-    throw error;
-  }
-}
-
-/** QEMU runs as another user, who has to reach what root has restored. */
-function giveToFolderOwner(path: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(dirname(path));
-  chownSync(path, uid, gid);
 }

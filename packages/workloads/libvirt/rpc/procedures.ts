@@ -135,6 +135,17 @@ export const connectionProcedures = {
   hostname: remote('connect-get-hostname', 59, nothing, text),
   libVersion: remote('connect-get-lib-version', 157, nothing, (from) => from.u64()),
   capabilities: remote('connect-get-capabilities', 7, nothing, text),
+  domainCapabilities: remote(
+    'connect-get-domain-capabilities',
+    342,
+    (to, arch: string, machine: string | undefined, type: string) => {
+      const write = (it: string): void => void to.text(it);
+      // The program that libvirt would choose.
+      to.optional(undefined, nothing).optional(arch, write).optional(machine, write);
+      to.optional(type, write).u32(0);
+    },
+    text,
+  ),
   domains: remote('connect-list-all-domains', 273, everything, list(readDomain)),
   networks: remote('connect-list-all-networks', 283, everything, list(readNamedObject)),
   networkIsActive: remote('network-is-active', 152, named, (from) => from.boolean()),
@@ -148,6 +159,15 @@ export const connectionProcedures = {
       to.u32(flags);
     },
     text,
+  ),
+  storagePoolRefresh: remote(
+    'storage-pool-refresh',
+    83,
+    (to, pool: NamedObject, flags: number) => {
+      writeNamedObject(to, pool);
+      to.u32(flags);
+    },
+    nothing,
   ),
   /** Events of all domains; the result names the registration. */
   registerEvent: remote(
@@ -176,6 +196,12 @@ export const domainProcedures = {
   suspend: remote('domain-suspend', 34, ofDomain, nothing),
   resume: remote('domain-resume', 28, ofDomain, nothing),
   create: remote('domain-create-with-flags', 196, domainFlags, readDomain),
+  createXml: remote(
+    'domain-create-xml',
+    10,
+    (to, xml: string, flags: number) => void to.text(xml).u32(flags),
+    readDomain,
+  ),
   destroy: remote('domain-destroy-flags', 234, domainFlags, nothing),
   shutdown: remote('domain-shutdown-flags', 258, domainFlags, nothing),
   define: remote(

@@ -1,0 +1,80 @@
+/** `coffer restore POINT --instant`: a machine that runs at once. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { CofferError } from '@coffer/base';
+import { newProgress } from '@coffer/flows/progress.ts';
+import { migrateInstant, restoreVmInstant } from '@coffer/flows/restore/vm-instant.ts';
+import { instantRecords } from '../instant/records.ts';
+import { startKeeper } from '../instant/start-keeper.ts';
+import { openVmHost } from '../libvirt/compose.ts';
+import { formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { requiredPassphrase } from '../passphrase.ts';
+import { splitPointPath } from '../point-path.ts';
+import { showProgress } from '../progress.ts';
+import { interruptSignal } from '../run.ts';
+import { namedPoint, withRepository } from '../session.ts';
+import type { RestoreCommandOptions } from './restore.ts';
+import { folderOf, networksOf } from './restore-vm.ts';
+
+/** Paths of sockets must be short. */
+const RUN_FOLDER = '/var/tmp/coffer-instant-';
+const UUID_LENGTH = 8;
+
+export async function runRestoreInstant(
+  source: string,
+  options: RestoreCommandOptions,
+): Promise<void> {
+  const { as: name, connect, migrate = false } = options;
+  if (name === undefined) throw new CofferError('usage', { reason: '--instant needs --as NAME' });
+  const passphrase = await requiredPassphrase(options);
+  // Asked for once: the repository is opened here, and by the process that serves it.
+  process.env['COFFER_PASSPHRASE'] = passphrase;
+  await using opened = await openVmHost(connect, networksOf(options));
+  const { host } = opened;
+  const folder = await folderOf(host, options);
+  const uuid = randomUUID();
+  const runFolder = RUN_FOLDER + uuid.slice(0, UUID_LENGTH);
+  const records = instantRecords();
+  const progress = newProgress();
+  const signal = interruptSignal;
+  const result = await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, splitPointPath(source).name);
+    const restored = await restoreVmInstant({
+      repository,
+      point,
+      host,
+      name,
+      uuid,
+      folder,
+      connect,
+      runFolder,
+      records,
+      serve: async (record) => {
+        mkdirSync(runFolder, { mode: 0o750 });
+        await host.giveFiles([runFolder]);
+        await startKeeper(record, passphrase);
+      },
+      progress,
+      signal,
+    });
+    const record = records.read(uuid);
+    if (migrate && record) {
+      await showProgress(options, 'migrate', progress, () =>
+        migrateInstant({ repository, host, records, progress, signal }, record),
+      );
+    }
+    return { ...restored, migrated: migrate };
+  });
+  printResult(options, result, () => {
+    printLine(`Machine ${name} (${uuid}) runs after ${formatDuration(result.durationMs)}`);
+    if (migrate) {
+      printLine(`its disks are in ${folder}`);
+      return;
+    }
+    printLine(`\nIts disks are on the point still. To move them to ${folder}:`);
+    printLine(`  coffer instant migrate ${name}`);
+    printLine(`To end it and remove all of it:`);
+    printLine(`  coffer instant discard ${name}`);
+  });
+  reportFindings(options, result.findings);
+}

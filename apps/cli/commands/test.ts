@@ -1,0 +1,83 @@
+/** `coffer test`: whether the machine of a point boots. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { CofferError, ERRORS } from '@coffer/base';
+import { bootTest, type BootTestResult } from '@coffer/flows/boot-test/boot-test.ts';
+import { openVmHost } from '../libvirt/compose.ts';
+import { formatDuration, printLine, printResult } from '../output.ts';
+import { splitPointPath } from '../point-path.ts';
+import { printable } from '../printable.ts';
+import { parseSeconds } from '../quantities.ts';
+import { interruptSignal } from '../run.ts';
+import { namedPoint, withRepository } from '../session.ts';
+import { type GlobalOptions, stateFolder } from '../settings.ts';
+
+export interface TestCommandOptions extends GlobalOptions {
+  readonly connect: string;
+  readonly timeout: string;
+  readonly still: string;
+  readonly run?: string;
+  readonly screenshot?: string;
+}
+
+/** Paths of sockets must be short. */
+const RUN_FOLDER = '/var/tmp/coffer-test-';
+const UUID_LENGTH = 8;
+
+export async function runTest(source: string, options: TestCommandOptions): Promise<void> {
+  const { name: pointName, disk } = splitPointPath(source);
+  if (disk !== undefined) throw new CofferError('usage', { reason: 'machines are tested whole' });
+  await using opened = await openVmHost(options.connect, new Map());
+  const result = await withRepository(options, 'required', async (repository) => {
+    const point = await namedPoint(repository, pointName);
+    const uuid = randomUUID();
+    const short = uuid.slice(0, UUID_LENGTH);
+    return await bootTest({
+      repository,
+      point,
+      host: opened.host,
+      name: `coffer-test-${short}`,
+      uuid,
+      folder: RUN_FOLDER + short,
+      timeoutMs: parseSeconds(options.timeout, '--timeout'),
+      stillMs: parseSeconds(options.still, '--still'),
+      command: options.run,
+      signal: interruptSignal,
+    });
+  });
+  const screenshot = keepScreenshot(result, options);
+  const { screenshot: _bytes, ...told } = result;
+  printResult(options, { ...told, screenshot }, () => printTest(result, screenshot));
+  if (!result.passed) process.exitCode = ERRORS['boot-test-failed'].exitCode;
+}
+
+/** Returns its path, where there is one. */
+function keepScreenshot(
+  { screenshot, point }: BootTestResult,
+  options: TestCommandOptions,
+): string | undefined {
+  if (!screenshot) return undefined;
+  const path = resolve(options.screenshot ?? join(stateFolder(), 'screenshots', `${point}.png`));
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  writeFileSync(path, screenshot, { mode: 0o600 });
+  return path;
+}
+
+const TOLD: Readonly<Record<BootTestResult['verdict'], string>> = {
+  'agent-answers': 'boots: its agent answers',
+  'command-passed': 'boots, and the command in it ended well',
+  'screen-still': 'boots to a screen that does not change any more: look at it',
+  'command-failed': 'boots, but the command in it FAILED',
+  timeout: 'does NOT boot within the time',
+  stopped: 'does NOT boot: it stopped',
+  'nothing-to-judge': 'cannot be judged: it has neither a guest agent nor a screen',
+};
+
+function printTest(result: BootTestResult, screenshot: string | undefined): void {
+  const { vm, point, verdict, durationMs, exitCode, output } = result;
+  printLine(`${printable(vm)} ${TOLD[verdict]} (${formatDuration(durationMs)}, point ${point})`);
+  if (exitCode !== undefined) printLine(`exit code ${exitCode}`);
+  if (output) printLine(printable(output.trimEnd()));
+  if (screenshot !== undefined) printLine(`screen: ${screenshot}`);
+}

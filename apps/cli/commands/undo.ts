@@ -1,0 +1,63 @@
+/** `coffer undo` and `coffer accept`: what becomes of a restore over an original. */
+import { CofferError } from '@coffer/base';
+import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
+import { acceptOriginal, undoOriginal } from '@coffer/flows/restore/vm-original.ts';
+import { clock, random } from '../compose.ts';
+import { openVmHost, vmNameOf } from '../libvirt/compose.ts';
+import { formatTime, printLine, printResult } from '../output.ts';
+import { confirm, type ConfirmOptions } from '../prompt.ts';
+import type { GlobalOptions } from '../settings.ts';
+import { undoRecords } from '../undo-records.ts';
+
+export interface UndoCommandOptions extends GlobalOptions, ConfirmOptions {
+  readonly connect: string;
+  readonly list?: boolean;
+}
+
+export async function runUndo(
+  name: string | undefined,
+  options: UndoCommandOptions,
+): Promise<void> {
+  if (options.list || name === undefined) {
+    printRecords(options);
+    return;
+  }
+  const record = recordOf(name);
+  await using opened = await openVmHost(options.connect, new Map());
+  await confirm(options, `Stop ${record.vm} where it runs, and bring back the state before?`);
+  await undoOriginal({ host: opened.host, records: undoRecords(), clock, random }, record);
+  const { vm, uuid, point } = record;
+  printResult(options, { vm, uuid, point, undone: true }, () => {
+    printLine(`${vm} is as it was before point ${point} was restored`);
+  });
+}
+
+export async function runAccept(name: string, options: GlobalOptions): Promise<void> {
+  const record = recordOf(name);
+  acceptOriginal(undoRecords(), record);
+  const { vm, uuid, point } = record;
+  printResult(options, { vm, uuid, point, accepted: true }, () => {
+    printLine(`${vm} stays as point ${point} has it; what was kept of its old state is removed`);
+  });
+}
+
+/** Fails with `undo-missing`. */
+function recordOf(name: string): UndoRecord {
+  const wanted = vmNameOf(name);
+  const records = undoRecords().list();
+  const found = records.find(({ vm, uuid }) => uuid === wanted || vm === wanted);
+  if (found) return found;
+  throw new CofferError('undo-missing', { vm: wanted });
+}
+
+function printRecords(options: GlobalOptions): void {
+  const records = undoRecords().list();
+  const shown = records.map(({ vm, uuid, point, startedAt, state }) => {
+    return { vm, uuid, point, restoredAt: new Date(startedAt).toISOString(), state };
+  });
+  printResult(options, shown, () => {
+    for (const { vm, point, startedAt, state } of records) {
+      printLine(`${vm}: point ${point}, restored ${formatTime(startedAt)}, ${state}`);
+    }
+  });
+}

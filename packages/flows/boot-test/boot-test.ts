@@ -1,0 +1,175 @@
+/**
+ * Boots a point of a virtual machine to see that it does: from an overlay, reaching nothing, and
+ * leaving nothing. The proof that a backup is good is a guest that answers.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CofferError, isCofferError } from '@coffer/base';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
+import { newProgress } from '../progress.ts';
+import { createOverlays, planOverlays, serveDisks } from '../restore/served-disks.ts';
+import { placesOf, planFiles, restoreFiles } from '../restore/vm-files.ts';
+import { vmOf } from '../restore/vm-point.ts';
+
+const POLL_MS = 200;
+const SCREEN_POLL_MS = 2000;
+
+export interface BootTestOptions {
+  readonly repository: Repository;
+  readonly point: RecoveryPoint;
+  readonly host: VmHost;
+  /** Of the machine on trial. */
+  readonly name: string;
+  readonly uuid: string;
+  /** For overlays and a socket; it is made, and removed. */
+  readonly folder: string;
+  /** For the guest to answer, or for its screen to stop changing. */
+  readonly timeoutMs: number;
+  /** How long a screen has to be the same, of a guest without an agent. */
+  readonly stillMs: number;
+  /** A command of the shell that has to end well in the guest. */
+  readonly command: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type Verdict =
+  /** The agent in the guest answers. */
+  | 'agent-answers'
+  /** A command in the guest ended well. */
+  | 'command-passed'
+  /** The screen does not change any more: somebody should look at it. */
+  | 'screen-still'
+  | 'command-failed'
+  /** Nothing of it within the time. */
+  | 'timeout'
+  /** The machine stopped. */
+  | 'stopped'
+  /** It has neither an agent nor a screen. */
+  | 'nothing-to-judge';
+
+const PASSED: ReadonlySet<Verdict> = new Set(['agent-answers', 'command-passed', 'screen-still']);
+
+export interface BootTestResult {
+  readonly point: string;
+  readonly vm: string;
+  readonly passed: boolean;
+  readonly verdict: Verdict;
+  /** From the start of the machine to the verdict. */
+  readonly durationMs: number;
+  /** Of the command. */
+  readonly exitCode: number | undefined;
+  readonly output: string | undefined;
+  /** As PNG, where the machine has a screen. */
+  readonly screenshot: Buffer | undefined;
+}
+
+/** Fails with `kind-mismatch` and what the host says; a guest that does not boot is a result. */
+export async function bootTest(options: BootTestOptions): Promise<BootTestResult> {
+  const { repository, point, host, name, uuid, folder, signal } = options;
+  const vm = vmOf(repository, point);
+  await using scope = new AsyncDisposableStack();
+  mkdirSync(folder, { recursive: true });
+  scope.defer(() => rmSync(folder, { recursive: true, force: true }));
+  await host.giveFiles([folder]);
+  const planned = planFiles(vm, { name, uuid, folder, format: 'qcow2' });
+  const files = planned.files.filter(({ oldPath }) => oldPath !== undefined);
+  const progress = newProgress();
+  await restoreFiles({ repository, point, progress, signal }, files);
+  // A TPM keeps its state where libvirt wants it, outside of the folder.
+  scope.defer(() => files.forEach(({ path }) => rmSync(path, { force: true })));
+  const socketPath = join(folder, 'nbd');
+  const overlays = planOverlays(vm, { folder, name });
+  const damage: CofferError[] = [];
+  const onError = (error: CofferError): void => void damage.push(error);
+  const disks = [...overlays.keys()];
+  scope.use(await serveDisks({ repository, point, disks, socketPath, onError, signal }));
+  await host.giveFiles([socketPath]);
+  await createOverlays(overlays, { point, socketPath });
+  const places = { disks: overlays, files: placesOf(files).files };
+  const trial = scope.use(await host.startTrial({ xml: vm.xml, name, uuid, ...places }));
+  const result = await judge(options, trial);
+  // A chunk that is lost says more than that the guest does not boot.
+  const [first] = damage;
+  if (!result.passed && first) throw first;
+  return { point: point.id, vm: vm.name, ...result };
+}
+
+type Judgement = Omit<BootTestResult, 'point' | 'vm'>;
+
+async function judge(options: BootTestOptions, trial: VmTrial): Promise<Judgement> {
+  const { clock } = options.repository;
+  const startedAt = clock.now();
+  const { verdict, exitCode, output } = await verdictOf(options, trial, startedAt);
+  const durationMs = clock.now() - startedAt;
+  const screenshot = await pictureOf(trial);
+  return { passed: PASSED.has(verdict), verdict, durationMs, exitCode, output, screenshot };
+}
+
+interface Outcome {
+  readonly verdict: Verdict;
+  readonly exitCode?: number | undefined;
+  readonly output?: string;
+}
+
+async function verdictOf(
+  options: BootTestOptions,
+  trial: VmTrial,
+  startedAt: number,
+): Promise<Outcome> {
+  const giveUpAt = startedAt + options.timeoutMs;
+  if (trial.hasAgent) return await askAgent(options, trial, giveUpAt);
+  if (trial.hasScreen) return await watchScreen(options, trial, giveUpAt);
+  return { verdict: 'nothing-to-judge' };
+}
+
+async function askAgent(
+  { repository, command, signal }: BootTestOptions,
+  trial: VmTrial,
+  giveUpAt: number,
+): Promise<Outcome> {
+  const { clock } = repository;
+  while (!(await trial.isAnswering())) {
+    if (!(await trial.isRunning())) return { verdict: 'stopped' };
+    if (clock.now() > giveUpAt) return { verdict: 'timeout' };
+    await clock.sleep(POLL_MS, signal);
+  }
+  if (command === undefined) return { verdict: 'agent-answers' };
+  const ran = await trial.run(command, Math.max(POLL_MS, giveUpAt - clock.now()));
+  if (!ran) return { verdict: 'timeout' };
+  return { verdict: ran.exitCode === 0 ? 'command-passed' : 'command-failed', ...ran };
+}
+
+async function watchScreen(
+  { repository, stillMs, signal }: BootTestOptions,
+  trial: VmTrial,
+  giveUpAt: number,
+): Promise<Outcome> {
+  const { clock } = repository;
+  let last = '';
+  let sameSince = clock.now();
+  for (;;) {
+    const picture = await pictureOf(trial);
+    if (!picture || !(await trial.isRunning())) return { verdict: 'stopped' };
+    const digest = createHash('sha256').update(picture).digest('hex');
+    if (digest !== last) {
+      last = digest;
+      sameSince = clock.now();
+    }
+    if (clock.now() - sameSince >= stillMs) return { verdict: 'screen-still' };
+    if (clock.now() > giveUpAt) return { verdict: 'timeout' };
+    await clock.sleep(SCREEN_POLL_MS, signal);
+  }
+}
+
+/** Undefined where there is no screen, or no machine any more. */
+async function pictureOf(trial: VmTrial): Promise<Buffer | undefined> {
+  if (!trial.hasScreen) return undefined;
+  try {
+    return await trial.screenshot();
+  } catch (error) {
+    if (isCofferError(error)) return undefined;
+    throw error;
+  }
+}

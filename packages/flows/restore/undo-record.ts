@@ -1,0 +1,60 @@
+/**
+ * What a restore over an original has replaced, so that it can be undone or accepted. The record is
+ * written before anything is changed, and goes when nothing is left to undo.
+ */
+import { renameSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { RecordFolder, syncFolder } from '../record-folder.ts';
+
+const Replacement = v.variant('kind', [
+  /** A new file took the name of an old one, which is beside it. */
+  v.object({
+    kind: v.literal('moved'),
+    path: v.string(),
+    newPath: v.string(),
+    oldPath: v.string(),
+    /** There was none: nothing comes back. */
+    isNew: v.boolean(),
+    isDisk: v.boolean(),
+  }),
+  /** What differed was written in place; what was there is in a file of its own. */
+  v.object({
+    kind: v.literal('kept'),
+    path: v.string(),
+    format: v.picklist(['raw', 'qcow2']),
+    keptPath: v.string(),
+  }),
+]);
+
+const UndoRecord = v.object({
+  vm: v.string(),
+  uuid: v.string(),
+  point: v.string(),
+  startedAt: v.number(),
+  /** `under-way` is what a crash leaves: it can be undone only; `accepted` can be undone no more. */
+  state: v.picklist(['under-way', 'done', 'accepted']),
+  replacements: v.array(Replacement),
+});
+
+export type Replacement = v.InferOutput<typeof Replacement>;
+export type MovedReplacement = Extract<Replacement, { kind: 'moved' }>;
+export type KeptReplacement = Extract<Replacement, { kind: 'kept' }>;
+export type UndoRecord = v.InferOutput<typeof UndoRecord>;
+export type UndoRecords = RecordFolder<UndoRecord>;
+
+export function undoRecordsIn(folder: string): UndoRecords {
+  return new RecordFolder(folder, UndoRecord);
+}
+
+/** For blocks that are kept of a device, beside which there is no place for a file. */
+export function keptPathOf({ path }: UndoRecords, uuid: string, disk: string): string {
+  return join(path, `${uuid}-${disk}.kept`);
+}
+
+/** Puts the new file into the place of the old one, which is kept. */
+export function move({ path, newPath, oldPath, isNew }: MovedReplacement): void {
+  if (!isNew) renameSync(path, oldPath);
+  renameSync(newPath, path);
+  syncFolder(dirname(path));
+}

@@ -1,0 +1,166 @@
+/** Which files a restored machine is made of, where they go, and whether they can be there. */
+import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { CofferError, type Finding, systemErrorCode } from '@coffer/base';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
+import type { VmManifest } from '../backup/manifest.ts';
+import { newProgress, type Progress } from '../progress.ts';
+import { restore } from './restore.ts';
+
+/** Of a file system of Linux. */
+const NAME_BYTES_MAX = 255;
+const PATH_BYTES_MAX = 4095;
+/** While it is written, a file has a longer name. */
+const SUFFIX_BYTES = '.coffer-partial'.length;
+
+/** A root of the point as a file of the host. */
+export interface PlannedFile {
+  readonly root: string;
+  readonly path: string;
+  readonly format: DiskImage['format'];
+  /** Where it was; undefined for a disk. */
+  readonly oldPath: string | undefined;
+}
+
+export interface FilePlan {
+  readonly name: string;
+  /** Of the new machine; undefined to keep that of the original. */
+  readonly uuid: string | undefined;
+  readonly folder: string;
+  readonly format: DiskImage['format'];
+}
+
+/** All files of a machine under a new name, with what cannot be brought there. */
+export function planFiles(
+  vm: VmManifest,
+  { name, uuid, folder, format }: FilePlan,
+): { readonly files: PlannedFile[]; readonly findings: Finding[] } {
+  const findings: Finding[] = [];
+  const disks = vm.disks.map((disk) => ({
+    root: disk.name,
+    path: join(folder, `${name}-${disk.name}.${format}`),
+    format,
+    oldPath: undefined,
+  }));
+  const others = vm.files.flatMap((file): PlannedFile[] => {
+    const shared = { root: file.name, format: 'raw', oldPath: file.path } as const;
+    if (file.role !== 'tpm') return [{ ...shared, path: join(folder, `${name}-${file.role}`) }];
+    const path = tpmPath(file.path, { from: vm.uuid, to: uuid ?? vm.uuid });
+    if (path !== undefined) return [{ ...shared, path }];
+    const message = 'the state of the TPM has no place here: the guest finds an empty one';
+    findings.push({ code: 'tpm-state-lost', path: file.path, message });
+    return [];
+  });
+  return { files: [...disks, ...others], findings };
+}
+
+/** libvirt finds the state of a TPM below the UUID of its machine, and nowhere else. */
+function tpmPath(
+  oldPath: string,
+  { from, to }: { readonly from: string; readonly to: string },
+): string | undefined {
+  const folder = oldPath.slice(0, oldPath.lastIndexOf(`/${from}/`));
+  return existsSync(folder) ? oldPath.replace(`/${from}/`, `/${to}/`) : undefined;
+}
+
+/** All that is in the way of the files. */
+export function fileMisfits(
+  files: readonly PlannedFile[],
+  { folder, bytesNeeded }: { readonly folder: string; readonly bytesNeeded: number },
+): string[] {
+  const problems = files.flatMap(({ path }) => {
+    const nameBytes = Buffer.byteLength(basename(path)) + SUFFIX_BYTES;
+    const isTooLong = nameBytes > NAME_BYTES_MAX || Buffer.byteLength(path) > PATH_BYTES_MAX;
+    if (isTooLong) return [`the path is too long: ${path}`];
+    return existsSync(path) ? [`there is a file already: ${path}`] : [];
+  });
+  const free = freeBytes(folder);
+  if (free === undefined) return [...problems, `there is no folder ${folder}`];
+  if (free < bytesNeeded) {
+    problems.push(`${folder} has ${free} bytes free, ${bytesNeeded} are needed`);
+  }
+  return problems;
+}
+
+function freeBytes(folder: string): number | undefined {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw new CofferError('target-unwritable', { target: folder }, error);
+  }
+}
+
+/** Fails with `vm-name-taken` when that is all, else with `target-unfit`, naming everything. */
+export function refuseMisfits(misfits: readonly Misfit[], problems: readonly string[]): void {
+  const all = [...misfits.map(({ message }) => message), ...problems];
+  if (all.length === 0) return;
+  const isName = all.length === 1 && misfits[0]?.kind === 'name';
+  throw new CofferError(isName ? 'vm-name-taken' : 'target-unfit', { reasons: all.join('; ') });
+}
+
+export interface FileRestore {
+  readonly repository: Repository;
+  readonly point: RecoveryPoint;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Returns how many bytes were written. When one fails, none is left. */
+export async function restoreFiles(
+  options: FileRestore,
+  files: readonly PlannedFile[],
+): Promise<number> {
+  let bytesWritten = 0;
+  try {
+    for (const file of files) bytesWritten += await restoreFile(options, file);
+  } catch (error) {
+    removeFiles(files);
+    throw error;
+  }
+  return bytesWritten;
+}
+
+export function removeFiles(files: readonly Pick<PlannedFile, 'path'>[]): void {
+  for (const { path } of files) rmSync(path, { force: true });
+}
+
+async function restoreFile(
+  { repository, point, progress, signal }: FileRestore,
+  { root, path, format }: PlannedFile,
+): Promise<number> {
+  mkdirSync(dirname(path), { recursive: true });
+  const part = newProgress();
+  const before = progress.bytesDone;
+  const { bytesWritten } = await restore({
+    repository,
+    point,
+    disk: root,
+    path: '',
+    target: path,
+    image: { format, subformat: 'dynamic' },
+    conflict: undefined,
+    include: [],
+    dryRun: false,
+    verify: false,
+    progress: part,
+    signal,
+  });
+  progress.bytesDone = before + part.bytesTotal;
+  progress.itemsDone++;
+  return bytesWritten;
+}
+
+/** What a host has to know of the files. */
+export function placesOf(files: readonly PlannedFile[]): Pick<RestoredVm, 'disks' | 'files'> {
+  const disks = files.filter(({ oldPath }) => oldPath === undefined);
+  const others = files.flatMap(({ oldPath, path }): [string, string][] =>
+    oldPath === undefined ? [] : [[oldPath, path]],
+  );
+  return {
+    disks: new Map(disks.map(({ root, path, format }) => [root, { path, format }])),
+    files: new Map(others),
+  };
+}

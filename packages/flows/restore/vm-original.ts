@@ -1,0 +1,356 @@
+/**
+ * Restore of a virtual machine in its place. The old state is kept until somebody accepts the new one:
+ * old images beside the new ones, or, where only what differs is written, the blocks that it replaced.
+ *
+ * Invariant: from the first change until `accept`, the record says all that is needed to undo, whatever
+ * step a crash has interrupted; undoing can be repeated.
+ */
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type Clock, CofferError, type Finding, type Random } from '@coffer/base';
+import type { WritableDisk } from '@coffer/disk/disk.ts';
+import { openWritableImage } from '@coffer/disk/image.ts';
+import { bringBack, openKeeping } from '@coffer/disk/overlay/keeping.ts';
+import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
+import type { VmManifest } from '../backup/manifest.ts';
+import { newProgress, type Progress } from '../progress.ts';
+import { type DiskRestoreResult, restoreDisk } from './disk.ts';
+import { fileMisfits, type PlannedFile, refuseMisfits, restoreFiles } from './vm-files.ts';
+import type { VmRestoreResult } from './vm-copy.ts';
+import { dataBytesOf, vmOf } from './vm-point.ts';
+import {
+  keptPathOf,
+  type KeptReplacement,
+  move,
+  type MovedReplacement,
+  type Replacement,
+  type UndoRecord,
+  type UndoRecords,
+} from './undo-record.ts';
+import { syncFolder } from '../record-folder.ts';
+
+export interface VmOriginalOptions {
+  readonly repository: Repository;
+  readonly point: RecoveryPoint;
+  readonly host: VmHost;
+  /** Writes only what differs, in place. */
+  readonly delta: boolean;
+  readonly records: UndoRecords;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The machine is off afterwards. Fails with `undo-pending`, `target-unfit`, `vm-name-taken`. */
+export async function restoreVmOriginal(options: VmOriginalOptions): Promise<VmRestoreResult> {
+  const { repository, point, host } = options;
+  const startedAt = repository.clock.now();
+  const vm = vmOf(repository, point);
+  await finishEarlier(options, vm);
+  const known = await host.find(vm.uuid);
+  const written = known
+    ? await overOriginal(options, vm, known, startedAt)
+    : await againInItsPlace(options, vm);
+  const durationMs = repository.clock.now() - startedAt;
+  return { point: point.id, name: known?.name ?? vm.name, uuid: vm.uuid, ...written, durationMs };
+}
+
+/** What a crash has left is undone first. Fails with `undo-pending` when somebody has to decide. */
+async function finishEarlier(
+  options: VmOriginalOptions,
+  { uuid, name }: VmManifest,
+): Promise<void> {
+  const { records } = options;
+  const record = records.read(uuid);
+  if (record?.state === 'done') throw new CofferError('undo-pending', { vm: name });
+  if (record?.state === 'accepted') acceptOriginal(records, record);
+  if (record?.state === 'under-way') await undoOriginal(undoOptions(options), record);
+}
+
+type Written = Pick<VmRestoreResult, 'bytesWritten' | 'bytesKept' | 'findings'>;
+
+/** The machine is gone: it comes back with everything where it was. */
+async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Promise<Written> {
+  const { repository, point, host, signal } = options;
+  const disks = vm.disks.map(({ name, path, format }): PlannedFile => {
+    return { root: name, path, format: imageFormat(format), oldPath: undefined };
+  });
+  const others = vm.files.filter(({ path }) => !existsSync(path));
+  const files = [...disks, ...others.map((file) => plannedFile(file))];
+  const problems = fileMisfits(files, {
+    folder: dirname(files[0]?.path ?? '/'),
+    bytesNeeded: await dataBytesOf(repository, point.roots, signal),
+  });
+  refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
+  const bytesWritten = await restoreFiles(options, files);
+  await host.giveFiles(files.map(({ path }) => path));
+  await host.defineAgain(vm.xml);
+  return { bytesWritten, bytesKept: 0, findings: [] };
+}
+
+function plannedFile({ name, path }: VmManifest['files'][number]): PlannedFile {
+  return { root: name, path, format: 'raw', oldPath: path };
+}
+
+async function overOriginal(
+  options: VmOriginalOptions,
+  vm: VmManifest,
+  known: KnownVm,
+  startedAt: number,
+): Promise<Written> {
+  const { host, point, records, delta } = options;
+  const { pairs, findings } = pairDisks(point, vm, known);
+  const replacements = [
+    ...pairs.map((pair) =>
+      delta || !isFile(pair.path) ? kept(options, vm, pair) : moved(pair, { isDisk: true }),
+    ),
+    ...stateFiles(vm).map((pair) => moved(pair, { isDisk: false })),
+  ];
+  await refuseScarceSpace(options, [...pairs, ...stateFiles(vm)], replacements);
+  const { name, uuid } = vm;
+  const record = { vm: name, uuid, point: point.id, startedAt, replacements };
+  records.write({ ...record, state: 'under-way' });
+  let written: Omit<Written, 'findings'>;
+  try {
+    written = await replace(options, replacements, [...pairs, ...stateFiles(vm)], known);
+    // The images are others; what tracked the changes of those before is of no use for them.
+    if (replacements.some(isOtherImage)) await host.forgetTracking(uuid);
+  } catch (error) {
+    await undoOriginal(undoOptions(options), { ...record, state: 'under-way' });
+    throw error;
+  }
+  records.write({ ...record, state: 'done' });
+  return { ...written, findings };
+}
+
+function isOtherImage(replacement: Replacement): boolean {
+  return replacement.kind === 'moved' && replacement.isDisk;
+}
+
+/** Fails with `target-unfit`. The old files stay until the new ones are accepted. */
+async function refuseScarceSpace(
+  { repository, point, signal }: VmOriginalOptions,
+  pairs: readonly Pair[],
+  replacements: readonly Replacement[],
+): Promise<void> {
+  const byFolder = Map.groupBy(
+    pairs.filter((_pair, index) => replacements[index]?.kind === 'moved'),
+    ({ path }) => dirname(path),
+  );
+  const problems: string[] = [];
+  for (const [folder, inFolder] of byFolder) {
+    const roots = inFolder.map(({ root }) => rootNamed(point, root));
+    const bytesNeeded = await dataBytesOf(repository, roots, signal);
+    const files = inFolder.map((pair) => ({ ...pair, path: newPathOf(pair), oldPath: undefined }));
+    problems.push(...fileMisfits(files, { folder, bytesNeeded }));
+  }
+  refuseMisfits([], problems);
+}
+
+/** A root of the point, and the file that it is restored to. */
+interface Pair {
+  readonly root: string;
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+}
+
+/** Disks that only one side has stay as they are. Fails with `disk-not-found` when none is on both. */
+function pairDisks(
+  { id }: RecoveryPoint,
+  vm: VmManifest,
+  known: KnownVm,
+): { pairs: Pair[]; findings: Finding[] } {
+  const findings: Finding[] = [];
+  const pairs = vm.disks.flatMap(({ name }): Pair[] => {
+    const image = known.disks.get(name);
+    if (image) return [{ root: name, path: image.path, format: imageFormat(image.format) }];
+    const message = 'the machine has no such disk any more; it was not restored';
+    findings.push({ code: 'disk-not-restored', path: name, message });
+    return [];
+  });
+  const restored = new Set(pairs.map(({ root }) => root));
+  for (const name of known.disks.keys()) {
+    if (restored.has(name)) continue;
+    const message = 'the point has no such disk; it was left as it is';
+    findings.push({ code: 'disk-untouched', path: name, message });
+  }
+  if (pairs.length > 0) return { pairs, findings };
+  throw new CofferError('disk-not-found', { point: id, vm: vm.name });
+}
+
+/** Firmware variables and the state of a TPM belong to the disks; kernels are shared with others. */
+function stateFiles(vm: VmManifest): Pair[] {
+  return vm.files
+    .filter(({ role }) => role === 'nvram' || role === 'tpm')
+    .map(({ name, path }) => ({ root: name, path, format: 'raw' }));
+}
+
+function imageFormat(format: string): 'raw' | 'qcow2' {
+  return format === 'qcow2' ? 'qcow2' : 'raw';
+}
+
+function isFile(path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined || stats.isFile();
+}
+
+function newPathOf({ path }: Pair): string {
+  return `${path}.coffer-new`;
+}
+
+function moved(pair: Pair, { isDisk }: { readonly isDisk: boolean }): MovedReplacement {
+  const { path } = pair;
+  const isNew = !existsSync(path);
+  const [newPath, oldPath] = [newPathOf(pair), `${path}.coffer-old`];
+  return { kind: 'moved', path, newPath, oldPath, isNew, isDisk };
+}
+
+function kept({ records }: VmOriginalOptions, { uuid }: VmManifest, pair: Pair): KeptReplacement {
+  const { path, format, root } = pair;
+  const keptPath = isFile(path) ? `${path}.coffer-old` : keptPathOf(records, uuid, root);
+  return { kind: 'kept', path, format, keptPath };
+}
+
+/** New files are made while the machine runs still; it stops for what cannot wait. */
+async function replace(
+  options: VmOriginalOptions,
+  replacements: readonly Replacement[],
+  pairs: readonly Pair[],
+  known: KnownVm,
+): Promise<Omit<Written, 'findings'>> {
+  const { host } = options;
+  const written = { bytesWritten: 0, bytesKept: 0 };
+  const work = replacements.map((replacement, index) => ({ replacement, pair: pairs[index]! }));
+  for (const { replacement, pair } of work) {
+    if (replacement.kind !== 'moved') continue;
+    const file = { ...pair, path: replacement.newPath, oldPath: undefined };
+    written.bytesWritten += await restoreFiles(options, [file]);
+    await host.giveFiles([replacement.newPath]);
+  }
+  if (!known.isOff) await host.stop(known.uuid);
+  for (const { replacement, pair } of work) {
+    if (replacement.kind === 'moved') move(replacement);
+    else {
+      const result = await writeDifferences(options, replacement, pair);
+      written.bytesWritten += result.bytesWritten;
+      written.bytesKept += result.bytesKept;
+    }
+  }
+  return written;
+}
+
+async function writeDifferences(
+  { repository, point, progress, signal }: VmOriginalOptions,
+  replacement: KeptReplacement,
+  { root: name }: Pair,
+): Promise<DiskRestoreResult> {
+  const { root, sizeBytes } = rootNamed(point, name);
+  const target = await openImage(replacement, repository);
+  const disk = await openKeeping({ target, ...keptIn(replacement) });
+  try {
+    if (disk.sizeBytes < sizeBytes) {
+      const { path } = replacement;
+      throw new CofferError('target-too-small', { path, has: disk.sizeBytes, needs: sizeBytes });
+    }
+    const part = newProgress();
+    const result = await restoreDisk({
+      reader: repository.reader(signal),
+      work: repository.work,
+      source: { root: Buffer.from(root, 'hex'), sizeBytes },
+      target: disk,
+      mode: 'delta',
+      progress: part,
+      signal,
+    });
+    throwFirst(result);
+    await disk.flush();
+    progress.bytesDone += part.bytesTotal;
+    return result;
+  } finally {
+    await disk.close();
+  }
+}
+
+function rootNamed(point: RecoveryPoint, name: string): PointRoot {
+  const root = point.roots.find((each) => each.name === name);
+  if (!root) throw new CofferError('disk-not-found', { point: point.id, disk: name });
+  return root;
+}
+
+function throwFirst({ failures }: DiskRestoreResult): void {
+  const [first] = failures;
+  if (first) throw first.error;
+}
+
+async function openImage(
+  { path, format }: KeptReplacement,
+  { clock, random }: { readonly clock: Clock; readonly random: Random },
+): Promise<WritableDisk> {
+  return await openWritableImage(path, { format, clock, random });
+}
+
+function keptIn({ keptPath, path }: KeptReplacement): { path: string; base: string } {
+  return { path: keptPath, base: path };
+}
+
+function undoOptions({ host, records, repository }: VmOriginalOptions): UndoOptions {
+  const { clock, random } = repository;
+  return { host, records, clock, random };
+}
+
+export interface UndoOptions {
+  readonly host: VmHost;
+  readonly records: UndoRecords;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * Brings the old state back; the machine is off afterwards. Can be repeated. Fails with `undo-missing`
+ * when the new state was accepted.
+ */
+export async function undoOriginal(options: UndoOptions, record: UndoRecord): Promise<void> {
+  const { host, records } = options;
+  if (record.state === 'accepted') throw new CofferError('undo-missing', { vm: record.vm });
+  const known = await host.find(record.uuid);
+  if (known && !known.isOff) await host.stop(record.uuid);
+  for (const replacement of record.replacements) {
+    if (replacement.kind === 'moved') moveBack(replacement);
+    else if (existsSync(replacement.keptPath)) await writeBack(options, replacement);
+  }
+  // What was kept goes first: without a record nobody would know of it.
+  for (const replacement of record.replacements) {
+    if (replacement.kind === 'kept') rmSync(replacement.keptPath, { force: true });
+  }
+  if (known && record.replacements.some(isOtherImage)) await host.forgetTracking(record.uuid);
+  records.remove(record.uuid);
+}
+
+function moveBack({ path, newPath, oldPath, isNew }: MovedReplacement): void {
+  if (existsSync(oldPath)) renameSync(oldPath, path);
+  else if (isNew && !existsSync(newPath)) rmSync(path, { force: true });
+  rmSync(newPath, { force: true });
+  syncFolder(dirname(path));
+}
+
+async function writeBack(options: UndoOptions, replacement: KeptReplacement): Promise<void> {
+  const target = await openImage(replacement, options);
+  await bringBack({ target, ...keptIn(replacement) });
+}
+
+/**
+ * The new state stays: what was kept of the old one goes. Fails with `undo-pending` when the restore
+ * did not come to its end.
+ */
+export function acceptOriginal(records: UndoRecords, record: UndoRecord): void {
+  const { uuid, vm, replacements, state } = record;
+  if (state === 'under-way') {
+    throw new CofferError('undo-pending', { vm, reason: 'the restore was interrupted: undo it' });
+  }
+  // From now on there may be too little left to undo.
+  records.write({ ...record, state: 'accepted' });
+  for (const each of replacements) {
+    rmSync(each.kind === 'moved' ? each.oldPath : each.keptPath, { force: true });
+  }
+  records.remove(uuid);
+}

@@ -1,0 +1,77 @@
+/** Moves a disk of a running machine to another image (libvirt: block copy), and goes on with that. */
+import { rmSync } from 'node:fs';
+import { type Clock, CofferError, isCofferError } from '@coffer/base';
+import type { MoveOptions } from '../../vm-host.ts';
+import { type BlockJob, BLOCK_COPY, type Domain, type LibvirtConnection } from '../connection.ts';
+import { element, serializeXml } from '../domain/xml.ts';
+
+/** One that begins just after the server came back may fail, and one more may as well. */
+const ATTEMPTS_MAX = 5;
+const POLL_MS = 100;
+const RETRY_MS = 1000;
+
+export interface MoveTarget extends MoveOptions {
+  readonly connection: LibvirtConnection;
+  readonly domain: Domain;
+  readonly disk: string;
+  readonly clock: Clock;
+}
+
+export async function moveDisk(target: MoveTarget): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    if (await tryToMove(target)) return;
+    const { domain, disk, clock, signal } = target;
+    if (attempt === ATTEMPTS_MAX) {
+      const reason = 'the copy of a disk ends before it is whole';
+      throw new CofferError('libvirt-failed', { vm: domain.name, disk, reason });
+    }
+    await clock.sleep(RETRY_MS, signal);
+  }
+}
+
+/** False when the copy has failed. A copy that a killed run has begun is taken over. */
+async function tryToMove(target: MoveTarget): Promise<boolean> {
+  const { connection, domain, disk, clock, signal, onProgress } = target;
+  if (!(await jobOf(target))) await begin(target);
+  try {
+    for (;;) {
+      const job = await jobOf(target);
+      if (!job) return false;
+      onProgress(job.done, job.total);
+      if (job.total > 0 && job.done === job.total && (await pivot(target))) break;
+      await clock.sleep(POLL_MS, signal);
+    }
+  } catch (error) {
+    if (signal?.aborted) await connection.blockJobAbort(domain, disk).catch(() => {});
+    throw error;
+  }
+  while (await jobOf(target)) await clock.sleep(POLL_MS);
+  return true;
+}
+
+async function jobOf({ connection, domain, disk }: MoveTarget): Promise<BlockJob | undefined> {
+  return await connection.blockJobInfo(domain, disk);
+}
+
+async function begin({ connection, domain, disk, to }: MoveTarget): Promise<void> {
+  rmSync(to.path, { force: true });
+  const xml = serializeXml(
+    element('disk', { type: 'file' }, [
+      element('driver', { name: 'qemu', type: to.format }),
+      element('source', { file: to.path }),
+    ]),
+  );
+  // Transient: libvirt would not move a disk that it has to remember otherwise.
+  await connection.blockCopy(domain, disk, xml, BLOCK_COPY.transientJob);
+}
+
+/** False while the two are not in step yet. */
+async function pivot({ connection, domain, disk }: MoveTarget): Promise<boolean> {
+  try {
+    await connection.blockJobAbort(domain, disk, { pivot: true });
+    return true;
+  } catch (error) {
+    if (isCofferError(error, 'libvirt-failed') || isCofferError(error, 'vm-busy')) return false;
+    throw error;
+  }
+}
