@@ -4,6 +4,7 @@ import { type EngineKeys, Repository, threadedChunkWork } from '@coffer/reposito
 import { parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
+import { throttled } from '@coffer/storage/throttled.ts';
 import { passingCacheFolder, usableCacheFolder } from './cache-folder.ts';
 
 /** With back-off this is more than a minute: longer than the restart of a store takes. */
@@ -15,13 +16,17 @@ export const random = systemRandom;
 export interface OpenStoreOptions {
   /** Makes the folder, where the store is one. */
   readonly create?: boolean;
+  /** Undefined: as fast as it goes. */
+  readonly bytesPerSecondMax?: number | undefined;
 }
 
 export async function openStore(
   location: string,
-  { create = false }: OpenStoreOptions = {},
+  { create = false, bytesPerSecondMax }: OpenStoreOptions = {},
 ): Promise<ObjectStore> {
-  return retrying(await openAdapter(location, create), {
+  const adapter = await openAdapter(location, create);
+  const paced = bytesPerSecondMax ? throttled(adapter, { bytesPerSecondMax, clock }) : adapter;
+  return retrying(paced, {
     attemptsMax: ATTEMPTS_MAX,
     delayMs: 250,
     clock,
@@ -47,8 +52,11 @@ async function openAdapter(location: string, create: boolean): Promise<ObjectSto
   }
 }
 
-export async function openRepositoryAt(location: string): Promise<Repository> {
-  const store = await openStore(location);
+export async function openRepositoryAt(
+  location: string,
+  options: OpenStoreOptions = {},
+): Promise<Repository> {
+  const store = await openStore(location, options);
   try {
     return await openWithCache(store);
   } catch (error) {

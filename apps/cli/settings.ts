@@ -6,6 +6,8 @@ import { CofferError } from '@coffer/base/errors.ts';
 export interface GlobalOptions {
   readonly repo?: string;
   readonly passphraseFile?: string;
+  /** Bytes a second that pass between here and the repository. */
+  readonly limitRate?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }

@@ -455,17 +455,17 @@ test('every point reads as recorded', () => {
   const [keys] = unlock();
   const reader = new Reader(keys!);
   const found = [...points(keys!)].map(([id, { item, kind, takenAt, roots, manifest }]) => {
-    const [{ name, root, sizeBytes }] = roots as [Point['roots'][0]];
-    assert.equal(name, kind === 'files' ? 'files' : 'disk');
-    const facts = JSON.stringify([item, kind, takenAt, [[name, root, sizeBytes]]]);
+    const named = roots.map(({ name, root, sizeBytes }) => [name, root, sizeBytes]);
+    const facts = JSON.stringify([item, kind, takenAt, named]);
     const box = Buffer.from(manifest, 'base64');
     const opened = openSealedBox(keys!, box, `coffer 1 manifest ${facts}`).toString();
     assert.equal(opened, JSON.stringify({ golden: item }));
-    const rootId = Buffer.from(root, 'hex');
-    const contents =
-      kind === 'disk'
-        ? { disk: hashDisk(reader, rootId, sizeBytes) }
-        : hashFiles(reader, rootId, {});
+    const contents: Record<string, string> = {};
+    for (const { name, root, sizeBytes } of roots) {
+      const rootId = Buffer.from(root, 'hex');
+      if (kind !== 'files') contents[name] = hashDisk(reader, rootId, sizeBytes);
+      else if (name === 'files') hashFiles(reader, rootId, contents);
+    }
     return { id, item, kind, contents };
   });
   for (const { id, item, kind, contents } of FACTS.points) {

@@ -1,5 +1,10 @@
 /** `coffer vms`. */
-import { type DiscoveredVm, findVms } from '../libvirt/compose.ts';
+import type {
+  DiscoveredAgent,
+  DiscoveredDisk,
+  DiscoveredVm,
+} from '@coffer/workloads/libvirt/discover.ts';
+import { findVms } from '../libvirt/compose.ts';
 import { formatBytes, printJson, printLine } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { GlobalOptions } from '../settings.ts';
@@ -14,13 +19,28 @@ export async function runVms(options: VmsCommandOptions): Promise<void> {
   else vms.forEach(printVm);
 }
 
-function printVm({ name, state, consistency, reason, remedy, disks }: DiscoveredVm): void {
+function printVm(vm: DiscoveredVm): void {
+  const { name, state, consistency, reason, remedy, agent, disks } = vm;
   const why = reason === undefined ? '' : ` (${reason}; ${remedy})`;
-  printLine(`${printable(name)}: ${state}, would be ${consistency}-consistent${why}`);
-  for (const disk of disks) {
-    const size = disk.sizeBytes === undefined ? '' : ` ${formatBytes(disk.sizeBytes)}`;
-    const note = disk.reason === undefined ? '' : `: ${disk.reason}`;
-    const help = disk.remedy === undefined ? '' : ` (${disk.remedy})`;
-    printLine(`  ${disk.name} ${disk.format}${size} ${disk.protection}${note}${help}`);
-  }
+  const level = consistency === 'off' ? 'as it is' : `${consistency}-consistent${why}`;
+  printLine(`${printable(name)}: ${state}, would be captured ${level}`);
+  if (agent) printAgent(agent);
+  for (const disk of disks) printDisk(disk);
+}
+
+function printAgent({ version, scripts = [], fileSystems }: DiscoveredAgent): void {
+  const mounted = fileSystems.map(({ mountpoint, type }) => `${mountpoint} ${type}`).join(', ');
+  const hooks = scripts.length === 0 ? '' : `; scripts ${scripts.join(' ')}`;
+  printLine(printable(`  guest agent ${version}; ${mounted}${hooks}`));
+}
+
+function printDisk(disk: DiscoveredDisk): void {
+  const { sizeBytes, allocatedBytes = 0 } = disk;
+  const size =
+    sizeBytes === undefined
+      ? ''
+      : ` ${formatBytes(sizeBytes)}, ${formatBytes(allocatedBytes)} allocated`;
+  const note = disk.reason === undefined ? '' : `: ${disk.reason}`;
+  const help = disk.remedy === undefined ? '' : ` (${disk.remedy})`;
+  printLine(`  ${disk.name} ${disk.format}${size} ${disk.protection}${note}${help}`);
 }

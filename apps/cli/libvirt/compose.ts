@@ -159,7 +159,7 @@ export async function openVmHost(
 export async function findVms(uri: string): Promise<DiscoveredVm[]> {
   const connection = await openLibvirt(uri);
   try {
-    return await discoverVms(connection);
+    return await discoverVms(connection, clock);
   } finally {
     await connection.close();
   }

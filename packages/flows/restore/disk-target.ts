@@ -52,10 +52,15 @@ export async function openDiskTarget(options: DiskTargetOptions): Promise<Opened
   return isOpenedAsItIs ? await openExisting(options) : await openNew(options);
 }
 
+/** Name of a new image until all of it is there. A killed run leaves it; the next one replaces it. */
+export function partialPathOf(target: string): string {
+  return `${target}.coffer-partial`;
+}
+
 /** Writes beside the final name, and renames when all is there. */
 async function openNew(options: DiskTargetOptions): Promise<OpenedTarget> {
   const { target, image, sizeBytes, clock, random } = options;
-  const partial = `${target}.coffer-partial`;
+  const partial = partialPathOf(target);
   rmSync(partial, { force: true });
   const format = image.format ?? imageFormatByName(target) ?? 'raw';
   const { subformat } = image;

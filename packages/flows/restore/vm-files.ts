@@ -6,13 +6,12 @@ import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
+import { partialPathOf } from './disk-target.ts';
 import { restore } from './restore.ts';
 
 /** Of a file system of Linux. */
 const NAME_BYTES_MAX = 255;
 const PATH_BYTES_MAX = 4095;
-/** While it is written, a file has a longer name. */
-const SUFFIX_BYTES = '.coffer-partial'.length;
 
 /** A root of the point as a file of the host. */
 export interface PlannedFile {
@@ -70,8 +69,10 @@ export function fileMisfits(
   { folder, bytesNeeded }: { readonly folder: string; readonly bytesNeeded: number },
 ): string[] {
   const problems = files.flatMap(({ path }) => {
-    const nameBytes = Buffer.byteLength(basename(path)) + SUFFIX_BYTES;
-    const isTooLong = nameBytes > NAME_BYTES_MAX || Buffer.byteLength(path) > PATH_BYTES_MAX;
+    // While it is written, a file has a longer name.
+    const partial = partialPathOf(path);
+    const nameBytes = Buffer.byteLength(basename(partial));
+    const isTooLong = nameBytes > NAME_BYTES_MAX || Buffer.byteLength(partial) > PATH_BYTES_MAX;
     if (isTooLong) return [`the path is too long: ${path}`];
     return existsSync(path) ? [`there is a file already: ${path}`] : [];
   });

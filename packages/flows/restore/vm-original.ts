@@ -16,6 +16,7 @@ import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
 import { type DiskRestoreResult, restoreDisk } from './disk.ts';
+import { partialPathOf } from './disk-target.ts';
 import { fileMisfits, type PlannedFile, refuseMisfits, restoreFiles } from './vm-files.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
 import { dataBytesOf, vmOf } from './vm-point.ts';
@@ -329,7 +330,7 @@ export async function undoOriginal(options: UndoOptions, record: UndoRecord): Pr
 function moveBack({ path, newPath, oldPath, isNew }: MovedReplacement): void {
   if (existsSync(oldPath)) renameSync(oldPath, path);
   else if (isNew && !existsSync(newPath)) rmSync(path, { force: true });
-  rmSync(newPath, { force: true });
+  for (const left of [newPath, partialPathOf(newPath)]) rmSync(left, { force: true });
   syncFolder(dirname(path));
 }
 

@@ -24,7 +24,12 @@ import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
 import { collectGarbage } from '../gc/run.ts';
 import { ChunkIndex } from '../index/chunk-index.ts';
 import { generateRecoveryKey } from '../recovery-key.ts';
-import { type EncodedPoint, encodePoint, type PointKind } from '../recovery-point.ts';
+import {
+  type EncodedPoint,
+  encodePoint,
+  type PointKind,
+  type PointRoot,
+} from '../recovery-point.ts';
 import { initRepository, Repository } from '../repository.ts';
 import type { Session } from '../session/session.ts';
 import { encodeEnd, endName } from '../session/session-record.ts';
@@ -51,7 +56,7 @@ export interface GoldenPoint {
   readonly item: string;
   readonly kind: PointKind;
   readonly held: boolean;
-  /** BLAKE3 of the disk, or of each file's content by its path. */
+  /** BLAKE3 of each disk by its name, or of each file's content by its path. */
   readonly contents: Readonly<Record<string, string>>;
 }
 
@@ -116,6 +121,7 @@ class GoldenWriter {
     await repository.removePoint(points.find(({ id }) => id === first.id)!);
     await collectGarbage({ repository, plan: { ...GC_PLAN_DEFAULTS, wasteMax: 0 } });
     const empty = await this.#commit(repository, writeEmpty);
+    this.#tell(await this.#commit(repository, writeGoldenMachine), false);
     this.#tell(second, false);
     this.#tell(files, true);
     this.#tell(empty, false);
@@ -151,12 +157,12 @@ class GoldenWriter {
     return written;
   }
 
-  #encode(repository: Repository, { item, kind, root, sizeBytes }: Written): EncodedPoint {
+  #encode(repository: Repository, { item, kind, roots }: Written): EncodedPoint {
     const header = {
       item,
       kind,
       takenAt: this.#clock.now(),
-      roots: [{ name: kind, root: root.toString('hex'), sizeBytes }],
+      roots: [...roots],
       tags: { purpose: 'golden' },
     };
     return encodePoint(header, { golden: item }, { ...repository.keys, random: this.#random });
@@ -170,24 +176,52 @@ class GoldenWriter {
 interface Written {
   readonly item: string;
   readonly kind: PointKind;
-  readonly root: ChunkId;
-  readonly sizeBytes: number;
+  readonly roots: readonly PointRoot[];
   readonly contents: Readonly<Record<string, string>>;
 }
 
 type Made = Written & EncodedPoint;
 
 async function writeGoldenDisk(session: Session, state: number): Promise<Written> {
-  const sizeBytes = (DISK_CHUNKS - 1) * CHUNK_BYTES + DISK_TAIL_BYTES;
+  const { root, digest } = await writeDisk(session, 'disk', DISK_CHUNKS, (chunkIndex) =>
+    goldenDiskChunk(chunkIndex, state),
+  );
+  return { item: 'golden disk', kind: 'disk', roots: [root], contents: { disk: digest } };
+}
+
+/** Two disks, and a file of the host that the machine needs. */
+async function writeGoldenMachine(session: Session): Promise<Written> {
+  const disks = {
+    vda: await writeDisk(session, 'vda', DISK_CHUNKS, (index) => goldenDiskChunk(index, 4)),
+    vdb: await writeDisk(session, 'vdb', 2, () => Buffer.alloc(CHUNK_BYTES)),
+    'file-nvram': await writeDisk(session, 'file-nvram', 1, () => seededRandom(13).bytes(5000)),
+  };
+  const digests = Object.entries(disks).map(([name, { digest }]) => [name, digest]);
+  return {
+    item: 'golden machine',
+    kind: 'vm',
+    roots: Object.values(disks).map(({ root }) => root),
+    contents: Object.fromEntries(digests) as Record<string, string>,
+  };
+}
+
+/** Only the last chunk may be smaller than the others. */
+async function writeDisk(
+  session: Session,
+  name: string,
+  chunkCount: number,
+  chunk: (chunkIndex: number) => Buffer,
+): Promise<{ root: PointRoot; digest: string }> {
+  const sizeBytes = (chunkCount - 1) * CHUNK_BYTES + chunk(chunkCount - 1).length;
   const tree = new DiskTreeBuilder(sizeBytes, nodeWriter(session));
   const whole = new Digest();
-  for (let chunkIndex = 0; chunkIndex < DISK_CHUNKS; chunkIndex++) {
-    const bytes = goldenDiskChunk(chunkIndex, state);
+  for (let chunkIndex = 0; chunkIndex < chunkCount; chunkIndex++) {
+    const bytes = chunk(chunkIndex);
     whole.update(bytes);
     await tree.add(await writeChunk(session, bytes));
   }
-  const contents = { disk: whole.finish().toString('hex') };
-  return { item: 'golden disk', kind: 'disk', root: await tree.finish(), sizeBytes, contents };
+  const root = { name, root: (await tree.finish()).toString('hex'), sizeBytes };
+  return { root, digest: whole.finish().toString('hex') };
 }
 
 /** Few chunks hold data; each state changes one of them. */
@@ -201,11 +235,15 @@ function goldenDiskChunk(chunkIndex: number, state: number): Buffer {
 
 async function writeEmpty(session: Session): Promise<Written> {
   const root = await writeFolder([], nodeWriter(session));
-  return { item: 'golden nothing', kind: 'files', root, sizeBytes: 0, contents: {} };
+  return { item: 'golden nothing', kind: 'files', roots: [filesRoot(root, 0)], contents: {} };
 }
 
 async function writeGoldenFiles(session: Session): Promise<Written> {
   return await new GoldenFiles(session).write();
+}
+
+function filesRoot(root: ChunkId, sizeBytes: number): PointRoot {
+  return { name: 'files', root: root.toString('hex'), sizeBytes };
 }
 
 /** A folder with an entry of each type and each form of content. */
@@ -223,8 +261,8 @@ class GoldenFiles {
 
   async write(): Promise<Written> {
     const root = await writeFolder(byName(await this.#entries()), this.#writeNode);
-    const [sizeBytes, contents] = [this.#sizeBytes, this.#contents];
-    return { item: 'golden files', kind: 'files', root, sizeBytes, contents };
+    const roots = [filesRoot(root, this.#sizeBytes)];
+    return { item: 'golden files', kind: 'files', roots, contents: this.#contents };
   }
 
   async #entries(): Promise<FileEntry[]> {

@@ -1,6 +1,9 @@
 /** The machines of a host, and how each can be protected. */
-import { isCofferError } from '@coffer/base';
-import type { Domain, LibvirtConnection } from './connection.ts';
+import { type Clock, isCofferError } from '@coffer/base';
+import { GuestAgent } from './agent/guest-agent.ts';
+import { findScripts, SCRIPTS_FOLDER } from './capture/guest-scripts.ts';
+import type { Consistency } from '../vm-capture.ts';
+import type { Domain, GuestFileSystem, LibvirtConnection } from './connection.ts';
 import { type Domain as Definition, parseDomain } from './domain/domain.ts';
 import { type DiskJudgement, judgeDisks } from './domain/protectable.ts';
 
@@ -9,11 +12,23 @@ export interface DiscoveredVm {
   readonly uuid: string;
   readonly state: string;
   /** What a backup would get now. */
-  readonly consistency: 'file-system' | 'crash' | 'off';
+  readonly consistency: Consistency;
   /** Why it is not better, and what would help. */
   readonly reason: string | undefined;
   readonly remedy: string | undefined;
+  /** Undefined when none answers. */
+  readonly agent: DiscoveredAgent | undefined;
   readonly disks: readonly DiscoveredDisk[];
+}
+
+export interface DiscoveredAgent {
+  readonly version: string;
+  readonly canFreeze: boolean;
+  /** Windows brings its applications to rest by itself when it is frozen (VSS). */
+  readonly isWindows: boolean;
+  /** Scripts of the guest that bring its applications to rest; undefined when it runs none. */
+  readonly scripts: readonly string[] | undefined;
+  readonly fileSystems: readonly GuestFileSystem[];
 }
 
 export interface DiscoveredDisk {
@@ -21,31 +36,64 @@ export interface DiscoveredDisk {
   readonly path: string | undefined;
   readonly format: string;
   readonly sizeBytes: number | undefined;
+  /** What its image takes on the host. */
+  readonly allocatedBytes: number | undefined;
   readonly protection: DiskJudgement['protection'];
   readonly reason: string | undefined;
   readonly remedy: string | undefined;
 }
 
-const AGENT_TIMEOUT_SECONDS = 3;
-
 /** By name. */
-export async function discoverVms(connection: LibvirtConnection): Promise<DiscoveredVm[]> {
+export async function discoverVms(
+  connection: LibvirtConnection,
+  clock: Clock,
+): Promise<DiscoveredVm[]> {
   const domains = await connection.domains();
   domains.sort((a, b) => a.name.localeCompare(b.name));
   const vms: DiscoveredVm[] = [];
-  for (const domain of domains) vms.push(await describe(connection, domain));
+  for (const domain of domains) vms.push(await describe(connection, domain, clock));
   return vms;
 }
 
-async function describe(connection: LibvirtConnection, domain: Domain): Promise<DiscoveredVm> {
+async function describe(
+  connection: LibvirtConnection,
+  domain: Domain,
+  clock: Clock,
+): Promise<DiscoveredVm> {
   const { state } = await connection.state(domain);
   const definition = parseDomain(await connection.xml(domain));
   const disks: DiscoveredDisk[] = [];
   for (const judgement of judgeDisks(definition, { exclude: [] })) {
     disks.push(await describeDisk(connection, domain, judgement));
   }
-  const consistency = await consistencyOf(connection, domain, state, definition);
-  return { name: domain.name, uuid: domain.uuid, state, ...consistency, disks };
+  const hasChannel = definition.guestAgent !== undefined;
+  const agent =
+    state === 'running' && hasChannel ? await describeAgent(connection, domain, clock) : undefined;
+  const reached = expect({ name: domain.name, state, hasChannel, agent });
+  return { name: domain.name, uuid: domain.uuid, state, ...reached, agent, disks };
+}
+
+/** Undefined when it does not answer. */
+async function describeAgent(
+  connection: LibvirtConnection,
+  domain: Domain,
+  clock: Clock,
+): Promise<DiscoveredAgent | undefined> {
+  const agent = new GuestAgent(connection, domain, clock);
+  try {
+    const { version, commands, isWindows } = await agent.info();
+    const runsScripts = commands.has('guest-exec') && !isWindows;
+    return {
+      version,
+      canFreeze: commands.has('guest-fsfreeze-freeze'),
+      isWindows,
+      scripts: runsScripts ? await findScripts(agent) : undefined,
+      fileSystems: await connection.fsInfo(domain),
+    };
+  } catch (error) {
+    if (isCofferError(error)) return undefined;
+    throw error;
+  }
 }
 
 async function describeDisk(
@@ -59,46 +107,67 @@ async function describeDisk(
     name: target,
     path: source.kind === 'file' || source.kind === 'block' ? source.path : undefined,
     format,
-    sizeBytes: await sizeOf(connection, domain, target),
+    ...(await sizesOf(connection, domain, target)),
     protection,
     reason: protection === 'incremental' ? undefined : judgement.text,
     remedy: protection === 'incremental' ? undefined : judgement.remedy,
   };
 }
 
-async function sizeOf(
+async function sizesOf(
   connection: LibvirtConnection,
   domain: Domain,
   target: string,
-): Promise<number | undefined> {
+): Promise<Pick<DiscoveredDisk, 'sizeBytes' | 'allocatedBytes'>> {
   try {
-    return (await connection.blockInfo(domain, target)).capacityBytes;
+    const { capacityBytes, physicalBytes } = await connection.blockInfo(domain, target);
+    return { sizeBytes: capacityBytes, allocatedBytes: physicalBytes };
   } catch (error) {
     // An empty drive, or an image that is not there.
-    if (isCofferError(error, 'libvirt-failed')) return undefined;
-    throw error;
+    if (!isCofferError(error, 'libvirt-failed')) throw error;
+    return { sizeBytes: undefined, allocatedBytes: undefined };
   }
 }
 
-async function consistencyOf(
-  connection: LibvirtConnection,
-  domain: Domain,
-  state: string,
-  { guestAgent }: Definition,
-): Promise<Pick<DiscoveredVm, 'consistency' | 'reason' | 'remedy'>> {
+interface Seen {
+  readonly name: string;
+  readonly state: string;
+  readonly hasChannel: boolean;
+  readonly agent: DiscoveredAgent | undefined;
+}
+
+/** What a backup would get now. Pure. */
+function expect({
+  name,
+  state,
+  hasChannel,
+  agent,
+}: Seen): Pick<DiscoveredVm, 'consistency' | 'reason' | 'remedy'> {
   if (state === 'shutoff') return { consistency: 'off', reason: undefined, remedy: undefined };
-  if (!guestAgent) {
+  if (!hasChannel) {
     const remedy =
       "add <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>" +
-      ` by virsh edit ${domain.name}, and install qemu-guest-agent in the guest`;
+      ` by virsh edit ${name}, and install qemu-guest-agent in the guest`;
     return { consistency: 'crash', reason: 'it has no channel of the guest agent', remedy };
   }
-  try {
-    await connection.agentCommand(domain, '{"execute":"guest-ping"}', AGENT_TIMEOUT_SECONDS);
-    return { consistency: 'file-system', reason: undefined, remedy: undefined };
-  } catch (error) {
-    if (!isCofferError(error)) throw error;
+  if (!agent) {
     const remedy = 'install and start qemu-guest-agent in the guest';
     return { consistency: 'crash', reason: 'its guest agent does not answer', remedy };
   }
+  if (!agent.canFreeze) {
+    const remedy = 'allow guest-fsfreeze-freeze in the configuration of the agent';
+    return { consistency: 'crash', reason: 'its guest agent may not freeze', remedy };
+  }
+  if (agent.isWindows) {
+    return { consistency: 'application', reason: undefined, remedy: undefined };
+  }
+  if (!agent.scripts) {
+    const remedy = 'allow guest-exec in the configuration of the agent';
+    return { consistency: 'file-system', reason: 'its guest agent runs no scripts', remedy };
+  }
+  if (agent.scripts.length > 0) {
+    return { consistency: 'application', reason: undefined, remedy: undefined };
+  }
+  const remedy = `put scripts that bring its applications to rest into ${SCRIPTS_FOLDER}`;
+  return { consistency: 'file-system', reason: 'the guest has no scripts', remedy };
 }

@@ -21,7 +21,7 @@ const KILLED = 137;
  * `freeze` ends with the first script that fails; `thaw` calls all, also those that did not run. Each
  * has a session of its own, so that it ends with all that it has started.
  */
-const RUN = `PATH=$PATH:/usr/sbin:/sbin:/usr/bin:/bin
+const RUN = `PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 cd '${SCRIPTS_FOLDER}' 2>/dev/null || exit 0
 order=; [ "$1" = thaw ] && order=-r
 for each in $(ls | sort $order); do

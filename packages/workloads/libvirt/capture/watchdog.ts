@@ -8,7 +8,7 @@ import type { GuestAgent } from '../agent/guest-agent.ts';
 export const WATCHDOG_SECONDS = 30;
 
 /** Reading is not frozen. The names in /proc/mounts have spaces as \\040. */
-const THAW_LATER = `PATH=$PATH:/usr/sbin:/sbin
+const THAW_LATER = `PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 sleep ${WATCHDOG_SECONDS}
 while read -r device folder rest; do
   case $device in /dev/*) fsfreeze -u "$(printf %b "$folder")" ;; esac
