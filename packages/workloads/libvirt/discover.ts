@@ -4,7 +4,7 @@ import { GuestAgent } from './agent/guest-agent.ts';
 import { findScripts, SCRIPTS_FOLDER } from './capture/guest-scripts.ts';
 import type { Consistency } from '../vm-capture.ts';
 import type { Domain, GuestFileSystem, LibvirtConnection } from './connection.ts';
-import { type Domain as Definition, parseDomain } from './domain/domain.ts';
+import { parseDomain } from './domain/domain.ts';
 import { type DiskJudgement, judgeDisks } from './domain/protectable.ts';
 
 export interface DiscoveredVm {
