@@ -53,8 +53,14 @@ export interface VmTrial extends AsyncDisposable {
     command: string,
     timeoutMs: number,
   ): Promise<{ readonly exitCode: number | undefined; readonly output: string } | undefined>;
-  /** A picture of the screen, as PNG. */
-  screenshot(): Promise<Buffer>;
+  screen(): Promise<Picture>;
+}
+
+/** What was on a screen. */
+export interface Picture {
+  toPng(): Buffer;
+  /** The part of it, from 0 to 1, that was otherwise before. */
+  changedPart(before: Picture): number;
 }
 
 export interface VmHost {

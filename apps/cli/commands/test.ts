@@ -1,9 +1,10 @@
 /** `coffer test`: whether the machine of a point boots. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CofferError, ERRORS } from '@coffer/base';
-import { bootTest, type BootTestResult } from '@coffer/flows/boot-test/boot-test.ts';
+import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/boot-test/boot-test.ts';
+import { isServed } from '../instant/served.ts';
 import { openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
@@ -23,11 +24,14 @@ export interface TestCommandOptions extends GlobalOptions {
 
 /** Paths of sockets must be short. */
 const RUN_FOLDER = '/var/tmp/coffer-test-';
+/** So must names of machines, which are in paths of libvirt's sockets. */
+const NAME = 'coffer-';
 const UUID_LENGTH = 8;
 
 export async function runTest(source: string, options: TestCommandOptions): Promise<void> {
   const { name: pointName, disk } = splitPointPath(source);
   if (disk !== undefined) throw new CofferError('usage', { reason: 'machines are tested whole' });
+  await removeDeadRuns();
   await using opened = await openVmHost(options.connect, new Map());
   const result = await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, pointName);
@@ -37,7 +41,7 @@ export async function runTest(source: string, options: TestCommandOptions): Prom
       repository,
       point,
       host: opened.host,
-      name: `coffer-test-${short}`,
+      name: NAME + short,
       uuid,
       folder: RUN_FOLDER + short,
       timeoutMs: parseSeconds(options.timeout, '--timeout'),
@@ -50,6 +54,16 @@ export async function runTest(source: string, options: TestCommandOptions): Prom
   const { screenshot: _bytes, ...told } = result;
   printResult(options, { ...told, screenshot }, () => printTest(result, screenshot));
   if (!result.passed) process.exitCode = ERRORS['boot-test-failed'].exitCode;
+}
+
+/** What runs that were killed have left: folders whose socket nobody serves. */
+async function removeDeadRuns(): Promise<void> {
+  for (const folder of globSync(`${RUN_FOLDER}*`)) {
+    const socketPath = trialSocketIn(folder);
+    if (existsSync(socketPath) && !(await isServed(socketPath))) {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
 }
 
 /** Returns its path, where there is one. */

@@ -2,12 +2,11 @@
  * Boots a point of a virtual machine to see that it does: from an overlay, reaching nothing, and
  * leaving nothing. The proof that a backup is good is a guest that answers.
  */
-import { createHash } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CofferError, isCofferError } from '@coffer/base';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
-import type { VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
+import type { Picture, VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
 import { newProgress } from '../progress.ts';
 import { createOverlays, planOverlays, serveDisks } from '../restore/served-disks.ts';
 import { placesOf, planFiles, restoreFiles } from '../restore/vm-files.ts';
@@ -15,6 +14,8 @@ import { vmOf } from '../restore/vm-point.ts';
 
 const POLL_MS = 200;
 const SCREEN_POLL_MS = 2000;
+/** A cursor blinks, and a clock ticks, on a screen that is as it will stay. */
+const CURSOR_PART = 0.002;
 
 export interface BootTestOptions {
   readonly repository: Repository;
@@ -65,6 +66,11 @@ export interface BootTestResult {
   readonly screenshot: Buffer | undefined;
 }
 
+/** Served as long as the test runs. */
+export function trialSocketIn(folder: string): string {
+  return join(folder, 'nbd');
+}
+
 /** Fails with `kind-mismatch` and what the host says; a guest that does not boot is a result. */
 export async function bootTest(options: BootTestOptions): Promise<BootTestResult> {
   const { repository, point, host, name, uuid, folder, signal } = options;
@@ -79,7 +85,7 @@ export async function bootTest(options: BootTestOptions): Promise<BootTestResult
   await restoreFiles({ repository, point, progress, signal }, files);
   // A TPM keeps its state where libvirt wants it, outside of the folder.
   scope.defer(() => files.forEach(({ path }) => rmSync(path, { force: true })));
-  const socketPath = join(folder, 'nbd');
+  const socketPath = trialSocketIn(folder);
   const overlays = planOverlays(vm, { folder, name });
   const damage: CofferError[] = [];
   const onError = (error: CofferError): void => void damage.push(error);
@@ -103,7 +109,7 @@ async function judge(options: BootTestOptions, trial: VmTrial): Promise<Judgemen
   const startedAt = clock.now();
   const { verdict, exitCode, output } = await verdictOf(options, trial, startedAt);
   const durationMs = clock.now() - startedAt;
-  const screenshot = await pictureOf(trial);
+  const screenshot = (await pictureOf(trial))?.toPng();
   return { passed: PASSED.has(verdict), verdict, durationMs, exitCode, output, screenshot };
 }
 
@@ -147,14 +153,13 @@ async function watchScreen(
   giveUpAt: number,
 ): Promise<Outcome> {
   const { clock } = repository;
-  let last = '';
+  let last: Picture | undefined;
   let sameSince = clock.now();
   for (;;) {
     const picture = await pictureOf(trial);
     if (!picture || !(await trial.isRunning())) return { verdict: 'stopped' };
-    const digest = createHash('sha256').update(picture).digest('hex');
-    if (digest !== last) {
-      last = digest;
+    if (!last || picture.changedPart(last) > CURSOR_PART) {
+      last = picture;
       sameSince = clock.now();
     }
     if (clock.now() - sameSince >= stillMs) return { verdict: 'screen-still' };
@@ -164,10 +169,10 @@ async function watchScreen(
 }
 
 /** Undefined where there is no screen, or no machine any more. */
-async function pictureOf(trial: VmTrial): Promise<Buffer | undefined> {
+async function pictureOf(trial: VmTrial): Promise<Picture | undefined> {
   if (!trial.hasScreen) return undefined;
   try {
-    return await trial.screenshot();
+    return await trial.screen();
   } catch (error) {
     if (isCofferError(error)) return undefined;
     throw error;

@@ -1,12 +1,12 @@
 /** A machine on trial: what its guest and its screen tell. It ends with the connection. */
 import { type Clock, isCofferError } from '@coffer/base';
-import type { VmTrial } from '../../vm-host.ts';
+import type { Picture, VmTrial } from '../../vm-host.ts';
 import { GuestAgent } from '../agent/guest-agent.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { childrenOf, find } from '../domain/xml.ts';
 import { parseDomainXml } from '../domain/domain-xml.ts';
 import { parseDomain } from '../domain/domain.ts';
-import { toPng } from './screenshot.ts';
+import { pictureOf } from './screenshot.ts';
 
 export interface TrialOptions {
   readonly connection: LibvirtConnection;
@@ -56,8 +56,8 @@ export class LibvirtTrial implements VmTrial {
     return await this.#agent.run(['/bin/sh', '-c', command], timeoutMs);
   }
 
-  async screenshot(): Promise<Buffer> {
-    return toPng(await this.#connection.screenshot(this.#domain));
+  async screen(): Promise<Picture> {
+    return pictureOf(await this.#connection.screenshot(this.#domain));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
