@@ -20,7 +20,7 @@ type VmBackup = Backup & {
 
 const SCRIPTS = '/etc/coffer/freeze.d';
 
-describe('guests that are held still', { timeout: 400_000 }, () => {
+describe('guests that are held still', { timeout: 900_000 }, () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let mini: MiniGuest;

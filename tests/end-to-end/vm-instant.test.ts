@@ -22,7 +22,7 @@ type Tested = {
 
 const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47]);
 
-describe('points that run as they are', { timeout: 400_000 }, () => {
+describe('points that run as they are', { timeout: 900_000 }, () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let mini: MiniGuest;

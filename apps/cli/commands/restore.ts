@@ -41,6 +41,9 @@ export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
 }
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
+  const { as, original, instant, disks, disk: someDisks } = options;
+  const isOfMachine = as !== undefined || original || instant || disks || someDisks.length > 0;
+  if (isOfMachine) refuseOptionsOfFiles(options);
   if (options.instant) {
     const { runRestoreInstant } = await import('./restore-instant.ts');
     await runRestoreInstant(source, options);
@@ -85,6 +88,20 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
   });
   printResult(options, result, () => printSummary(result, options.dryRun ?? false));
   reportFindings(options, result.findings);
+}
+
+/** What a machine cannot be restored with is not passed over in silence. Fails with `usage`. */
+function refuseOptionsOfFiles(options: RestoreCommandOptions): void {
+  const { dryRun, verify, include, onConflict, delta, original } = options;
+  const given = {
+    '--dry-run': dryRun,
+    '--verify': verify,
+    '--include': include.length > 0,
+    '--on-conflict': onConflict !== undefined,
+    '--delta': delta && !original,
+  };
+  const wrong = Object.entries(given).find(([, isGiven]) => isGiven);
+  if (wrong) throw new CofferError('usage', { option: wrong[0], reason: 'not for machines' });
 }
 
 /** Fails with `usage`. */

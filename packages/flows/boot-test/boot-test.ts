@@ -76,7 +76,7 @@ export async function bootTest(options: BootTestOptions): Promise<BootTestResult
   const { repository, point, host, name, uuid, folder, signal } = options;
   const vm = vmOf(repository, point);
   await using scope = new AsyncDisposableStack();
-  mkdirSync(folder, { recursive: true });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   scope.defer(() => rmSync(folder, { recursive: true, force: true }));
   await host.giveFiles([folder]);
   const planned = planFiles(vm, { name, uuid, folder, format: 'qcow2' });
