@@ -139,11 +139,12 @@ export class LibvirtSite {
 
   /** Ends the daemon as a crash would. QEMU goes on. */
   async killDaemon(): Promise<void> {
-    const daemon = this.#daemon;
-    if (daemon?.exitCode !== null || daemon.signalCode !== null) return;
-    const ended = once(daemon, 'exit');
-    daemon.kill('SIGKILL');
-    await ended;
+    await this.#endDaemon('SIGKILL');
+  }
+
+  /** Ends the daemon as an upgrade of its package would. QEMU goes on. */
+  async stopDaemon(): Promise<void> {
+    await this.#endDaemon('SIGTERM');
   }
 
   /** What the daemon said. */
@@ -160,6 +161,14 @@ export class LibvirtSite {
     const ended = [once(this.#watcher, 'exit'), ...(isRunning ? [once(daemon, 'exit')] : [])];
     this.#watcher.stdin?.end();
     await Promise.all(ended);
+  }
+
+  async #endDaemon(signal: NodeJS.Signals): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon?.exitCode !== null || daemon.signalCode !== null) return;
+    const ended = once(daemon, 'exit');
+    daemon.kill(signal);
+    await ended;
   }
 
   #makeFolders(): void {
