@@ -86,13 +86,21 @@ function report(error: unknown, wantsJson: boolean): number {
   return exitCode;
 }
 
-function toFailure(error: unknown): CofferError {
+function toFailure(thrown: unknown): CofferError {
+  const error = firstFailure(thrown);
   if (isCofferError(error)) return error;
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof CommanderError) return new CofferError('usage', { reason }, error);
   const code = foreseen(systemErrorCode(error));
   // What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG.
   return new CofferError(code ?? 'internal', { reason }, error);
+}
+
+/** What began it: giving back what a run held may have failed, too, and for the same reason. */
+function firstFailure(error: unknown): unknown {
+  let first = error;
+  while (first instanceof SuppressedError) first = first.suppressed as unknown;
+  return first;
 }
 
 /** Failed system calls that did not pass through a store, a source or a target. */
