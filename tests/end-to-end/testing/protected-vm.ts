@@ -56,9 +56,9 @@ export class ProtectedVm {
   async assertPointHas(point: string, disks: readonly GuestDisk[]): Promise<void> {
     for (const { target, path, format } of disks) {
       const restored = this.#sandbox.path(`current-${target}`);
+      rmSync(restored, { force: true });
       await this.#sandbox.done('restore', `${point}/${target}`, '--to', restored);
       await qemuImg('compare', '-q', UNLOCKED, '-f', 'raw', '-F', format, restored, path);
-      rmSync(restored);
     }
   }
 
@@ -94,12 +94,23 @@ export class ProtectedVm {
   }
 
   /** What tracks changes in the images of the machine, which runs. */
-  async bitmaps(): Promise<{ file: string; name: string }[]> {
-    type Node = { file: string; 'dirty-bitmaps'?: { name?: string }[] };
+  async bitmaps(): Promise<{ node: string; file: string; name: string }[]> {
+    type Node = { 'node-name': string; file: string; 'dirty-bitmaps'?: { name?: string }[] };
     const nodes = await this.guest.monitor<Node[]>('query-named-block-nodes', { flat: true });
-    return nodes.flatMap(({ file, 'dirty-bitmaps': bitmaps = [] }) =>
-      bitmaps.flatMap(({ name }) => (name === undefined ? [] : [{ file, name }])),
+    return nodes.flatMap(({ 'node-name': node, file, 'dirty-bitmaps': bitmaps = [] }) =>
+      bitmaps.flatMap(({ name }) => (name === undefined ? [] : [{ node, file, name }])),
     );
+  }
+
+  /** Nothing is tracked any more; the next point is of whole disks. */
+  async forgetChanges(): Promise<void> {
+    const { connection, domain } = this.guest;
+    for (const { name } of (await connection.checkpoints(domain)).toReversed()) {
+      await connection.checkpointDelete(domain, name, { metadataOnly: true });
+    }
+    for (const { node, name } of await this.bitmaps()) {
+      await this.guest.monitor('block-dirty-bitmap-remove', { node, name });
+    }
   }
 }
 
