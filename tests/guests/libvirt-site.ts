@@ -224,6 +224,8 @@ export interface GuestOptions {
   readonly screen?: boolean;
   /** By default `kernel`: the kernel of the guest is started directly, which is the fastest. */
   readonly boot?: 'kernel' | 'disk';
+  /** UEFI: its code, and its variables, which libvirt copies for this machine. By default BIOS. */
+  readonly firmware?: { readonly code: string; readonly variables: string; readonly nvram: string };
 }
 
 /** Makes the disk that `boot: 'kernel'` starts from, with the file system itself and no partitions. */
@@ -257,13 +259,25 @@ export async function defineGuest(
 
 /** Emulated, because the kernel of the host need not have KVM. */
 function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): string {
-  const { name, disks, agent = true, screen = false, memoryMiB = 128, boot = 'kernel' } = options;
+  const {
+    name,
+    disks,
+    agent = true,
+    screen = false,
+    memoryMiB = 128,
+    boot = 'kernel',
+    firmware,
+  } = options;
   const channel = `<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>`;
   return `<domain type='qemu'>
   <name>${name}</name>
   <memory unit='MiB'>${memoryMiB}</memory>
   <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc'>hvm</type>${boot === 'kernel' ? kernelXml(site, guest) : ''}</os>
+  <os>
+    <type arch='x86_64' machine='${firmware ? 'q35' : 'pc'}'>hvm</type>
+    ${firmware ? firmwareXml(firmware) : ''}
+    ${boot === 'kernel' ? kernelXml(site, guest) : ''}
+  </os>
   <features><acpi/></features>
   <cpu mode='maximum'/>
   <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
@@ -284,6 +298,11 @@ function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): s
 function diskXml({ path, format }: GuestOptions['disks'][number], index: number): string {
   const target = `vd${String.fromCharCode('a'.charCodeAt(0) + index)}`;
   return `<disk type='file' device='disk'><driver name='qemu' type='${format}' discard='unmap'/><source file='${path}'/><target dev='${target}' bus='virtio'/></disk>`;
+}
+
+function firmwareXml({ code, variables, nvram }: NonNullable<GuestOptions['firmware']>): string {
+  const loader = `<loader readonly='yes' type='pflash'>${code}</loader>`;
+  return `${loader}<nvram template='${variables}'>${nvram}</nvram>`;
 }
 
 /** Where the user of the site can read them. */
