@@ -67,7 +67,7 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     const round = letters.map((letter) => `dd if=/run/n of=/dev/vd${letter} oflag=direct bs=512`);
     const line = 'n=0; while [ ! -e /run/stop ]; do n=$((n+1)); printf %512d $n > /run/n';
     const loop = `${line}; ${round.join(' && ')}; done`;
-    await guest.run(`sh -c '${loop}' > /dev/null 2>&1 &`);
+    await guest.begin(loop);
     await eventually('all disks have a number', async () => {
       return Number(await guest.run('cat /run/n 2> /dev/null || echo 0')) > 2;
     });
@@ -122,7 +122,7 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     writeFileSync(nvram, variables);
     await new ProtectedVm(sandbox, guest).backUp();
     const folder = site.makeFolder('uefi-copy');
-    const as = ['restore', 'vm:uefi@latest', '--to', folder, '--as', 'copy'];
+    const as = ['restore', 'vm:uefi@latest', '--folder', folder, '--as', 'copy'];
     await sandbox.json([...as, '--connect', site.uri], 3);
     assert.deepEqual(readFileSync(`${folder}/copy-nvram`), variables);
     const copy = await SiteGuest.find(site, 'copy');
@@ -148,7 +148,7 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     });
     const vm = new ProtectedVm(sandbox, guest);
     await guest.start();
-    await guest.run(`sh -c '${WRITING}' > /dev/null 2>&1 &`);
+    await guest.begin(WRITING);
     const written = async (): Promise<number> =>
       Number(await guest.run('cat /run/written || echo 0'));
     for (const consistency of ['file', 'crash', 'file']) {
@@ -203,7 +203,7 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     await new ProtectedVm(sandbox, guest).backUp('--consistency', 'file');
     const other = await LibvirtSite.start();
     try {
-      const to = ['--to', other.makeFolder('restored'), '--connect', other.uri, '--start'];
+      const to = ['--folder', other.makeFolder('restored'), '--connect', other.uri, '--start'];
       await sandbox.json(['restore', 'vm:twin@latest', '--as', 'twin', ...to], 3);
       const twin = await SiteGuest.find(other, 'twin');
       await twin.waitForAgent();

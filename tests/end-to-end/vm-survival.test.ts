@@ -195,7 +195,7 @@ describe('tracking of changes', { timeout: 720_000 }, () => {
 
   test('a guest that panics stays tracked', () =>
     survives(async () => {
-      await guest.run('(sleep 0.2; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &');
+      await guest.begin('sleep 1; echo c > /proc/sysrq-trigger');
       await eventually('it panics', () => guest.console().includes('Kernel panic'));
       await whileOff(() => {});
     }));

@@ -191,7 +191,7 @@ describe('live virtual machines', { timeout: 480_000 }, () => {
       ]);
       await using capture = only!;
       // The agent does not answer while the machine is paused.
-      await guest.run('(sleep 0.2; dd if=/dev/urandom of=/dev/vdb bs=1M count=64; sync) &');
+      await guest.begin('sleep 1; dd if=/dev/urandom of=/dev/vdb bs=1M count=64; sync');
       await eventually('the space has run out', () => capture.signal.aborted);
       assert.ok(isCofferError(capture.signal.reason, 'scratch-full'));
     } finally {

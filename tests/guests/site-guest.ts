@@ -144,6 +144,11 @@ export class SiteGuest {
     }
   }
 
+  /** Starts a command of the shell in the guest. It may be the end of the guest, or of its agent. */
+  async begin(command: string): Promise<void> {
+    await this.agent('guest-exec', { path: '/bin/sh', arg: ['-c', command] });
+  }
+
   /** A command of the agent. */
   async agent<T>(execute: string, args: Readonly<Record<string, unknown>> = {}): Promise<T> {
     const question = JSON.stringify({ execute, arguments: args });
