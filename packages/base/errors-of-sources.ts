@@ -131,6 +131,13 @@ export const SOURCE_ERRORS = {
     'Another job runs on the virtual machine',
     'Wait for it, or end it with `virsh domjobabort`.',
   ),
+  'vm-stopped': row(
+    14,
+    409,
+    'later',
+    'The virtual machine stopped during its backup',
+    'Run the backup again; it works on a machine that is off, too.',
+  ),
   'vm-name-taken': row(
     15,
     409,

@@ -29,6 +29,8 @@ export interface CapturedDisk {
   readonly format: string;
   /** Where the image is on the host. */
   readonly path: string;
+  /** Tell the files of the image, and of those that it lies on, from all others. */
+  readonly identities: readonly string[];
   readonly disk: Disk;
   /** Since the base, in order; undefined when all has to be read. */
   readonly changes: AsyncIterable<ByteRange> | undefined;
@@ -64,8 +66,11 @@ export interface VmCapture extends AsyncDisposable {
   readonly files: readonly CapturedFile[];
   readonly excluded: readonly { readonly name: string; readonly reason: string }[];
 
-  /** Aborted, with the reason, when the capture cannot go on; the machine does. */
+  /** Aborted, with the reason, when the capture cannot go on. */
   readonly signal: AbortSignal;
+
+  /** Why reading has failed, where the machine knows more than its reader. */
+  explain(error: unknown): Promise<unknown>;
 
   /** The point is stored: older checkpoints may go. Without it, this one goes with the capture. */
   keep(): Promise<void>;
@@ -77,6 +82,11 @@ export interface CaptureBase {
   readonly checkpointXml: string | undefined;
   /** When that point was taken. */
   readonly takenAt: number;
-  /** Sizes of the disks then, in bytes, by name. */
-  readonly diskSizes: ReadonlyMap<string, number>;
+  /** The disks then, by name. */
+  readonly disks: ReadonlyMap<string, BaseOfDisk>;
+}
+
+export interface BaseOfDisk {
+  readonly sizeBytes: number;
+  readonly identities: readonly string[];
 }

@@ -67,7 +67,8 @@ async function listFiles(
 function listDisks(point: RecoveryPoint, options: GlobalOptions): void {
   const disks = disksOf(point).map(({ name, sizeBytes }) => ({
     path: name,
-    type: 'disk',
+    // Files of the host that a machine needs are kept beside its disks.
+    type: point.kind === 'vm' && name.startsWith('file-') ? 'file' : 'disk',
     sizeBytes,
   }));
   if (options.json) printJson(disks);

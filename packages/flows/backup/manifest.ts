@@ -33,6 +33,8 @@ const VmManifest = v.object({
       name: v.string(),
       format: v.string(),
       path: v.string(),
+      /** Tell the files of its image from others. */
+      identities: v.array(v.string()),
       /** Why it was read whole. */
       reason: v.optional(v.string()),
     }),

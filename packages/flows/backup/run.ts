@@ -1,6 +1,6 @@
 /** A run of a writer: what it captures becomes recovery points, all at once or none at all. */
 import { hostname } from 'node:os';
-import type { Finding } from '@coffer/base';
+import { type Finding, isCofferError } from '@coffer/base';
 import {
   type EncodedPoint,
   encodePoint,
@@ -34,7 +34,7 @@ export interface Captured {
   readonly findings: readonly Finding[];
   readonly manifest: Pick<Manifest, 'fileCount' | 'rootFolder' | 'vm'>;
   /** Called when the point is stored. */
-  keep?(): Promise<void>;
+  readonly keep?: () => Promise<void>;
 }
 
 export interface BackupResult {
@@ -74,13 +74,30 @@ export async function makePoints(
     }
     signal?.throwIfAborted();
     await session.commit(made.map(({ point }) => point));
-    for (const { captured } of made) await captured.keep?.();
-    return made.map(({ result }) => result);
+    const results: BackupResult[] = [];
+    for (const { captured, result } of made) results.push(await kept(captured, result));
+    return results;
   } catch (error) {
     await session.abandon().catch(() => {
       // The store may be gone; a garbage collection ends the session then.
     });
     throw error;
+  }
+}
+
+/** The point exists already: what fails from now on is told, and takes nothing from it. */
+async function kept({ item, keep }: Captured, result: BackupResult): Promise<BackupResult> {
+  try {
+    await keep?.();
+    return result;
+  } catch (error) {
+    if (!isCofferError(error)) throw error;
+    const finding = {
+      code: error.code,
+      path: item,
+      message: `after the point was made: ${error.message}`,
+    };
+    return { ...result, findings: [...result.findings, finding] };
   }
 }
 

@@ -41,10 +41,12 @@ export async function findVmBase(
     return undefined;
   }
   const { name: checkpoint, xml: checkpointXml } = newest.vm.checkpoint;
-  const names = new Set(vm.disks.map(({ name }) => name));
-  const disks = point.roots.filter(({ name }) => names.has(name));
-  const diskSizes = new Map(disks.map(({ name, sizeBytes }) => [name, sizeBytes]));
-  return { point, capture: { checkpoint, checkpointXml, takenAt: point.takenAt, diskSizes } };
+  const disks = vm.disks.flatMap(({ name, identities }) => {
+    const root = point.roots.find((each) => each.name === name);
+    return root ? [[name, { sizeBytes: root.sizeBytes, identities }] as const] : [];
+  });
+  const { takenAt } = point;
+  return { point, capture: { checkpoint, checkpointXml, takenAt, disks: new Map(disks) } };
 }
 
 /** A name for what was not protected before; another machine may have had the name. */

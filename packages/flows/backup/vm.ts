@@ -158,10 +158,11 @@ function manifestOf(capture: VmCapture): VmManifest {
     xml,
     consistency: { ...consistency },
     checkpoint: checkpoint && { ...checkpoint },
-    disks: disks.map(({ name: disk, format, path, reason }) => ({
+    disks: disks.map(({ name: disk, format, path, identities, reason }) => ({
       name: disk,
       format,
       path,
+      identities: [...identities],
       reason,
     })),
     files: files.map((file) => ({ ...file })),

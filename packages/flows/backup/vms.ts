@@ -106,9 +106,15 @@ async function captured(
   { source, capture, base, captures }: VmRun,
 ): Promise<Captured> {
   const { repository } = options;
-  const stored = await endedBy(captures, options.signal, async (signal) =>
-    backupVm({ ...options, session, signal }, capture, base),
-  );
+  const ends = captures.map(({ signal }) => signal);
+  const signal = AbortSignal.any(options.signal ? [options.signal, ...ends] : ends);
+  let stored: VmBackupResult;
+  try {
+    stored = await backupVm({ ...options, session, signal }, capture, base);
+  } catch (error) {
+    const ended = captures.find((each) => each.signal.aborted) ?? capture;
+    throw await ended.explain(error);
+  }
   const together = captures.length > 1 ? captures.map(({ uuid }) => uuid) : undefined;
   return {
     item: options.item ?? base?.point.item ?? (await itemOfVm(repository, source)),
@@ -120,20 +126,6 @@ async function captured(
     manifest: { vm: { ...stored.manifest, together } },
     keep: () => capture.keep(),
   };
-}
-
-/** Runs a task that ends when a capture cannot go on. Fails with what ended it: reads say less. */
-async function endedBy<T>(
-  captures: readonly VmCapture[],
-  signal: AbortSignal | undefined,
-  task: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const ends = captures.map((capture) => capture.signal);
-  try {
-    return await task(AbortSignal.any(signal ? [signal, ...ends] : ends));
-  } finally {
-    for (const end of ends) end.throwIfAborted();
-  }
 }
 
 function findingsOf({ name, consistency }: VmCapture, { findings }: VmBackupResult): Finding[] {

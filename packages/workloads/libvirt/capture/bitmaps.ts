@@ -12,21 +12,26 @@ const Bitmap = v.object({
 const Nodes = v.object({
   return: v.array(
     v.object({
+      'node-name': v.string(),
       file: v.optional(v.string()),
       'dirty-bitmaps': v.optional(v.array(Bitmap), []),
     }),
   ),
 });
 
-/** An intact bitmap of an image. */
 export interface DirtyBitmap {
+  /** Path of the image that it is in. */
   readonly image: string;
+  /** Of that image in QEMU. */
+  readonly node: string;
   readonly name: string;
+  /** False for one that died in a crash, or does not track any more. */
+  readonly isIntact: boolean;
   readonly dirtyBytes: number;
 }
 
-/** All that are intact. Where an image lies on others, each has its own. */
-export async function intactBitmaps(
+/** Where an image lies on others, each has its own. */
+export async function bitmapsOf(
   connection: LibvirtConnection,
   domain: Domain,
 ): Promise<DirtyBitmap[]> {
@@ -35,11 +40,23 @@ export async function intactBitmaps(
   if (!parsed.success) {
     throw new CofferError('libvirt-failed', { reason: parsed.issues[0].message, query: 'bitmaps' });
   }
-  return parsed.output.return.flatMap(({ file: image, 'dirty-bitmaps': bitmaps }) =>
-    bitmaps.flatMap(({ name, inconsistent, recording, count: dirtyBytes }) => {
-      const isIntact = inconsistent !== true && recording !== false;
-      if (image === undefined || name === undefined || !isIntact) return [];
-      return [{ image, name, dirtyBytes }];
-    }),
+  return parsed.output.return.flatMap(
+    ({ file: image, 'node-name': node, 'dirty-bitmaps': bitmaps }) =>
+      bitmaps.flatMap(({ name, inconsistent, recording, count: dirtyBytes }) => {
+        if (image === undefined || name === undefined) return [];
+        const isIntact = inconsistent !== true && recording !== false;
+        return [{ image, node, name, isIntact, dirtyBytes }];
+      }),
   );
+}
+
+/** False when QEMU does not let it go, for example in an image below that is read-only. */
+export async function removeBitmap(
+  connection: LibvirtConnection,
+  domain: Domain,
+  { node, name }: DirtyBitmap,
+): Promise<boolean> {
+  const command = { execute: 'block-dirty-bitmap-remove', arguments: { node, name } };
+  const answer = await connection.monitorCommand(domain, JSON.stringify(command));
+  return v.is(v.object({ return: v.unknown() }), JSON.parse(answer));
 }

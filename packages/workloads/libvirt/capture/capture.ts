@@ -9,7 +9,7 @@
  *
  * Invariant: the checkpoint of a failed run goes with it, and that of the last good one stays.
  */
-import { type Clock, CofferError, mapBounded, type Random } from '@coffer/base';
+import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { unixAddress } from '@coffer/disk/nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
@@ -130,7 +130,8 @@ class CaptureRun implements AsyncDisposable {
     folder.make(await qemuUserOf(connection));
     scope.defer(() => folder.leave());
     const { domain: live, power } = await running(options, folder, scope);
-    const machine = await examine({ ...options, domain: live });
+    const prefix = checkpointPrefix(options.repositoryId);
+    const machine = await examine({ ...options, domain: live, checkpointPrefix: prefix });
     refuseScarceScratch(options, machine, folder);
     const wasRunning = power === 'running';
     const watched = { connection, domain: live, folder, scratchBytesMax, wasRunning, clock };
@@ -181,6 +182,7 @@ class CaptureRun implements AsyncDisposable {
           : [],
       ),
       signal: this.#watch.signal,
+      explain: (error) => this.#explain(error),
       keep: () => this.#checkpoint.keep(),
       [Symbol.asyncDispose]: () => this[Symbol.asyncDispose](),
     };
@@ -188,6 +190,17 @@ class CaptureRun implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scope.disposeAsync();
+  }
+
+  /** Exports end with the machine, before libvirt tells so. */
+  async #explain(error: unknown): Promise<unknown> {
+    const { signal } = this.#watch;
+    if (signal.aborted) return signal.reason;
+    if (!isCofferError(error)) return error;
+    const { connection, domain } = this.#options;
+    const { state } = await connection.state(domain).catch(() => ({ state: 'nostate' }));
+    const hasStopped = ['shutdown', 'shutoff', 'crashed'].includes(state);
+    return hasStopped ? new CofferError('vm-stopped', { vm: domain.name }, error) : error;
   }
 }
 
@@ -216,12 +229,12 @@ async function running(
 /** Fails with `scratch-full`. */
 function refuseScarceScratch(
   { base, clock, scratchBytesMax, domain }: CaptureOptions,
-  { plan, sizes }: Machine,
+  { plan, disks }: Machine,
   { path }: RunFolder,
 ): void {
   const sums = { readBytes: 0, dirtyBytes: 0, allocatedBytes: 0 };
   for (const { target, mode } of plan) {
-    const { allocatedBytes = 0, dirtyBytes = 0 } = sizes.get(target) ?? {};
+    const { allocatedBytes = 0, dirtyBytes = 0 } = disks.get(target) ?? {};
     sums.readBytes += mode === 'full' ? allocatedBytes : dirtyBytes;
     sums.dirtyBytes += dirtyBytes;
     sums.allocatedBytes += allocatedBytes;
@@ -267,10 +280,11 @@ function refuseLess(
 
 async function openDisk(
   { clock }: CaptureOptions,
-  { images, judgements }: Machine,
+  { disks }: Machine,
   { target, mode, reason }: PlannedDisk,
   folder: RunFolder,
 ): Promise<CapturedDisk> {
+  const { path, format, identities } = disks.get(target)!;
   const context = `qemu:dirty-bitmap:${bitmapOf(target)}`;
   const isIncremental = mode === 'incremental';
   const disk = await openNbdDisk({
@@ -285,8 +299,9 @@ async function openDisk(
   });
   return {
     name: target,
-    format: judgements.find((each) => each.disk.target === target)?.disk.format ?? 'raw',
-    path: images.get(target) ?? '',
+    format,
+    path,
+    identities,
     disk,
     changes: isIncremental ? dirtyRanges(disk, context) : undefined,
     reason,

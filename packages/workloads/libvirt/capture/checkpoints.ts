@@ -6,7 +6,7 @@
 import { isCofferError } from '@coffer/base';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { append, parseXml, removeNamed, rootOf, serializeXml } from '../domain/xml.ts';
-import type { DirtyBitmap } from './bitmaps.ts';
+import { type DirtyBitmap, removeBitmap } from './bitmaps.ts';
 
 /** Others make checkpoints, too; those are not touched. */
 const PREFIX = 'coffer-';
@@ -52,11 +52,27 @@ export async function removeOthers(
 export async function removeBroken(
   connection: LibvirtConnection,
   domain: Domain,
-  intact: readonly DirtyBitmap[],
+  bitmaps: readonly DirtyBitmap[],
 ): Promise<void> {
-  const alive = new Set(intact.map(({ name }) => name));
+  const alive = new Set(bitmaps.filter(({ isIntact }) => isIntact).map(({ name }) => name));
   for (const name of await checkpointsOf(connection, domain, PREFIX)) {
     if (!alive.has(name)) await removeCheckpoint(connection, domain, name);
+  }
+}
+
+/**
+ * Removes bitmaps of ours that no checkpoint knows any more: they cost the guest, and nobody reads
+ * them. Checkpoints go without their bitmaps when one of them is missing, or when the machine is off.
+ */
+export async function removeStray(
+  connection: LibvirtConnection,
+  domain: Domain,
+  { bitmaps, prefix }: { readonly bitmaps: readonly DirtyBitmap[]; readonly prefix: string },
+): Promise<void> {
+  const known = new Set((await connection.checkpoints(domain)).map(({ name }) => name));
+  for (const bitmap of bitmaps) {
+    const isStray = bitmap.name.startsWith(prefix) && !known.has(bitmap.name);
+    if (isStray) await removeBitmap(connection, domain, bitmap);
   }
 }
 

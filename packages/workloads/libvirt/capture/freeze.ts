@@ -14,11 +14,15 @@ const THAW_TIMEOUT_SECONDS = 5;
 /** An agent that died while all was frozen comes back when the watchdog has thawed. */
 const GIVE_UP_MS = 120_000;
 const THAW_DELAY_MS = 500;
+/** Beyond the time of a watchdog, on a slow guest. */
+const WATCHDOG_MARGIN_MS = 5000;
 
 export interface FreezeTarget {
   readonly connection: LibvirtConnection;
   readonly domain: Domain;
   readonly clock: Clock;
+  /** When a watchdog thaws the guest, where one runs in it. */
+  readonly selfThawsAt?: number | undefined;
 }
 
 export interface Frozen {
@@ -52,9 +56,11 @@ export interface Thawed {
 
 /**
  * Thaws the guest. Fails with `agent-unavailable` when the guest has not said for long that it is
- * thawed.
+ * thawed. An agent that does not answer at all (libvirt 9 may lose one that died within a command for
+ * good) is waited for only until the watchdog has thawed.
  */
-export async function thaw({ connection, domain, clock }: FreezeTarget): Promise<Thawed> {
+export async function thaw(target: FreezeTarget): Promise<Thawed> {
+  const { connection, domain, clock, selfThawsAt = Infinity } = target;
   const agent = new GuestAgent(connection, domain, clock);
   let count = 0;
   for (const giveUpAt = clock.now() + GIVE_UP_MS; clock.now() < giveUpAt;) {
@@ -62,7 +68,9 @@ export async function thaw({ connection, domain, clock }: FreezeTarget): Promise
     // It fails, too, when all is thawed and a hook of the agent fails after that.
     count += (await connection.thaw(domain).catch(ifAgentFailed)) ?? 0;
     const thawedAt = clock.now();
-    if ((await agent.freezeStatus().catch(ifAgentFailed)) === 'thawed') return { count, thawedAt };
+    const status = await agent.freezeStatus().catch(ifAgentFailed);
+    const isSelfThawed = status === undefined && thawedAt > selfThawsAt + WATCHDOG_MARGIN_MS;
+    if (status === 'thawed' || isSelfThawed) return { count, thawedAt };
     await clock.sleep(THAW_DELAY_MS);
   }
   throw new CofferError('agent-unavailable', {

@@ -10,7 +10,7 @@ import type { Domain, LibvirtConnection } from '../connection.ts';
 import { freezeApplications, type ScriptsOutcome, thawApplications } from './guest-scripts.ts';
 import { freeze, type FreezeTarget, type Frozen, ifAgentFailed, thaw } from './freeze.ts';
 import type { RunFolder } from './run-folder.ts';
-import { startWatchdog } from './watchdog.ts';
+import { startWatchdog, WATCHDOG_SECONDS } from './watchdog.ts';
 
 /** What a machine did before its capture. */
 export type Power = 'running' | 'paused' | 'off';
@@ -45,12 +45,14 @@ export async function holdGuest(options: HoldOptions): Promise<HeldGuest> {
   return 'reason' in frozen ? await pausedOrNot(options, frozen.reason, frozen.isFailure) : frozen;
 }
 
-/** What a run that was killed has not let go. */
+/** What a run that was killed has not let go. An agent that is gone is no reason to stop for good. */
 export async function releaseLeftover(target: FreezeTarget): Promise<void> {
   await thaw(target);
   const agent = new GuestAgent(target.connection, target.domain, target.clock);
-  const { commands, isWindows } = await agent.info();
-  if (commands.has('guest-exec') && !isWindows) await thawApplications(agent);
+  const info = await agent.info().catch(ifAgentFailed);
+  if (info?.commands.has('guest-exec') && !info.isWindows) {
+    await thawApplications(agent).catch(ifAgentFailed);
+  }
 }
 
 async function pausedOrNot(
@@ -82,15 +84,29 @@ async function freezeGuest(
   const scripts = runsCommands ? await freezeApplications(agent) : undefined;
   // Without a watchdog the guest is less guarded; that is no reason not to back it up.
   const watchdog = runsCommands ? await startWatchdog(agent).catch(ifAgentFailed) : undefined;
-  const frozen = await freeze(options);
+  const selfThawsAt = watchdog && clock.now() + WATCHDOG_SECONDS * 1000;
+  folder.mark('frozen', String(selfThawsAt ?? ''));
+  const target = { connection, domain, clock, selfThawsAt };
+  const frozen = await freeze(target);
   const letGo = async (): Promise<void> => {
     await watchdog?.end().catch(ifAgentFailed);
     if (scripts && scripts.kind !== 'none') await thawApplications(agent);
     folder.unmark('frozen');
   };
-  if (!('reason' in frozen)) return heldFrozen(options, frozen, levelOf(info, scripts), letGo);
-  await letGo();
-  return { reason: frozen.reason, isFailure: true };
+  if (!('reason' in frozen)) return heldFrozen(target, frozen, levelOf(info, scripts), letGo);
+  const atRest = await failureOf(letGo);
+  return { reason: [frozen.reason, atRest].filter(Boolean).join('; '), isFailure: true };
+}
+
+/** What is wrong when applications cannot be let go; the next run tries again. */
+async function failureOf(letGo: () => Promise<void>): Promise<string | undefined> {
+  try {
+    await letGo();
+    return undefined;
+  } catch (error) {
+    if (!isCofferError(error)) throw error;
+    return `applications of the guest may still be at rest: ${error.message}`;
+  }
 }
 
 /** What is reached when the freeze holds. Windows asks its applications by itself (VSS). */
@@ -116,21 +132,16 @@ interface Level {
 }
 
 function heldFrozen(
-  options: HoldOptions,
+  target: FreezeTarget,
   { count, frozenAt }: Frozen,
   { level, reason, isFailure = false }: Level,
   letGo: () => Promise<void>,
 ): HeldGuest {
   const release = async (): Promise<ReachedConsistency> => {
-    const thawed = await thaw(options);
+    const thawed = await thaw(target);
     const frozenMs = thawed.thawedAt - frozenAt;
-    try {
-      await letGo();
-    } catch (error) {
-      if (!isCofferError(error)) throw error;
-      const what = `applications of the guest may still be at rest: ${error.message}`;
-      return { level, reason: what, isFailure: true, frozenMs };
-    }
+    const atRest = await failureOf(letGo);
+    if (atRest !== undefined) return { level, reason: atRest, isFailure: true, frozenMs };
     if (thawed.count >= count) return { level, reason, isFailure, frozenMs };
     const other = 'the guest was thawed by something else before the checkpoint was made';
     return { ...reached('crash', other, true), frozenMs };

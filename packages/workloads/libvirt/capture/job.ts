@@ -1,6 +1,7 @@
 /** The job of a machine: one at a time, of whoever began it. */
 import { type Clock, CofferError } from '@coffer/base';
 import type { Domain, JobStats, LibvirtConnection } from '../connection.ts';
+import { attributeOf, find, parseXml, rootOf } from '../domain/xml.ts';
 import { LIBVIRT_CODE, libvirtCodeOf } from '../errors.ts';
 
 const END_TIMEOUT_MS = 60_000;
@@ -67,17 +68,17 @@ function isActive({ type }: JobStats): boolean {
   return type === 'bounded' || type === 'unbounded';
 }
 
-/** True when the job that runs was begun by us: it exports to our socket. */
-export async function isOwnJob(
+/** Socket of the backup job that runs; undefined where none does. */
+export async function socketOfJob(
   connection: LibvirtConnection,
   domain: Domain,
-  socketPath: string,
-): Promise<boolean> {
+): Promise<string | undefined> {
   try {
-    return (await connection.backupXml(domain)).includes(socketPath);
+    const backup = rootOf(parseXml(await connection.backupXml(domain), 'domainbackup'));
+    return attributeOf(find(backup, 'server'), 'socket');
   } catch (error) {
     // There is no backup job; another kind may run.
-    if (libvirtCodeOf(error) !== undefined) return false;
+    if (libvirtCodeOf(error) !== undefined) return undefined;
     throw error;
   }
 }

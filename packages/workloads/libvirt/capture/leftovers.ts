@@ -2,8 +2,8 @@
 import { type Clock, CofferError } from '@coffer/base';
 import { type Domain, type LibvirtConnection } from '../connection.ts';
 import { releaseLeftover } from './hold.ts';
-import { endJob, isOwnJob, waitForOthers } from './job.ts';
-import type { RunFolder } from './run-folder.ts';
+import { endJob, socketOfJob, waitForOthers } from './job.ts';
+import { RunFolder } from './run-folder.ts';
 
 export interface LeftoverOptions {
   readonly connection: LibvirtConnection;
@@ -17,25 +17,39 @@ export interface LeftoverOptions {
 /** Fails with `vm-busy` when another run, or another job, has the machine. */
 export async function cleanLeftovers(options: LeftoverOptions): Promise<void> {
   const { connection, domain, clock, folder, waitMs } = options;
-  const processId = folder.liveOwner();
-  if (processId !== undefined) throw new CofferError('vm-busy', { vm: domain.name, processId });
-  if (folder.exists()) {
-    await cleanMachine(options);
-    folder.remove();
-  }
+  refuseLive(folder, domain);
+  if ((await connection.state(domain)).state !== 'shutoff') await cleanRunning(options);
+  folder.remove();
   if ((await connection.state(domain)).state === 'shutoff') return;
   await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });
 }
 
-async function cleanMachine(options: LeftoverOptions): Promise<void> {
+function refuseLive(folder: RunFolder, { name }: Domain): void {
+  const processId = folder.liveOwner();
+  if (processId !== undefined) throw new CofferError('vm-busy', { vm: name, processId });
+}
+
+/** A job of ours that nobody reads from; the run may have had its folder elsewhere. */
+async function cleanRunning(options: LeftoverOptions): Promise<void> {
   const { connection, domain, clock, folder } = options;
-  const { state } = await connection.state(domain);
-  if (state === 'shutoff') return;
-  if (await isOwnJob(connection, domain, folder.socketPath)) {
+  const socketPath = await socketOfJob(connection, domain);
+  const ofJob = socketPath === undefined ? undefined : RunFolder.ofSocket(socketPath, domain.uuid);
+  if (ofJob) {
+    refuseLive(ofJob, domain);
     await endJob(connection, domain, clock);
+    await letGo({ ...options, folder: ofJob });
+    ofJob.remove();
   }
-  if (folder.marked('frozen') !== undefined) await releaseLeftover(options);
-  if (state !== 'paused') return;
+  await letGo({ ...options, folder });
+}
+
+async function letGo({ connection, domain, clock, folder }: LeftoverOptions): Promise<void> {
+  const frozen = folder.marked('frozen');
+  if (frozen !== undefined) {
+    const selfThawsAt = frozen === '' ? undefined : Number(frozen);
+    await releaseLeftover({ connection, domain, clock, selfThawsAt });
+  }
+  if ((await connection.state(domain)).state !== 'paused') return;
   const id = String(domain.id);
   const started = folder.marked('started');
   // Without a number, the run was killed while it started the machine, which never ran since.

@@ -2,11 +2,13 @@
 import { CofferError } from '@coffer/base';
 import type { CaptureBase } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
+import type { DomainDisk } from '../domain/disk.ts';
 import { type Domain as Definition, parseDomain } from '../domain/domain.ts';
 import { type DiskJudgement, imagePathOf, judgeDisks } from '../domain/protectable.ts';
-import { type DirtyBitmap, intactBitmaps } from './bitmaps.ts';
-import { adoptCheckpoint, removeBroken } from './checkpoints.ts';
-import { type PlannedDisk, planDisks } from './plan.ts';
+import { bitmapsOf, type DirtyBitmap } from './bitmaps.ts';
+import { adoptCheckpoint, removeBroken, removeStray } from './checkpoints.ts';
+import { identitiesOf } from './image-identity.ts';
+import { type PlannedDisk, planDisks, type TrackedDisk, type TrackingState } from './plan.ts';
 
 export interface Machine {
   readonly domain: Domain;
@@ -15,13 +17,13 @@ export interface Machine {
   readonly definition: Definition;
   readonly judgements: readonly DiskJudgement[];
   readonly plan: readonly PlannedDisk[];
-  /** Of the disks that are protected, by target. */
-  readonly images: ReadonlyMap<string, string>;
-  readonly sizes: ReadonlyMap<string, DiskSizes>;
+  /** Those that are protected, by target. */
+  readonly disks: ReadonlyMap<string, ExaminedDisk>;
 }
 
-export interface DiskSizes {
-  readonly capacityBytes: number;
+export interface ExaminedDisk extends TrackedDisk {
+  readonly path: string;
+  readonly format: string;
   readonly allocatedBytes: number;
   /** Overwritten since the base; undefined when nobody has counted. */
   readonly dirtyBytes: number | undefined;
@@ -32,9 +34,14 @@ export interface ExamineOptions {
   readonly domain: Domain;
   readonly base: CaptureBase | undefined;
   readonly exclude: readonly string[];
+  /** Of checkpoints that are ours. */
+  readonly checkpointPrefix: string;
 }
 
-/** Removes broken checkpoints of ours, too. Fails with `source-not-found` when no disk is left. */
+/**
+ * Removes checkpoints and bitmaps of ours that are of no use, too. Fails with `source-not-found` when
+ * no disk is left.
+ */
 export async function examine(options: ExamineOptions): Promise<Machine> {
   const { connection, domain, exclude, base } = options;
   const definition = parseDomain(await connection.xml(domain));
@@ -43,64 +50,53 @@ export async function examine(options: ExamineOptions): Promise<Machine> {
   if (wanted.length === 0) {
     throw new CofferError('source-not-found', { vm: domain.name, reason: 'no disk to protect' });
   }
-  const images = new Map(wanted.map(({ disk }) => [disk.target, imagePathOf(disk) ?? '']));
-  const bitmaps = await intactBitmaps(connection, domain);
+  const bitmaps = await bitmapsOf(connection, domain);
   await removeBroken(connection, domain, bitmaps);
-  const checkpoints = await knownCheckpoints(options, bitmaps);
-  const intact = dirtyBytesOf(images, bitmaps, base);
-  const sizes = await sizesOf(options, images, intact);
-  const capacities = new Map(
-    [...sizes].map(([target, { capacityBytes }]) => [target, capacityBytes]),
-  );
+  const checkpoint = await stateOfCheckpoint(options, bitmaps);
+  await removeStray(connection, domain, { bitmaps, prefix: options.checkpointPrefix });
+  const disks = new Map<string, ExaminedDisk>();
+  for (const { disk } of wanted) {
+    disks.set(disk.target, await examineDisk(options, disk, bitmaps));
+  }
   return {
     domain,
     xml: await connection.xml(domain, { inactive: true, secure: true, migratable: true }),
     definition,
     judgements,
-    plan: planDisks(judgements, base, { checkpoints, intact, sizes: capacities }),
-    images,
-    sizes,
+    plan: planDisks(judgements, base, { checkpoint, disks }),
+    disks,
   };
 }
 
-/** With that of the base, where its bitmaps have come here with the images. */
-async function knownCheckpoints(
+/** That of the base is made known where its bitmaps have come here with the images. */
+async function stateOfCheckpoint(
   { connection, domain, base }: ExamineOptions,
   bitmaps: readonly DirtyBitmap[],
-): Promise<ReadonlySet<string>> {
-  const known = new Set((await connection.checkpoints(domain)).map(({ name }) => name));
-  if (base?.checkpointXml === undefined || known.has(base.checkpoint)) return known;
-  const isHere = bitmaps.some(({ name }) => name === base.checkpoint);
-  if (isHere && (await adoptCheckpoint(connection, domain, base.checkpointXml))) {
-    known.add(base.checkpoint);
-  }
-  return known;
+): Promise<TrackingState['checkpoint']> {
+  if (!base) return 'unknown';
+  const known = await connection.checkpoints(domain);
+  if (known.some(({ name }) => name === base.checkpoint)) return 'known';
+  const isHere = bitmaps.some(({ name, isIntact }) => isIntact && name === base.checkpoint);
+  if (!isHere || base.checkpointXml === undefined) return 'unknown';
+  return (await adoptCheckpoint(connection, domain, base.checkpointXml)) ? 'adopted' : 'unknown';
 }
 
-/** Of the disks whose bitmap of the base is intact, by target. */
-function dirtyBytesOf(
-  images: ReadonlyMap<string, string>,
+async function examineDisk(
+  { connection, domain, base }: ExamineOptions,
+  disk: DomainDisk,
   bitmaps: readonly DirtyBitmap[],
-  base: CaptureBase | undefined,
-): ReadonlyMap<string, number> {
-  const found = new Map<string, number>();
-  for (const [target, path] of images) {
-    const bitmap = bitmaps.find(({ image, name }) => image === path && name === base?.checkpoint);
-    if (bitmap) found.set(target, bitmap.dirtyBytes);
-  }
-  return found;
-}
-
-async function sizesOf(
-  { connection, domain }: ExamineOptions,
-  images: ReadonlyMap<string, string>,
-  dirtyBytes: ReadonlyMap<string, number>,
-): Promise<ReadonlyMap<string, DiskSizes>> {
-  const sizes = new Map<string, DiskSizes>();
-  for (const target of images.keys()) {
-    const { capacityBytes, physicalBytes } = await connection.blockInfo(domain, target);
-    const allocatedBytes = Math.min(physicalBytes, capacityBytes);
-    sizes.set(target, { capacityBytes, allocatedBytes, dirtyBytes: dirtyBytes.get(target) });
-  }
-  return sizes;
+): Promise<ExaminedDisk> {
+  const path = imagePathOf(disk) ?? '';
+  const bitmap = bitmaps.find(({ image, name }) => image === path && name === base?.checkpoint);
+  const isIntact = bitmap?.isIntact ?? false;
+  const { capacityBytes, physicalBytes } = await connection.blockInfo(domain, disk.target);
+  return {
+    path,
+    format: disk.format,
+    sizeBytes: capacityBytes,
+    allocatedBytes: Math.min(physicalBytes, capacityBytes),
+    identities: identitiesOf(disk),
+    isIntact,
+    dirtyBytes: isIntact ? bitmap?.dirtyBytes : undefined,
+  };
 }

@@ -5,14 +5,19 @@
 import type { CaptureBase } from '../../vm-capture.ts';
 import type { DiskJudgement } from '../domain/protectable.ts';
 
-/** What libvirt and QEMU know of the tracking of a machine. */
+/** What is known of a disk and of its tracking. */
+export interface TrackedDisk {
+  readonly sizeBytes: number;
+  readonly identities: readonly string[];
+  /** Its bitmap of the base is there and intact. */
+  readonly isIntact: boolean;
+}
+
 export interface TrackingState {
-  /** Names of checkpoints that libvirt knows. */
-  readonly checkpoints: ReadonlySet<string>;
-  /** Disks whose bitmap of the base is there and intact, by target. */
-  readonly intact: ReadonlyMap<string, unknown>;
-  /** Sizes of the disks now, in bytes, by target. */
-  readonly sizes: ReadonlyMap<string, number>;
+  /** How libvirt knows the checkpoint of the base; it is adopted when another libvirt had made it. */
+  readonly checkpoint: 'known' | 'adopted' | 'unknown';
+  /** By target. */
+  readonly disks: ReadonlyMap<string, TrackedDisk>;
 }
 
 export interface PlannedDisk {
@@ -50,13 +55,31 @@ export function planDisks(
 function reasonToReadWhole(
   target: string,
   base: CaptureBase | undefined,
-  { checkpoints, intact, sizes }: TrackingState,
+  { checkpoint, disks }: TrackingState,
 ): string | undefined {
-  if (!base) return 'it is the first point of the machine';
-  if (!checkpoints.has(base.checkpoint)) return 'the checkpoint of the last point is gone';
-  const before = base.diskSizes.get(target);
+  if (!base) return 'there is no point that can be built on';
+  if (checkpoint === 'unknown') return 'the checkpoint of the last point is gone';
+  const before = base.disks.get(target);
   if (before === undefined) return 'the disk was not in the last point';
-  if (before > (sizes.get(target) ?? 0)) return 'the disk became smaller';
-  if (!intact.has(target)) return 'what tracked its changes is missing or broken';
+  const now = disks.get(target);
+  if (before.sizeBytes > (now?.sizeBytes ?? 0)) return 'the disk became smaller';
+  if (!now?.isIntact) return 'what tracked its changes is missing or broken';
+  // A machine that has moved with copies of its images brings none of the files that it had.
+  const hasMoved = checkpoint === 'adopted' && !hasAnyFileOf(disks, base);
+  if (!hasMoved && !isSameImage(target, now, base)) return 'its image is another one';
   return undefined;
+}
+
+function hasAnyFileOf(disks: TrackingState['disks'], base: CaptureBase): boolean {
+  const before = new Set([...base.disks.values()].flatMap(({ identities }) => identities));
+  return [...disks.values()].some(({ identities }) => identities.some((each) => before.has(each)));
+}
+
+/** Snapshots change the files of a disk, but not all; other disks may lie on one of the files, too. */
+function isSameImage(target: string, { identities }: TrackedDisk, base: CaptureBase): boolean {
+  const ofOthers = new Set(
+    [...base.disks].flatMap(([name, each]) => (name === target ? [] : each.identities)),
+  );
+  const own = (base.disks.get(target)?.identities ?? []).filter((each) => !ofOthers.has(each));
+  return own.some((each) => identities.includes(each));
 }

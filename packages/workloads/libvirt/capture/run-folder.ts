@@ -37,6 +37,12 @@ export class RunFolder {
     this.socketPath = join(this.path, 'nbd');
   }
 
+  /** The folder of a run of the machine, by its socket; undefined when that is of something else. */
+  static ofSocket(socketPath: string, uuid: string): RunFolder | undefined {
+    const folder = new RunFolder(dirname(dirname(socketPath)), uuid);
+    return folder.socketPath === socketPath ? folder : undefined;
+  }
+
   scratchPath(target: string): string {
     return join(this.path, target + SCRATCH);
   }
