@@ -27,8 +27,8 @@ const FETCHES_AT_ONCE = 8;
 const PACKS_CACHED_MAX = 4096;
 /** What LMDB calls its file. */
 const DATA_FILE = 'data.mdb';
-/** After so many looks the mapped pages are given back; the kernel maps up to 64 KiB for one. */
-const TOUCHES_MAX = 2048;
+/** After so many looks the mapped pages, 32 MiB by then, are given back: one look maps 64 KiB. */
+const TOUCHES_MAX = 512;
 /** So many steps are made to drop what is gone when the index is synchronized: half a second. */
 const STALE_STEPS_MAX = 16;
 /** Under which the number of the next pack is stored. */
