@@ -8,7 +8,7 @@ const MAGIC = Buffer.from('CFRINDX1', 'latin1');
  * An index object is written when this many chunks wait for one. In a large index each of them
  * changes another page of 4 KiB, which are in memory until the object is added whole.
  */
-export const INDEX_ENTRIES_MAX = 16_384;
+export const INDEX_ENTRIES_MAX = 8192;
 
 export interface IndexObject {
   readonly name: string;

@@ -21,8 +21,11 @@ import {
 
 /** A pack is finished when its chunks take as much: large enough that stores handle few objects. */
 export const PACK_SIZE_BYTES = 24 * 1024 * 1024;
-/** And never holds more chunks than this, so that a pack of small files stays quick to read. */
-export const PACK_ENTRIES_MAX = 16_384;
+/**
+ * And never holds more chunks than this: what is known of each is in memory while the pack is on its
+ * way, and a pack of small files stays quick to read.
+ */
+export const PACK_ENTRIES_MAX = 8192;
 const FOOTER_ROOM_BYTES = 1024 * 1024;
 const KEY_BOXES_MAX = 65_535;
 
