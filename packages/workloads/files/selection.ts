@@ -1,20 +1,34 @@
 /** Which files are protected: exclude patterns in the syntax of gitignore, cache folders, one file system. */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
-import ignore from 'ignore';
+import ignore, { type Ignore } from 'ignore';
 import { joinPath } from './metadata.ts';
 
 /** How a folder says that its content can be made again: https://bford.info/cachedir/. */
 const CACHE_TAG_NAME = Buffer.from('CACHEDIR.TAG');
 const CACHE_TAG_SIGNATURE = Buffer.from('Signature: 8a477f597d28d172789f06886806bc55');
 
+/** A matcher keeps its answer for every path; so it is made anew before they take much memory. */
+export const ANSWERS_KEPT_MAX = 10_000;
+
 /** Tells whether the path (relative to the root, without a leading slash) is left out. */
 export type IsExcluded = (relativePath: Buffer, isFolder: boolean) => boolean;
 
 export function excludeBy(patterns: readonly string[]): IsExcluded {
   if (patterns.length === 0) return () => false;
-  const matcher = ignore({ allowRelativePaths: true }).add([...patterns]);
-  // A trailing slash tells a folder, for patterns that mean folders only.
-  return (path, isFolder) => matcher.ignores(path.toString('utf8') + (isFolder ? '/' : ''));
+  let matcher = matcherOf(patterns);
+  let answersKept = 0;
+  return (path, isFolder) => {
+    if (++answersKept > ANSWERS_KEPT_MAX) {
+      matcher = matcherOf(patterns);
+      answersKept = 1;
+    }
+    // A trailing slash tells a folder, for patterns that mean folders only.
+    return matcher.ignores(path.toString('utf8') + (isFolder ? '/' : ''));
+  };
+}
+
+function matcherOf(patterns: readonly string[]): Ignore {
+  return ignore({ allowRelativePaths: true }).add([...patterns]);
 }
 
 /** True for a folder that is tagged as a cache; its tag is protected, the rest of it is not. */
