@@ -41,9 +41,7 @@ export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
 }
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
-  const { as, original, instant, disks, disk: someDisks } = options;
-  const isOfMachine = as !== undefined || original || instant || disks || someDisks.length > 0;
-  if (isOfMachine) refuseOptionsOfFiles(options);
+  if (isOfMachine(options)) refuseOptionsOfFiles(options);
   if (options.instant) {
     const { runRestoreInstant } = await import('./restore-instant.ts');
     await runRestoreInstant(source, options);
@@ -88,6 +86,11 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
   });
   printResult(options, result, () => printSummary(result, options.dryRun ?? false));
   reportFindings(options, result.findings);
+}
+
+function isOfMachine(options: RestoreCommandOptions): boolean {
+  const { as, original, instant, disks, disk } = options;
+  return [as !== undefined, original, instant, disks, disk.length > 0].some(Boolean);
 }
 
 /** What a machine cannot be restored with is not passed over in silence. Fails with `usage`. */
