@@ -136,6 +136,29 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     await guest.close();
   });
 
+  test('a machine with a TPM comes back with what is in it', async () => {
+    const guest = await SiteGuest.define(site, mini, {
+      name: 'tpm',
+      disks: [{ path: rootDisk('tpm'), format: 'qcow2' }],
+      tpm: true,
+    });
+    await guest.start();
+    await guest.destroy();
+    const state = (uuid: string): Buffer =>
+      readFileSync(`${site.folder}/home/.config/libvirt/qemu/swtpm/${uuid}/tpm2/tpm2-00.permall`);
+    const original = state(guest.domain.uuid);
+    await new ProtectedVm(sandbox, guest).backUp();
+    const as = ['--folder', site.makeFolder('tpm-copy'), '--as', 'sealed'];
+    const words = ['restore', 'vm:tpm@latest', ...as, '--connect', site.uri];
+    const { uuid } = await sandbox.json<{ uuid: string }>(words, 3);
+    assert.ok(state(uuid).equals(original));
+    const copy = await SiteGuest.find(site, 'sealed');
+    await copy.start();
+    await copy.destroy();
+    await copy.close();
+    await guest.close();
+  });
+
   test('a guest that writes all the time is captured in one piece', async () => {
     const data = emptyDisk('busy-data', '128M');
     const raw = sandbox.path('data.raw');

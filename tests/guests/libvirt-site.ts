@@ -222,6 +222,8 @@ export interface GuestOptions {
   readonly memoryMiB?: number;
   /** A screen to take pictures of; by default there is none. */
   readonly screen?: boolean;
+  /** An emulated TPM; by default there is none. */
+  readonly tpm?: boolean;
   /** By default `kernel`: the kernel of the guest is started directly, which is the fastest. */
   readonly boot?: 'kernel' | 'disk';
   /** UEFI: its code, and its variables, which libvirt copies for this machine. By default BIOS. */
@@ -289,6 +291,7 @@ function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): s
     <serial type='file'><source path='${consolePath(site, name)}'/><target port='0'/></serial>
     <console type='file'><target type='serial' port='0'/></console>
     ${agent ? channel : ''}
+    ${tpm ? `<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>` : ''}
     ${screen ? `<video><model type='vga'/></video>` : ''}
     <memballoon model='none'/>
   </devices>

@@ -1,5 +1,5 @@
 /** Which files a restored machine is made of, where they go, and whether they can be there. */
-import { existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { CofferError, type Finding, systemErrorCode } from '@coffer/base';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
@@ -132,7 +132,7 @@ async function restoreFile(
   { repository, point, progress, signal }: FileRestore,
   { root, path, format }: PlannedFile,
 ): Promise<number> {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   const part = newProgress();
   const before = progress.bytesDone;
   const { bytesWritten } = await restore({
@@ -152,6 +152,17 @@ async function restoreFile(
   progress.bytesDone = before + part.bytesTotal;
   progress.itemsDone++;
   return bytesWritten;
+}
+
+/** It belongs to whom the folder does that it is in: libvirt makes its own below it. */
+function makeFolder(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o711 });
+  if (first === undefined || process.getuid?.() !== 0) return;
+  const { uid, gid } = statSync(dirname(first));
+  for (let folder = path; ; folder = dirname(folder)) {
+    chownSync(folder, uid, gid);
+    if (folder === first) return;
+  }
 }
 
 /** What a host has to know of the files. */
