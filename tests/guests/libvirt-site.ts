@@ -266,6 +266,7 @@ function guestXml(site: LibvirtSite, guest: MiniGuest, options: GuestOptions): s
     disks,
     agent = true,
     screen = false,
+    tpm = false,
     memoryMiB = 128,
     boot = 'kernel',
     firmware,
