@@ -7,11 +7,11 @@ import type { GuestAgent } from '../agent/guest-agent.ts';
 /** Longer than a freeze and a checkpoint are waited for; short enough for what hangs meanwhile. */
 export const WATCHDOG_SECONDS = 30;
 
-/** Reading is not frozen. The names in /proc/mounts have spaces as \\040. */
+/** Reading is not frozen. Busybox knows the long option only. The names in /proc/mounts have spaces as \\040. */
 const THAW_LATER = `PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 sleep ${WATCHDOG_SECONDS}
 while read -r device folder rest; do
-  case $device in /dev/*) fsfreeze -u "$(printf %b "$folder")" ;; esac
+  case $device in /dev/*) fsfreeze --unfreeze "$(printf %b "$folder")" ;; esac
 done </proc/mounts`;
 
 export interface Watchdog {
