@@ -24,7 +24,7 @@ import {
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type BackupDisk, backupXml, checkpointXml } from '../domain/backup-xml.ts';
 import { qemuUserOf } from '../host/qemu-user.ts';
-import { checkpointPrefix, removeCheckpoint, removeOthers } from './checkpoints.ts';
+import { checkpointPrefix, removeCheckpoint, removeOthers, removeStray } from './checkpoints.ts';
 import { filesOf } from './files.ts';
 import { type HeldGuest, holdGuest, type Power } from './hold.ts';
 import { endJob } from './job.ts';
@@ -348,7 +348,9 @@ class NewCheckpoint {
     if (this.definition === undefined) return;
     const { connection, domain, base } = this.#options;
     const keep = new Set([this.#name, ...(base ? [base.checkpoint] : [])]);
-    await removeOthers(connection, domain, { prefix: this.#prefix, keep });
+    const prefix = this.#prefix;
+    await removeOthers(connection, domain, { prefix, keep });
+    await removeStray(connection, domain, { prefix });
   }
 
   async removeUnlessKept(): Promise<void> {

@@ -6,7 +6,7 @@
 import { isCofferError } from '@coffer/base';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { append, parseXml, removeNamed, rootOf, serializeXml } from '../domain/xml.ts';
-import { type DirtyBitmap, removeBitmap } from './bitmaps.ts';
+import { bitmapsOf, type DirtyBitmap, removeBitmap } from './bitmaps.ts';
 
 /** Others make checkpoints, too; those are not touched. */
 const PREFIX = 'coffer-';
@@ -67,10 +67,10 @@ export async function removeBroken(
 export async function removeStray(
   connection: LibvirtConnection,
   domain: Domain,
-  { bitmaps, prefix }: { readonly bitmaps: readonly DirtyBitmap[]; readonly prefix: string },
+  { prefix }: { readonly prefix: string },
 ): Promise<void> {
   const known = new Set((await connection.checkpoints(domain)).map(({ name }) => name));
-  for (const bitmap of bitmaps) {
+  for (const bitmap of await bitmapsOf(connection, domain)) {
     const isStray = bitmap.name.startsWith(prefix) && !known.has(bitmap.name);
     if (isStray) await removeBitmap(connection, domain, bitmap);
   }

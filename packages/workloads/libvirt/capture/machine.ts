@@ -53,7 +53,7 @@ export async function examine(options: ExamineOptions): Promise<Machine> {
   const bitmaps = await bitmapsOf(connection, domain);
   await removeBroken(connection, domain, bitmaps);
   const checkpoint = await stateOfCheckpoint(options, bitmaps);
-  await removeStray(connection, domain, { bitmaps, prefix: options.checkpointPrefix });
+  await removeStray(connection, domain, { prefix: options.checkpointPrefix });
   const disks = new Map<string, ExaminedDisk>();
   for (const { disk } of wanted) {
     disks.set(disk.target, await examineDisk(options, disk, bitmaps));
