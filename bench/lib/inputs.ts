@@ -21,6 +21,9 @@ const SMALL_SIZE_MEDIAN = 2.5 * KiB;
 const SMALL_SIZE_MEAN = 8 * KiB;
 const SMALL_SIZE_MAX = 2 * MiB;
 
+/** So that a few large files do not make up the whole. */
+const COPIED_SIZE_MAX = 32 * MiB;
+
 export interface Input {
   path: string;
   fileCount: number;
@@ -111,11 +114,15 @@ function linkOrCopy(source: string, target: string): boolean {
   } catch {
     // Another file system, or a file that this user may not link to.
   }
+  return isCopied(source, target);
+}
+
+function isCopied(source: string, target: string): boolean {
   try {
     fs.copyFileSync(source, target);
     return true;
   } catch {
-    return false;
+    return false; // Gone, or unreadable for this user.
   }
 }
 
@@ -157,6 +164,26 @@ function readSlice(path: string, offset: number, size: number): Buffer {
   } catch {
     return Buffer.alloc(0); // Unreadable for this user.
   }
+}
+
+/**
+ * Copies files of this machine, chosen by a seed, into a folder until they hold so many bytes. Copies,
+ * not links: who owns the folder may be given what is in it.
+ */
+export function copyFiles(target: string, bytesMax: number, seed: number): void {
+  const files = sourceFolders()
+    .flatMap((folder) => [...walk(folder, benchFolder())])
+    .filter(({ entry }) => entry.isFile());
+  let left = bytesMax;
+  for (const { path } of shuffle(files, seededRandom(seed))) {
+    const size = fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size > Math.min(left, COPIED_SIZE_MAX)) continue;
+    const copy = join(target, path);
+    fs.mkdirSync(dirname(copy), { recursive: true });
+    if (isCopied(path, copy)) left -= size;
+    if (left < MiB) return;
+  }
+  throw new Error('too few files: name more in COFFER_BENCH_SOURCES');
 }
 
 /** The folder of one benchmark's repositories and restored copies, emptied first. */

@@ -20,6 +20,8 @@ export interface Command {
   argv: string[];
   env?: Record<string, string>;
   cwd?: string;
+  /** Codes that are no failure, for a command that ends with more than 0; default: 0. */
+  exitCodes?: number[];
 }
 
 export interface Measure {
@@ -35,8 +37,25 @@ export interface Measure {
   stdout: string;
 }
 
+/** The process groups of the commands that run. */
+const running = new Set<number>();
+let hasEnded = false;
+
+/** Kills the commands that run, and lets none begin: for a benchmark that is interrupted. */
+export function endMeasuring(): void {
+  hasEnded = true;
+  for (const groupId of running) {
+    try {
+      process.kill(-groupId, 'SIGKILL');
+    } catch {
+      // It has just ended.
+    }
+  }
+}
+
 /** Runs a command to its end; throws with its output when it fails. */
 export async function measure(command: Command): Promise<Measure> {
+  if (hasEnded) throw new Error('the benchmark was interrupted');
   execFileSync('sync');
   const loadBefore = loadavg()[0]!;
   const started = performance.now();
@@ -46,6 +65,7 @@ export async function measure(command: Command): Promise<Measure> {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     detached: true, // Its own process group, whose members are the tree to sample.
   });
+  running.add(child.pid!);
   const outputs = [child.stdout, child.stderr, child.stdio[3]].map((stream) => collect(stream));
   const memory = sampleMemory(child.pid!);
   const code = await new Promise<number | null>((resolve, reject) => {
@@ -53,9 +73,13 @@ export async function measure(command: Command): Promise<Measure> {
     child.on('close', resolve);
   });
   const wallSeconds = (performance.now() - started) / 1000;
+  running.delete(child.pid!);
   const peak = memory.stop();
   const [stdout, stderr, times] = await Promise.all(outputs);
-  if (code !== 0) throw new Error(`${command.argv.join(' ')}: exit ${code}\n${stdout}\n${stderr}`);
+  const { exitCodes = [0] } = command;
+  if (code === null || !exitCodes.includes(code)) {
+    throw new Error(`${command.argv.join(' ')}: exit ${code}\n${stdout}\n${stderr}`);
+  }
   const syncStarted = performance.now();
   execFileSync('sync');
   return {
