@@ -167,11 +167,13 @@ function readSlice(path: string, offset: number, size: number): Buffer {
 }
 
 /**
- * Copies files of this machine, chosen by a seed, into a folder until they hold so many bytes. Copies,
- * not links: who owns the folder may be given what is in it.
+ * Copies files of the system, chosen by a seed, into a folder until they hold so many bytes. Copies,
+ * not links: who owns the folder may be given what is in it. Only the first of the source folders is
+ * looked at: in the others may be archives, more than a machine usually holds, and compressed already.
  */
 export function copyFiles(target: string, bytesMax: number, seed: number): void {
   const files = sourceFolders()
+    .slice(0, 1)
     .flatMap((folder) => [...walk(folder, benchFolder())])
     .filter(({ entry }) => entry.isFile());
   let left = bytesMax;
