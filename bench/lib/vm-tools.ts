@@ -44,7 +44,9 @@ export class CofferForVms implements VmTool {
     this.#scratch = site.makeFolder('scratch');
     this.#words = [PROGRAM, '--repo', repository, '--passphrase-file', passphraseFile];
     const home = join(folder, 'coffer/home');
-    this.#env = { XDG_CACHE_HOME: cache, XDG_STATE_HOME: home, XDG_CONFIG_HOME: home };
+    // Temporary folders, too, or one would stay when a command is killed.
+    const folders = { XDG_CACHE_HOME: cache, XDG_STATE_HOME: home, XDG_CONFIG_HOME: home };
+    this.#env = { ...folders, TMPDIR: cache };
   }
 
   version(): string {
