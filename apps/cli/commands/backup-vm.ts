@@ -8,7 +8,7 @@ import { printable } from '../printable.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
 import { withRepository } from '../session.ts';
-import type { GlobalOptions } from '../settings.ts';
+import { chooseRepository, type GlobalOptions } from '../settings.ts';
 import { parseTags } from '../tags.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
@@ -61,24 +61,34 @@ async function backUpGroup(
   checks: boolean,
 ): Promise<VmResult[]> {
   const tags = parseTags(options.tag);
-  // Opened first: who has nothing to back up needs no repository, either.
-  await using found = await findVmsNamed(names, options);
-  await ensureEmbeddedRepository(options);
-  return await withRepository(options, 'required', async (repository) => {
-    const progress = newProgress();
-    return await showProgress(options, checks ? 'check' : 'backup', progress, () =>
-      backupVms({
-        repository,
-        sources: found.sources,
-        capture: (bases, into) => found.capture(bases, into),
-        item: options.item,
-        tags,
-        checks,
-        progress,
-        signal: interruptSignal,
-      }),
-    );
+  const finding = findVmsNamed(names, options);
+  finding.catch(() => {
+    // Told where it is awaited; meanwhile the repository is opened.
   });
+  // Who has nothing to back up needs no new repository, either.
+  if (chooseRepository(options).isEmbedded) await finding;
+  await ensureEmbeddedRepository(options);
+  try {
+    return await withRepository(options, 'required', async (repository) => {
+      const found = await finding;
+      const progress = newProgress();
+      return await showProgress(options, checks ? 'check' : 'backup', progress, () =>
+        backupVms({
+          repository,
+          sources: found.sources,
+          capture: (bases, into) => found.capture(bases, into),
+          item: options.item,
+          tags,
+          checks,
+          progress,
+          signal: interruptSignal,
+        }),
+      );
+    });
+  } finally {
+    const found = await finding.catch(() => undefined);
+    await found?.[Symbol.asyncDispose]();
+  }
 }
 
 function printVm(result: VmResult, checked: boolean): void {

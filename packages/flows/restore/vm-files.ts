@@ -1,7 +1,7 @@
 /** Which files a restored machine is made of, where they go, and whether they can be there. */
 import { chownSync, existsSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CofferError, type Finding, systemErrorCode } from '@coffer/base';
+import { CofferError, type Finding, mapBounded, systemErrorCode } from '@coffer/base';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
@@ -12,6 +12,9 @@ import { restore } from './restore.ts';
 /** Of a file system of Linux. */
 const NAME_BYTES_MAX = 255;
 const PATH_BYTES_MAX = 4095;
+
+/** While one is synced, the next one is written. */
+const FILES_AT_ONCE = 2;
 
 /** A root of the point as a file of the host. */
 export interface PlannedFile {
@@ -114,14 +117,13 @@ export async function restoreFiles(
   options: FileRestore,
   files: readonly PlannedFile[],
 ): Promise<number> {
-  let bytesWritten = 0;
   try {
-    for (const file of files) bytesWritten += await restoreFile(options, file);
+    const written = await mapBounded(files, FILES_AT_ONCE, (file) => restoreFile(options, file));
+    return written.reduce((sum, bytes) => sum + bytes, 0);
   } catch (error) {
     removeFiles(files);
     throw error;
   }
-  return bytesWritten;
 }
 
 export function removeFiles(files: readonly Pick<PlannedFile, 'path'>[]): void {
@@ -134,7 +136,6 @@ async function restoreFile(
 ): Promise<number> {
   makeFolder(dirname(path));
   const part = newProgress();
-  const before = progress.bytesDone;
   const { bytesWritten } = await restore({
     repository,
     point,
@@ -149,7 +150,7 @@ async function restoreFile(
     progress: part,
     signal,
   });
-  progress.bytesDone = before + part.bytesTotal;
+  progress.bytesDone += part.bytesTotal;
   progress.itemsDone++;
   return bytesWritten;
 }

@@ -80,11 +80,16 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   const record = await recordOf(options, overlays, planned.files);
   records.write(record);
   try {
+    // It takes as long as all the rest, and is needed only when the machine starts.
+    const serving = options.serve(record);
+    serving.catch(() => {
+      // What else fails before is told first.
+    });
     const bytesWritten = await restoreFiles(options, files);
     await createOverlays(overlays, { point, socketPath: socketPathOf(record) });
-    await options.serve(record);
     const places = { files: placesOf(files).files, disks: overlays, pausesOnError: true };
     const { findings } = await host.define({ xml: vm.xml, name, uuid, ...places });
+    await serving;
     await host.start(uuid);
     const durationMs = repository.clock.now() - startedAt;
     const all = [...planned.findings, ...findings];
