@@ -76,7 +76,7 @@ async function backUpGroup(
         backupVms({
           repository,
           sources: found.sources,
-          capture: (bases, into) => found.capture(bases, into),
+          capture: found.capture,
           item: options.item,
           tags,
           checks,

@@ -1,7 +1,6 @@
 /** Virtual machines of libvirt: what is protected, named `vm:NAME` or `vm:UUID`, and where to restore. */
 import { CofferError, isCofferError } from '@coffer/base';
-import type { VmSource } from '@coffer/flows/backup/vms.ts';
-import type { Repository } from '@coffer/repository';
+import type { VmsBackupOptions, VmSource } from '@coffer/flows/backup/vms.ts';
 import { captureVms } from '@coffer/workloads/libvirt/capture/capture.ts';
 import {
   type Domain,
@@ -11,12 +10,7 @@ import {
 import { type DiscoveredVm, discoverVms } from '@coffer/workloads/libvirt/discover.ts';
 import type { NetworkPlace } from '@coffer/workloads/libvirt/domain/rewrite-interfaces.ts';
 import { LibvirtHost } from '@coffer/workloads/libvirt/restore/libvirt-host.ts';
-import {
-  type CaptureBase,
-  CONSISTENCIES,
-  type Consistency,
-  type VmCapture,
-} from '@coffer/workloads/vm-capture.ts';
+import { CONSISTENCIES, type Consistency } from '@coffer/workloads/vm-capture.ts';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { clock, random } from '../compose.ts';
 import { parseBytes, parseSeconds } from '../quantities.ts';
@@ -51,10 +45,7 @@ export function vmNameOf(path: string): string {
 export interface FoundVms extends AsyncDisposable {
   readonly sources: readonly VmSource[];
   /** Captures all of them at one moment. */
-  capture(
-    bases: readonly (CaptureBase | undefined)[],
-    repository: Repository,
-  ): Promise<readonly VmCapture[]>;
+  readonly capture: VmsBackupOptions['capture'];
 }
 
 /** Fails with `vm-not-found` and the codes of libvirt. */
@@ -73,7 +64,7 @@ export async function findVmsNamed(
     clock,
     random,
   };
-  const connection = await openLibvirt(options.connect);
+  const connection = await openLocalLibvirt(options.connect);
   try {
     const domains: Domain[] = [];
     for (const name of names) domains.push(await domainNamed(connection, name));
@@ -100,6 +91,15 @@ export async function findVmsNamed(
     await connection.close();
     throw error;
   }
+}
+
+/** Disks are read and written where their machines are. Fails with `usage` for another host. */
+async function openLocalLibvirt(uri: string): Promise<LibvirtConnection> {
+  const connection = await openLibvirt(uri);
+  if (connection.socketPath !== undefined) return connection;
+  await connection.close();
+  const reason = 'the disks of machines are read and written on their host: run coffer there';
+  throw new CofferError('usage', { connect: uri, reason });
 }
 
 /** By name; who has a machine of such a name that looks like a UUID gets that. */
@@ -147,7 +147,7 @@ export async function openVmHost(
 ): Promise<OpenedVmHost> {
   const networks = new Map<string, NetworkPlace>();
   for (const [from, name] of networkNames) networks.set(from, { kind: 'network', name });
-  const connection = await openLibvirt(uri);
+  const connection = await openLocalLibvirt(uri);
   return {
     host: new LibvirtHost({ connection, networks, clock }),
     connection,

@@ -26,10 +26,10 @@ export interface VmSource {
 export interface VmsBackupOptions extends RunOptions {
   readonly sources: readonly VmSource[];
   /** Captures all machines at one moment; what changed since a base is told where that is possible. */
-  capture(
+  readonly capture: (
     bases: readonly (CaptureBase | undefined)[],
     repository: Repository,
-  ): Promise<readonly VmCapture[]>;
+  ) => Promise<readonly VmCapture[]>;
   /** Undefined: the item that the machine was protected as before, or a new one of its name. */
   readonly item: string | undefined;
   /** Reads all disks whole, and compares with what is known to have changed. */

@@ -2,12 +2,13 @@
 import { chownSync, existsSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { CofferError, type Finding, mapBounded, systemErrorCode } from '@coffer/base';
+import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
 import { partialPathOf } from './disk-target.ts';
-import { restore } from './restore.ts';
+import { restore, type RestoreResult } from './restore.ts';
 
 /** Of a file system of Linux. */
 const NAME_BYTES_MAX = 255;
@@ -118,8 +119,8 @@ export async function restoreFiles(
   files: readonly PlannedFile[],
 ): Promise<number> {
   try {
-    const written = await mapBounded(files, FILES_AT_ONCE, (file) => restoreFile(options, file));
-    return written.reduce((sum, bytes) => sum + bytes, 0);
+    const results = await mapBounded(files, FILES_AT_ONCE, (file) => restoreImage(options, file));
+    return results.reduce((sum, { bytesWritten }) => sum + bytesWritten, 0);
   } catch (error) {
     removeFiles(files);
     throw error;
@@ -130,13 +131,18 @@ export function removeFiles(files: readonly Pick<PlannedFile, 'path'>[]): void {
   for (const { path } of files) rmSync(path, { force: true });
 }
 
-async function restoreFile(
+/** Writes a root of the point as an image. */
+export async function restoreImage(
   { repository, point, progress, signal }: FileRestore,
-  { root, path, format }: PlannedFile,
-): Promise<number> {
+  {
+    root,
+    path,
+    format,
+  }: { readonly root: string; readonly path: string; readonly format: ImageFormat },
+): Promise<RestoreResult> {
   makeFolder(dirname(path));
   const part = newProgress();
-  const { bytesWritten } = await restore({
+  const result = await restore({
     repository,
     point,
     disk: root,
@@ -152,12 +158,12 @@ async function restoreFile(
   });
   progress.bytesDone += part.bytesTotal;
   progress.itemsDone++;
-  return bytesWritten;
+  return result;
 }
 
 /** It belongs to whom the folder does that it is in: libvirt makes its own below it. */
 function makeFolder(path: string): void {
-  const first = mkdirSync(path, { recursive: true, mode: 0o711 });
+  const first = mkdirSync(path, { recursive: true });
   if (first === undefined || process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(dirname(first));
   for (let folder = path; ; folder = dirname(folder)) {
