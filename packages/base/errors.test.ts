@@ -28,7 +28,7 @@ test('codes that share an exit code are of one kind', () => {
   assert.deepEqual(kindsOf(11), ['passphrase', 'volume']);
   const sources = ['agent', 'consistency', 'image', 'libvirt', 'nbd', 'source', 'vm'];
   assert.deepEqual(kindsOf(14), sources);
-  assert.deepEqual(kindsOf(15), ['mount', 'target', 'vm']);
+  assert.deepEqual(kindsOf(15), ['mount', 'target', 'undo', 'vm']);
 });
 
 test('an error tells its details and keeps its cause', () => {
