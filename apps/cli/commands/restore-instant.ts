@@ -1,12 +1,11 @@
 /** `coffer restore POINT --instant`: a machine that runs at once. */
-import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { migrateInstant, restoreVmInstant } from '@coffer/flows/restore/vm-instant.ts';
 import { instantRecords } from '../instant/records.ts';
 import { startKeeper } from '../instant/start-keeper.ts';
-import { openVmHost } from '../libvirt/compose.ts';
+import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
@@ -32,7 +31,7 @@ export async function runRestoreInstant(
   await using opened = await openVmHost(connect, networksOf(options));
   const { host } = opened;
   const folder = await folderOf(host, options);
-  const uuid = randomUUID();
+  const uuid = newUuid();
   const runFolder = RUN_FOLDER + uuid.slice(0, UUID_LENGTH);
   const records = instantRecords();
   const progress = newProgress();

@@ -1,5 +1,4 @@
 /** `coffer restore POINT --as NAME`, `--original`, `--disks`: a machine of a point. */
-import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { CofferError } from '@coffer/base';
 import { newProgress, type Progress } from '@coffer/flows/progress.ts';
@@ -10,7 +9,7 @@ import { vmOf } from '@coffer/flows/restore/vm-point.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { parseImageFormat } from '../image-choice.ts';
-import { openVmHost } from '../libvirt/compose.ts';
+import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
@@ -67,7 +66,7 @@ async function restoreCopy(
 ): Promise<VmRestoreResult> {
   const { pool, keepIdentity } = options;
   const folder = await folderOf(run.host, options);
-  const uuid = keepIdentity ? undefined : randomUUID();
+  const uuid = keepIdentity ? undefined : newUuid();
   const result = await showProgress(options, 'restore', run.progress, () =>
     restoreVmCopy({ ...run, name, uuid, folder, format: 'qcow2', signal: interruptSignal }),
   );

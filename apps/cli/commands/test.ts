@@ -1,11 +1,10 @@
 /** `coffer test`: whether the machine of a point boots. */
-import { randomUUID } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CofferError, ERRORS } from '@coffer/base';
 import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/boot-test/boot-test.ts';
 import { isServed } from '../instant/served.ts';
-import { openVmHost } from '../libvirt/compose.ts';
+import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
@@ -35,7 +34,7 @@ export async function runTest(source: string, options: TestCommandOptions): Prom
   await using opened = await openVmHost(options.connect, new Map());
   const result = await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, pointName);
-    const uuid = randomUUID();
+    const uuid = newUuid();
     const short = uuid.slice(0, UUID_LENGTH);
     return await bootTest({
       repository,

@@ -1,10 +1,10 @@
 /** `coffer vms`. */
-import type {
-  DiscoveredAgent,
-  DiscoveredDisk,
-  DiscoveredVm,
-} from '@coffer/workloads/libvirt/discover.ts';
-import { findVms } from '../libvirt/compose.ts';
+import {
+  type DiscoveredAgent,
+  type DiscoveredDisk,
+  type DiscoveredVm,
+  findVms,
+} from '../libvirt/compose.ts';
 import { formatBytes, printJson, printLine } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { GlobalOptions } from '../settings.ts';

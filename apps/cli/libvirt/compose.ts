@@ -7,7 +7,12 @@ import {
   type LibvirtConnection,
   openLibvirt,
 } from '@coffer/workloads/libvirt/connection.ts';
-import { type DiscoveredVm, discoverVms } from '@coffer/workloads/libvirt/discover.ts';
+import {
+  type DiscoveredAgent,
+  type DiscoveredDisk,
+  type DiscoveredVm,
+  discoverVms,
+} from '@coffer/workloads/libvirt/discover.ts';
 import type { NetworkPlace } from '@coffer/workloads/libvirt/domain/rewrite-interfaces.ts';
 import { LibvirtHost } from '@coffer/workloads/libvirt/restore/libvirt-host.ts';
 import { CONSISTENCIES, type Consistency } from '@coffer/workloads/vm-capture.ts';
@@ -30,7 +35,7 @@ export interface VmOptions {
   readonly wait: string;
 }
 
-export type { DiscoveredVm };
+export type { DiscoveredAgent, DiscoveredDisk, DiscoveredVm };
 
 export function isVmName(path: string): boolean {
   return path.startsWith(PREFIX);
@@ -100,6 +105,14 @@ async function openLocalLibvirt(uri: string): Promise<LibvirtConnection> {
   await connection.close();
   const reason = 'the disks of machines are read and written on their host: run coffer there';
   throw new CofferError('usage', { connect: uri, reason });
+}
+
+/** UUID of a new machine (RFC 9562, version 4). */
+export function newUuid(): string {
+  const bytes = random.bytes(16);
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
 /** By name; who has a machine of such a name that looks like a UUID gets that. */

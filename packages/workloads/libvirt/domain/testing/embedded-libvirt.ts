@@ -4,7 +4,7 @@
  * missing.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -14,11 +14,19 @@ const run = promisify(execFile);
 const SETTINGS = [
   'stdio_handler = "file"',
   'security_driver = "none"',
-  'user = "root"',
-  'group = "root"',
   'cgroup_controllers = [ ]',
   'namespaces = [ ]',
 ];
+
+/** As root, libvirt wants a user for QEMU that only its system daemon brings along. */
+const NOBODY = 65_534;
+const IS_ROOT = process.getuid?.() === 0;
+const AS_NOBODY = ['--reuid', `${NOBODY}`, '--regid', `${NOBODY}`, '--clear-groups'];
+
+async function giveAway(...paths: string[]): Promise<void> {
+  if (!IS_ROOT) return;
+  for (const path of paths) await chown(path, NOBODY, NOBODY);
+}
 
 export interface EmbeddedLibvirt {
   /** For files that commands name. */
@@ -35,13 +43,15 @@ export async function embeddedLibvirt(): Promise<EmbeddedLibvirt> {
   const folder = await mkdtemp(join(tmpdir(), 'lv-'));
   await mkdir(join(folder, 'root/etc'), { recursive: true });
   await writeFile(join(folder, 'root/etc/qemu.conf'), SETTINGS.join('\n'));
+  await giveAway(folder, join(folder, 'root'), join(folder, 'root/etc'));
   const uri = `qemu:///embed?root=${folder}/root`;
   return {
     folder,
     async virsh(...commands) {
-      const { stdout, stderr } = await run('virsh', ['-q', '-c', uri, commands.join('; ')], {
-        timeout: 60_000,
-      });
+      const virsh = ['virsh', '-q', '-c', uri, commands.join('; ')];
+      const [program, ...args] = IS_ROOT ? ['setpriv', ...AS_NOBODY, ...virsh] : virsh;
+      const env = { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder };
+      const { stdout, stderr } = await run(program!, args, { timeout: 60_000, env });
       const failure = /^error: .*/m.exec(stderr)?.[0];
       if (failure !== undefined) throw new Error(stderr);
       return stdout;
@@ -49,6 +59,7 @@ export async function embeddedLibvirt(): Promise<EmbeddedLibvirt> {
     async write(name, text) {
       const path = join(folder, name);
       await writeFile(path, text);
+      await giveAway(path);
       return path;
     },
     close: async () => await rm(folder, { recursive: true, force: true }),
@@ -58,4 +69,5 @@ export async function embeddedLibvirt(): Promise<EmbeddedLibvirt> {
 /** Makes an image with the tool of QEMU. */
 export async function makeImage(path: string, format: string, size: string): Promise<void> {
   await run('qemu-img', ['create', '-q', '-f', format, path, size]);
+  await giveAway(path);
 }
