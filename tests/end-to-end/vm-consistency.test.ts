@@ -262,6 +262,18 @@ describe('guests that are held still', { timeout: 900_000 }, () => {
     );
   });
 
+  test('a backup that is told to stop leaves nothing, and the next one is incremental', async () => {
+    await backUp(db);
+    const held = await new ProtectedVm(sandbox, db, scratch).holdBackup();
+    assert.equal((await held.stop()).code, 130);
+    await assertGoesOn(db);
+    const { disks } = await backUp(db);
+    assert.deepEqual(
+      disks.map(({ mode }) => mode),
+      ['changes'],
+    );
+  });
+
   test('a job of someone else is named, and waited for', async () => {
     const backup = `${sandbox.path('job')}.xml`;
     const scratchFile = `${site.makeFolder('images')}/foreign`;

@@ -14,6 +14,8 @@ const UNLOCKED = '-U';
 export interface HeldBackup {
   /** Lets it go on; resolves with how it ended. */
   release(): Promise<Outcome>;
+  /** Asks it to stop. */
+  stop(): Promise<Outcome>;
   /** Ends it as a crash would. */
   kill(): Promise<Outcome>;
 }
@@ -70,11 +72,15 @@ export class ProtectedVm {
     child.kill('SIGSTOP');
     const { connection, domain } = this.guest;
     assert.equal((await connection.jobStats(domain)).type, 'unbounded', 'it is still under way');
-    const end = async (signal: NodeJS.Signals): Promise<Outcome> => {
-      child.kill(signal);
+    const end = async (...signals: readonly NodeJS.Signals[]): Promise<Outcome> => {
+      for (const signal of signals) child.kill(signal);
       return await outcome;
     };
-    return { release: () => end('SIGCONT'), kill: () => end('SIGKILL') };
+    return {
+      release: () => end('SIGCONT'),
+      stop: () => end('SIGTERM', 'SIGCONT'),
+      kill: () => end('SIGKILL'),
+    };
   }
 
   #hasSocket(): boolean {
