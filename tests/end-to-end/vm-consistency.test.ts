@@ -144,6 +144,7 @@ describe('guests that are held still', { timeout: 900_000 }, () => {
     await site.startDaemon();
     await Promise.all([web.reconnect(), db.reconnect()]);
     await web.waitForAgent();
+    assert.equal((await backUp(web)).consistency.level, 'file-system');
     await assertGoesOn(web);
   });
 

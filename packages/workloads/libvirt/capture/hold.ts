@@ -77,7 +77,7 @@ async function freezeGuest(
 ): Promise<HeldGuest | { readonly reason: string; readonly isFailure: boolean }> {
   const { connection, domain, clock, folder } = options;
   const agent = new GuestAgent(connection, domain, clock);
-  const info = await agent.info().catch(ifAgentFailed);
+  const info = await infoOfThawed(options, agent).catch(ifAgentFailed);
   if (!info) return { reason: 'the guest agent does not answer', isFailure: false };
   const runsCommands = info.commands.has('guest-exec') && !info.isWindows;
   folder.mark('frozen');
@@ -96,6 +96,14 @@ async function freezeGuest(
   if (!('reason' in frozen)) return heldFrozen(target, frozen, levelOf(info, scripts), letGo);
   const atRest = await failureOf(letGo);
   return { reason: [frozen.reason, atRest].filter(Boolean).join('; '), isFailure: true };
+}
+
+/** An agent that died while all was frozen takes it for frozen, and does little, until it is asked. */
+async function infoOfThawed(target: FreezeTarget, agent: GuestAgent): Promise<AgentInfo> {
+  const info = await agent.info();
+  if (info.commands.has('guest-exec') || (await agent.freezeStatus()) === 'thawed') return info;
+  await thaw(target);
+  return await agent.info();
 }
 
 /** What is wrong when applications cannot be let go; the next run tries again. */
