@@ -30,7 +30,7 @@ export function buildProgram(): Command {
         'COFFER_PASSPHRASE_FILE',
       ),
     )
-    .option('--limit-rate <size>', 'a second to and from the repository, for example 20M')
+    .option('--limit-rate <size>', 'bytes a second to and from the repository, such as 20M')
     .option('--json', 'print one JSON document on stdout')
     .option('--quiet', 'print results and errors only')
     .addHelpText('after', EXIT_CODES);
