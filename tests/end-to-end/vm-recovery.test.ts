@@ -72,6 +72,17 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
     assert.equal(await web.state(), 'running');
   });
 
+  test('a restore that is told to stop while it makes new images leaves the machine running', async () => {
+    const child = sandbox.start(original(first.point));
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    await eventually('it makes them', () => leftBehind().length > 0, { pollMs: 1 });
+    child.kill('SIGTERM');
+    assert.equal(await ended, 130);
+    assert.equal(await web.state(), 'running');
+    assert.deepEqual(leftBehind(), []);
+    assert.deepEqual(await sandbox.json(['undo', '--list']), []);
+  });
+
   test('a machine gets its disks back, and the new state can be undone', async () => {
     await spoil();
     const { name, bytesWritten } = await sandbox.json<Restored>(original(first.point));

@@ -307,14 +307,16 @@ export interface UndoOptions {
 }
 
 /**
- * Brings the old state back; the machine is off afterwards. Can be repeated. Fails with `undo-missing`
+ * Brings the old state back; the machine is off afterwards, where that had gone. Can be repeated. Fails with `undo-missing`
  * when the new state was accepted.
  */
 export async function undoOriginal(options: UndoOptions, record: UndoRecord): Promise<void> {
   const { host, records } = options;
   if (record.state === 'accepted') throw new CofferError('undo-missing', { vm: record.vm });
   const known = await host.find(record.uuid);
-  if (known && !known.isOff) await host.stop(record.uuid);
+  const changed = record.replacements.filter(hasHappened);
+  // While new images were made only, the machine has run on, and goes on.
+  if (known && !known.isOff && changed.length > 0) await host.stop(record.uuid);
   for (const replacement of record.replacements) {
     if (replacement.kind === 'moved') moveBack(replacement);
     else if (existsSync(replacement.keptPath)) await writeBack(options, replacement);
@@ -323,8 +325,15 @@ export async function undoOriginal(options: UndoOptions, record: UndoRecord): Pr
   for (const replacement of record.replacements) {
     if (replacement.kind === 'kept') rmSync(replacement.keptPath, { force: true });
   }
-  if (known && record.replacements.some(isOtherImage)) await host.forgetTracking(record.uuid);
+  if (known && changed.some(isOtherImage)) await host.forgetTracking(record.uuid);
   records.remove(record.uuid);
+}
+
+/** False as long as the old state is in its place. */
+function hasHappened(replacement: Replacement): boolean {
+  if (replacement.kind === 'kept') return existsSync(replacement.keptPath);
+  const { isNew, path, oldPath } = replacement;
+  return existsSync(isNew ? path : oldPath);
 }
 
 function moveBack({ path, newPath, oldPath, isNew }: MovedReplacement): void {

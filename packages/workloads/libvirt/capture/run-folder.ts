@@ -3,15 +3,7 @@
  * A run that was killed leaves its folder; the next one of the machine finds it by its name, and in it
  * marks of what was done to the machine and has to be undone.
  */
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
 import type { User } from '../host/capabilities.ts';
@@ -64,10 +56,6 @@ export class RunFolder {
       if (reason === 'EEXIST') throw new CofferError('vm-busy', { path }, error);
       throw new CofferError('target-unwritable', { path, reason }, error);
     }
-  }
-
-  exists(): boolean {
-    return existsSync(this.path);
   }
 
   /** The process that made the folder, while it lives: then nothing in it is left over. */

@@ -7,7 +7,10 @@ import type { GuestAgent } from '../agent/guest-agent.ts';
 /** Longer than a freeze and a checkpoint are waited for; short enough for what hangs meanwhile. */
 export const WATCHDOG_SECONDS = 30;
 
-/** Reading is not frozen. Busybox knows the long option only. The names in /proc/mounts have spaces as \\040. */
+/**
+ * Reading is not frozen. Busybox knows the long option of fsfreeze only. Names in /proc/mounts have
+ * their spaces as octal numbers, which `%b` understands.
+ */
 const THAW_LATER = `PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 sleep ${WATCHDOG_SECONDS}
 while read -r device folder rest; do
