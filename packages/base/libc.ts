@@ -18,6 +18,7 @@ const fcntl = library.func('int fcntl(int fd, int command, ...)');
 const setsockopt = library.func(
   'int setsockopt(int fd, int level, int name, void *value, uint32_t length)',
 );
+const recv = library.func('int64_t recv(int fd, void *target, size_t length, int flags)');
 const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
 const futimens = library.func('int futimens(int fd, void *times)');
 const madvise = library.func('int madvise(uintptr_t address, size_t length, int advice)');
@@ -51,6 +52,8 @@ const LOCK_WRITE = 1;
 const LOCK_NONE = 2;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
+/** MSG_DONTWAIT: takes what is there, and does not wait for more. */
+const RECEIVE_NO_WAIT = 0x40;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = 0x3ffffffen;
@@ -141,6 +144,11 @@ export function setSendBufferSize(fd: number, sizeBytes: number): void {
   const value = Buffer.alloc(4);
   value.writeInt32LE(sizeBytes);
   setsockopt(fd, SOL_SOCKET, SO_SNDBUF, value, value.length);
+}
+
+/** Takes what a socket has received by now; returns the number of bytes, 0 after an error or the end. */
+export function receiveNow(fd: number, target: Uint8Array): number {
+  return Math.max(0, Number(recv(fd, target, target.length, RECEIVE_NO_WAIT)));
 }
 
 /** A run of data in a sparse file, in bytes. */

@@ -18,7 +18,7 @@ import {
   invalid,
   OPTION_REPLY_HEADER_SIZE_BYTES,
 } from './handshake-codec.ts';
-import { enlargeSendBuffer } from './send-buffer.ts';
+import { enlargeSendBuffer, receiveInto } from './socket-calls.ts';
 import { type NbdTls, secureClient } from './tls.ts';
 
 export interface ConnectOptions {
@@ -31,7 +31,8 @@ export interface ConnectOptions {
 }
 
 /** What a read of a unix socket gives at most is a little less. */
-const RECEIVE_BUFFER_SIZE_BYTES = 256 * 1024;
+/** For headers and what comes with them: what is large goes straight to its place. */
+const RECEIVE_BUFFER_SIZE_BYTES = 16 * 1024;
 
 /** Connects to an export. Fails with `nbd-unreachable`, `nbd-refused`, `nbd-timeout` or `nbd-protocol`. */
 export async function connectToExport(
@@ -131,7 +132,8 @@ async function open(
       return true;
     };
     socket = connect({ ...to, onread: { buffer, callback } });
-    reader = new ByteReader(socket);
+    const received = socket;
+    reader = new ByteReader(socket, (target) => receiveInto(received, target));
   }
   await connected(socket, address, timeoutMs);
   socket.setNoDelay(true);

@@ -6,7 +6,7 @@ import type { Disk, WritableDisk } from '../disk.ts';
 import { checkedExportName, checkedSocketPath, type NbdPlace } from './address.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { EXPORT_FLAG, PAYLOAD_SIZE_MAX } from './protocol.ts';
-import { enlargeSendBuffer } from './send-buffer.ts';
+import { enlargeSendBuffer } from './socket-calls.ts';
 import { type ServerConnectionOptions, serveClient } from './server-connection.ts';
 import type { OfferedExport, ServerOffer } from './server-handshake-machine.ts';
 import type { ServedExport } from './server-requests.ts';

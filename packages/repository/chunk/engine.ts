@@ -82,7 +82,7 @@ export class ChunkEngine {
     return this.#builder.isEmpty ? undefined : this.#builder.finish();
   }
 
-  recycle(memory: ArrayBuffer): void {
+  recycle(memory: SharedArrayBuffer): void {
     this.#builder.recycle(memory);
   }
 

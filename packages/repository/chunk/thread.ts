@@ -6,7 +6,7 @@ import { ChunkEngine } from './engine.ts';
 import {
   asBuffer,
   fromShared,
-  type MovedPack,
+  type SharedPack,
   type ThreadRequest,
   type ThreadResult,
   type ThreadStart,
@@ -29,8 +29,7 @@ port.on('message', (request: ThreadRequest) => {
     engine.recycle(request.memory);
     return;
   }
-  const result = answer(request);
-  port.postMessage(result, result.type === 'packs' ? result.packs.map((pack) => pack.memory) : []);
+  port.postMessage(answer(request));
 });
 
 const ready: ThreadResult = { type: 'ready' };
@@ -70,10 +69,10 @@ function perform(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadRe
 }
 
 function packs(finished: readonly FinishedPack[]): ThreadResult {
-  return { type: 'packs', packs: finished.map(toMovedPack) };
+  return { type: 'packs', packs: finished.map(toSharedPack) };
 }
 
-function toMovedPack({ pack, sizeBytes, bytes }: FinishedPack): MovedPack {
-  const memory = bytes.buffer as ArrayBuffer;
+function toSharedPack({ pack, sizeBytes, bytes }: FinishedPack): SharedPack {
+  const memory = bytes.buffer as SharedArrayBuffer;
   return { pack: new Uint8Array(pack), offset: bytes.byteOffset, sizeBytes, memory };
 }

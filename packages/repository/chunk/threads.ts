@@ -9,7 +9,7 @@ import type { EngineKeys } from './engine.ts';
 import type { Slab } from './slab.ts';
 import {
   asBuffer,
-  type MovedPack,
+  type SharedPack,
   packOpenItems,
   type ThreadRequest,
   type ThreadResult,
@@ -110,9 +110,9 @@ class ChunkThread {
     return result as Extract<ThreadResult, { type: T }>;
   }
 
-  recycle(memory: ArrayBuffer): void {
+  recycle(memory: SharedArrayBuffer): void {
     const request: ThreadRequest = { type: 'recycle', memory };
-    this.#worker.postMessage(request, [memory]);
+    this.#worker.postMessage(request);
   }
 
   async close(): Promise<void> {
@@ -128,7 +128,7 @@ class ChunkThread {
   }
 }
 
-function toFinishedPack({ pack, offset, sizeBytes, memory }: MovedPack): FinishedPack {
+function toFinishedPack({ pack, offset, sizeBytes, memory }: SharedPack): FinishedPack {
   const bytes = Buffer.from(memory, offset, sizeBytes);
   const footer = decodePack(bytes, 'a pack of a chunk thread');
   return {

@@ -189,7 +189,7 @@ export class ChunkWriter {
 
   #uploadFrom(builder: PackBuilder): void {
     const pack = builder.finish();
-    this.#upload(pack, () => builder.recycle(pack.bytes.buffer as ArrayBuffer));
+    this.#upload(pack, () => builder.recycle(pack.bytes.buffer as SharedArrayBuffer));
   }
 
   #upload(pack: FinishedPack, recycle: () => void): void {
