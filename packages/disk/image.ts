@@ -10,6 +10,7 @@ import {
   type ImageFormat,
 } from './image-format.ts';
 import { openExisting, refuseBusy } from './qemu/lock.ts';
+import { createQcow2 } from './qcow2/create.ts';
 import { createQemuImage, openQemuImage } from './qemu/qemu-image.ts';
 import { createRawDisk, openRawDisk, openWritableRawDisk } from './raw.ts';
 import { createVhd } from './vhd/create.ts';
@@ -91,6 +92,7 @@ export async function createImage(
     case 'vhdx':
       return await createVhdx(path, { sizeBytes, subformat, random });
     case 'qcow2':
+      return await createQcow2(path, sizeBytes);
     case 'vmdk':
     case 'vdi':
       await createQemuImage(path, sizeBytes, format);

@@ -27,7 +27,8 @@ for (const format of ['qcow2', 'vmdk', 'vdi'] as const) {
     format,
     async (sizeBytes) => {
       const name = path(`${made++}.${format}`);
-      await createQemuImage(name, sizeBytes, format);
+      if (format === 'qcow2') qemuImg('create', '-q', '-f', format, name, String(sizeBytes));
+      else await createQemuImage(name, sizeBytes, format);
       return {
         disk: await openQemuImage(name, { ...reading, format, writable: true }),
         reopen: () => openQemuImage(name, { ...reading, format }),

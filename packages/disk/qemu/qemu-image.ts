@@ -52,7 +52,7 @@ export async function openQemuImage(
 export async function createQemuImage(
   path: string,
   sizeBytes: number,
-  format: QemuFormat,
+  format: Exclude<QemuFormat, 'qcow2'>,
 ): Promise<void> {
   await callQemuImg(['create', '-q', '-f', format, path, String(sizeBytes)]);
   // What is in a backup is nobody else's.
