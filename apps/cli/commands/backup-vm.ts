@@ -2,7 +2,8 @@
 import { CofferError } from '@coffer/base';
 import { backupVms, type VmResult } from '@coffer/flows/backup/vms.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
-import { findVmsNamed, isVmName, type VmOptions } from '../libvirt/compose.ts';
+import { findVmsNamed, type VmOptions } from '../libvirt/compose.ts';
+import { isVmName } from '../libvirt/vm-name.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { printable } from '../printable.ts';
 import { showProgress } from '../progress.ts';

@@ -23,7 +23,7 @@ import { formatBytes, formatDuration, printLine, printResult, reportFindings } f
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
-import { isVmName } from '../libvirt/compose.ts';
+import { isVmName } from '../libvirt/vm-name.ts';
 import { parseTags } from '../tags.ts';
 import { runBackupVms, type VmBackupCommandOptions } from './backup-vm.ts';
 import { ensureEmbeddedRepository } from './init.ts';

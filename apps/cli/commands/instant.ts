@@ -1,27 +1,23 @@
 /** `coffer instant`: machines that run on points. */
-import { chownSync, mkdirSync, statSync } from 'node:fs';
 import { newProgress } from '@coffer/flows/progress.ts';
-import { serveDisks } from '@coffer/flows/restore/served-disks.ts';
+import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
 import {
   discardInstant,
   type InstantOptions,
-  type InstantRecord,
   migrateInstant,
-  socketPathOf,
 } from '@coffer/flows/restore/vm-instant.ts';
 import type { Repository } from '@coffer/repository';
-import { keepServing } from '../instant/keeper.ts';
 import { instantRecordOf, instantRecords } from '../instant/records.ts';
 import { isServed } from '../instant/served.ts';
-import { startKeeper } from '../instant/start-keeper.ts';
+import { StartedKeeper } from '../instant/start-keeper.ts';
 import { openVmHost } from '../libvirt/compose.ts';
 import { printLine, printResult } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
 import { showProgress } from '../progress.ts';
 import { confirm, type ConfirmOptions } from '../prompt.ts';
-import { interrupted, interruptSignal } from '../run.ts';
-import { namedPoint, withRepository, withRepositoryAt } from '../session.ts';
+import { interruptSignal } from '../run.ts';
+import { withRepositoryAt } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export async function runInstantList(options: GlobalOptions): Promise<void> {
@@ -74,36 +70,15 @@ export async function runInstantResume(name: string, options: GlobalOptions): Pr
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
   if (!(await isServed(socketPathOf(record)))) {
-    mkdirSync(record.runFolder, { recursive: true, mode: 0o750 });
-    await host.giveFiles([record.runFolder]);
-    await startKeeper(record, await requiredPassphrase({ ...options, repo: record.repository }));
+    const passphrase = await requiredPassphrase({ ...options, repo: record.repository });
+    await using keeper = StartedKeeper.start(record, passphrase);
+    await host.giveFiles([keeper.runFolder]);
+    await keeper.serves();
+    keeper.release();
   }
   if ((await host.resumeAfterError(record.uuid)) === 'off') await host.start(record.uuid);
   printResult(options, { vm: record.vm, uuid: record.uuid, resumed: true }, () => {
     printLine(`${record.vm} runs on point ${record.point}`);
-  });
-}
-
-/** The process that `restore --instant` leaves behind. */
-export async function runInstantKeep(uuid: string): Promise<void> {
-  await keepServing(instantRecords(), uuid);
-}
-
-/** The child of that process. Ends when it is interrupted. */
-export async function runInstantServe(uuid: string, options: GlobalOptions): Promise<void> {
-  const record = instantRecordOf(uuid);
-  await withRepository(options, 'required', async (repository) => {
-    const socketPath = socketPathOf(record);
-    await using _served = await serveDisks({
-      repository,
-      point: await namedPoint(repository, record.point),
-      disks: record.disks.map((disk) => disk.name),
-      socketPath,
-      onError: (error) => process.stderr.write(`coffer: ${printable(error.message)}\n`),
-    });
-    const { uid, gid } = statSync(record.runFolder);
-    if (process.getuid?.() === 0) chownSync(socketPath, uid, gid);
-    await interrupted();
   });
 }
 

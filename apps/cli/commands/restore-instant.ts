@@ -1,10 +1,9 @@
 /** `coffer restore POINT --instant`: a machine that runs at once. */
-import { mkdirSync } from 'node:fs';
 import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { migrateInstant, restoreVmInstant } from '@coffer/flows/restore/vm-instant.ts';
 import { instantRecords } from '../instant/records.ts';
-import { startKeeper } from '../instant/start-keeper.ts';
+import { StartedKeeper } from '../instant/start-keeper.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
@@ -12,12 +11,9 @@ import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
 import { namedPoint, withRepository } from '../session.ts';
+import { chooseRepository } from '../settings.ts';
 import type { RestoreCommandOptions } from './restore.ts';
 import { folderOf, networksOf } from './restore-vm.ts';
-
-/** Paths of sockets must be short. */
-const RUN_FOLDER = '/var/tmp/coffer-instant-';
-const UUID_LENGTH = 8;
 
 export async function runRestoreInstant(
   source: string,
@@ -28,11 +24,14 @@ export async function runRestoreInstant(
   const passphrase = await requiredPassphrase(options);
   // Asked for once: the repository is opened here, and by the process that serves it.
   process.env['COFFER_PASSPHRASE'] = passphrase;
+  const uuid = newUuid();
+  const place = { uuid, repository: chooseRepository(options).location };
+  // To start takes it as long as all that is done here meanwhile.
+  await using keeper = StartedKeeper.start(place, passphrase);
   await using opened = await openVmHost(connect, networksOf(options));
   const { host } = opened;
+  await host.giveFiles([keeper.runFolder]);
   const folder = await folderOf(host, options);
-  const uuid = newUuid();
-  const runFolder = RUN_FOLDER + uuid.slice(0, UUID_LENGTH);
   const records = instantRecords();
   const progress = newProgress();
   const signal = interruptSignal;
@@ -46,16 +45,13 @@ export async function runRestoreInstant(
       uuid,
       folder,
       connect,
-      runFolder,
+      runFolder: keeper.runFolder,
       records,
-      serve: async (record) => {
-        mkdirSync(runFolder, { mode: 0o750 });
-        await host.giveFiles([runFolder]);
-        await startKeeper(record, passphrase);
-      },
+      serve: () => keeper.serves(),
       progress,
       signal,
     });
+    keeper.release();
     const record = records.read(uuid);
     if (migrate && record) {
       await showProgress(options, 'migrate', progress, () =>

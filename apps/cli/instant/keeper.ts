@@ -6,60 +6,84 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { isCofferError } from '@coffer/base';
-import {
-  type InstantRecord,
-  type InstantRecords,
-  socketPathOf,
-} from '@coffer/flows/restore/vm-instant.ts';
-import { clock } from '../compose.ts';
-import { type OpenedVmHost, openVmHost } from '../libvirt/compose.ts';
+import { isCofferError, systemClock as clock } from '@coffer/base';
+import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
+import type { OpenedVmHost } from '../libvirt/compose.ts';
 import { interruptSignal } from '../run.ts';
 import { cofferCommand } from './command.ts';
+import { type InstantPlace, instantRecords, runFolderOf } from './records.ts';
 import { isServed } from './served.ts';
 
 const POLL_MS = 500;
 const RESTART_DELAY_MS = 200;
 const START_TIMEOUT_MS = 60_000;
+/** A machine that starts needs the processors, and has had no reason to pause yet. */
+const SETTLE_MS = 10_000;
 
-export async function keepServing(records: InstantRecords, uuid: string): Promise<void> {
-  for (;;) {
-    const record = records.read(uuid);
-    if (!record || interruptSignal.aborted) return;
-    await using server = await ServedMachine.start(record);
-    await server.ends(() => records.read(uuid) === undefined);
+export async function keepServing(place: InstantPlace): Promise<void> {
+  const watched = new WatchedRecord(place.uuid);
+  let settledAt = clock.now() + SETTLE_MS;
+  while (!watched.isGone && !interruptSignal.aborted) {
+    await using server = ServedMachine.start(place);
+    await server.ends(watched, settledAt);
+    settledAt = 0;
     await clock.sleep(RESTART_DELAY_MS);
+  }
+  // Of a restore that was killed before it had written one.
+  if (!watched.wasThere) rmSync(runFolderOf(place), { recursive: true, force: true });
+}
+
+/** The record of the machine, which the restore writes a moment after it has started this process. */
+class WatchedRecord {
+  readonly #uuid: string;
+  readonly #giveUpAt = clock.now() + START_TIMEOUT_MS;
+  wasThere = false;
+
+  constructor(uuid: string) {
+    this.#uuid = uuid;
+  }
+
+  get current(): InstantRecord | undefined {
+    const record = instantRecords().read(this.#uuid);
+    this.wasThere ||= record !== undefined;
+    return record;
+  }
+
+  /** The machine needs the point no more, or nobody wants it to run on it. */
+  get isGone(): boolean {
+    return this.current === undefined && (this.wasThere || clock.now() > this.#giveUpAt);
   }
 }
 
 class ServedMachine implements AsyncDisposable {
-  readonly #record: InstantRecord;
+  readonly #socketPath: string;
   readonly #child: ChildProcess;
   #libvirt: OpenedVmHost | undefined;
 
-  private constructor(record: InstantRecord, child: ChildProcess) {
-    this.#record = record;
+  private constructor(socketPath: string, child: ChildProcess) {
+    this.#socketPath = socketPath;
     this.#child = child;
   }
 
   /** A child that does not begin to serve is ended, and another one is tried. */
-  static async start(record: InstantRecord): Promise<ServedMachine> {
+  static start(place: InstantPlace): ServedMachine {
     // The child dies with us, or the machine would go on with nobody to watch over it.
-    const [program, ...words] = cofferCommand('instant', 'serve', record.uuid);
-    const args = ['--pdeathsig', 'KILL', program!, ...words, '--repo', record.repository];
+    const [program, ...words] = cofferCommand('instant', 'serve', place.uuid);
+    const args = ['--pdeathsig', 'KILL', program!, ...words, '--repo', place.repository];
     const child = spawn('setpriv', args, { stdio: ['ignore', 'inherit', 'inherit'] });
     child.once('error', (error) => process.stderr.write(`coffer: ${error.message}\n`));
-    return new ServedMachine(record, child);
+    return new ServedMachine(socketPathOf({ runFolder: runFolderOf(place) }), child);
   }
 
   /** Resolves when the child has ended, or is needed no more. */
-  async ends(isDone: () => boolean): Promise<void> {
+  async ends(watched: WatchedRecord, settledAt: number): Promise<void> {
     const giveUpAt = clock.now() + START_TIMEOUT_MS;
     let isServing = false;
-    while (this.#isAlive() && !isDone() && !interruptSignal.aborted) {
-      isServing ||= await isServed(socketPathOf(this.#record));
-      if (isServing) await this.#letGoOn();
-      else if (clock.now() > giveUpAt) return;
+    while (this.#isAlive() && !watched.isGone && !interruptSignal.aborted) {
+      isServing ||= await isServed(this.#socketPath);
+      const record = watched.current;
+      if (!isServing && clock.now() > giveUpAt) return;
+      if (isServing && record && clock.now() > settledAt) await this.#letGoOn(record);
       await clock.sleep(isServing ? POLL_MS : RESTART_DELAY_MS);
     }
   }
@@ -72,7 +96,7 @@ class ServedMachine implements AsyncDisposable {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), START_TIMEOUT_MS);
     await ended;
     clearTimeout(timer);
-    rmSync(socketPathOf(this.#record), { force: true });
+    rmSync(this.#socketPath, { force: true });
   }
 
   #isAlive(): boolean {
@@ -80,10 +104,9 @@ class ServedMachine implements AsyncDisposable {
   }
 
   /** Libvirt may be restarted meanwhile; then it is asked again later. */
-  async #letGoOn(): Promise<void> {
-    const { connect, uuid } = this.#record;
+  async #letGoOn({ connect, uuid }: InstantRecord): Promise<void> {
     try {
-      this.#libvirt ??= await openVmHost(connect, new Map());
+      this.#libvirt ??= await openHost(connect);
       await this.#libvirt.host.resumeAfterError(uuid);
     } catch (error) {
       if (!isCofferError(error)) throw error;
@@ -96,4 +119,10 @@ class ServedMachine implements AsyncDisposable {
     this.#libvirt = undefined;
     await libvirt?.[Symbol.asyncDispose]();
   }
+}
+
+/** Its code is loaded when it is needed: this process has to start quickly. */
+async function openHost(connect: string): Promise<OpenedVmHost> {
+  const { openVmHost } = await import('../libvirt/compose.ts');
+  return await openVmHost(connect, new Map());
 }

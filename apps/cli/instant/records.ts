@@ -1,16 +1,28 @@
-/** Where the records of machines lie that run on points. */
+/** Where the records of machines lie that run on points, and what belongs to them. */
 import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
 import {
   type InstantRecord,
   type InstantRecords,
   instantRecordsIn,
-} from '@coffer/flows/restore/vm-instant.ts';
-import { vmNameOf } from '../libvirt/compose.ts';
+} from '@coffer/flows/restore/instant-record.ts';
+import { vmNameOf } from '../libvirt/vm-name.ts';
 import { stateFolder } from '../settings.ts';
+
+/** Paths of sockets must be short. */
+const RUN_FOLDER = '/var/tmp/coffer-instant-';
+const UUID_LENGTH = 8;
+
+/** What tells of a machine before there is a record of it. */
+export type InstantPlace = Pick<InstantRecord, 'uuid' | 'repository'>;
 
 export function instantRecords(): InstantRecords {
   return instantRecordsIn(join(stateFolder(), 'instant'));
+}
+
+/** Of the process that serves the disks. */
+export function runFolderOf({ uuid }: Pick<InstantRecord, 'uuid'>): string {
+  return RUN_FOLDER + uuid.slice(0, UUID_LENGTH);
 }
 
 /** Fails with `vm-not-found`. */

@@ -1,37 +1,81 @@
 /** Starts the process that keeps a machine running on its point, detached from this one. */
-import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
-import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/vm-instant.ts';
+import { socketPathOf } from '@coffer/flows/restore/instant-record.ts';
 import { clock } from '../compose.ts';
 import { cofferCommand } from './command.ts';
+import { type InstantPlace, runFolderOf } from './records.ts';
 import { isServed } from './served.ts';
 
 const START_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 const SAID_LENGTH_MAX = 500;
 
-/** Resolves when the disks are served. Fails with `tool-failed`, and what the process said. */
-export async function startKeeper(record: InstantRecord, passphrase: string): Promise<void> {
-  const logPath = join(record.runFolder, 'log');
-  const log = openSync(logPath, 'a', 0o600);
-  const words = cofferCommand('instant', 'keep', record.uuid, '--repo', record.repository);
-  const [program, ...args] = words;
-  const child = spawn(program!, args, {
-    detached: true,
-    stdio: ['ignore', log, log],
-    // Not among the arguments, which everybody can read.
-    env: { ...process.env, COFFER_PASSPHRASE: passphrase, COFFER_PASSPHRASE_FILE: '' },
-  });
-  closeSync(log);
-  child.unref();
-  const giveUpAt = clock.now() + START_TIMEOUT_MS;
-  while (!(await isServed(socketPathOf(record)))) {
-    if (child.exitCode !== null || clock.now() > giveUpAt) {
-      const said = readFileSync(logPath, 'utf8').slice(-SAID_LENGTH_MAX);
-      throw new CofferError('tool-failed', { tool: 'coffer instant keep', said });
-    }
-    await clock.sleep(POLL_MS);
+/** Is ended when it is disposed, unless it was released before. */
+export class StartedKeeper implements AsyncDisposable {
+  readonly runFolder: string;
+  readonly #child: ChildProcess;
+  #isReleased = false;
+
+  private constructor(runFolder: string, child: ChildProcess) {
+    this.runFolder = runFolder;
+    this.#child = child;
   }
+
+  /** It prepares all that it can, and begins to serve when there is a record of the machine. */
+  static start(place: InstantPlace, passphrase: string): StartedKeeper {
+    const runFolder = runFolderOf(place);
+    mkdirSync(runFolder, { recursive: true, mode: 0o750 });
+    const log = openSync(logPathIn(runFolder), 'a', 0o600);
+    const words = cofferCommand('instant', 'keep', place.uuid, '--repo', place.repository);
+    const [program, ...args] = words;
+    const child = spawn(program!, args, {
+      detached: true,
+      stdio: ['ignore', log, log],
+      // Not among the arguments, which everybody can read.
+      env: { ...process.env, COFFER_PASSPHRASE: passphrase, COFFER_PASSPHRASE_FILE: '' },
+    });
+    closeSync(log);
+    child.unref();
+    return new StartedKeeper(runFolder, child);
+  }
+
+  /** Resolves when the disks are served. Fails with `tool-failed`, and what the process said. */
+  async serves(): Promise<void> {
+    const giveUpAt = clock.now() + START_TIMEOUT_MS;
+    while (!(await isServed(socketPathOf(this)))) {
+      if (!this.#isAlive() || clock.now() > giveUpAt) {
+        const said = readFileSync(logPathIn(this.runFolder), 'utf8').slice(-SAID_LENGTH_MAX);
+        throw new CofferError('tool-failed', { tool: 'coffer instant keep', said });
+      }
+      await clock.sleep(POLL_MS);
+    }
+  }
+
+  /** From here on it goes on by itself. */
+  release(): void {
+    this.#isReleased = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isReleased) return;
+    if (this.#isAlive()) {
+      const ended = once(this.#child, 'exit');
+      this.#child.ref();
+      this.#child.kill('SIGTERM');
+      await ended;
+    }
+    rmSync(this.runFolder, { recursive: true, force: true });
+  }
+
+  #isAlive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+}
+
+function logPathIn(runFolder: string): string {
+  return join(runFolder, 'log');
 }

@@ -19,8 +19,8 @@ import { CONSISTENCIES, type Consistency } from '@coffer/workloads/vm-capture.ts
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { clock, random } from '../compose.ts';
 import { parseBytes, parseSeconds } from '../quantities.ts';
+import { vmNameOf } from './vm-name.ts';
 
-const PREFIX = 'vm:';
 /** Scratch files may grow large; /tmp is in memory on many systems. */
 const SCRATCH_FOLDER = '/var/tmp';
 
@@ -36,15 +36,6 @@ export interface VmOptions {
 }
 
 export type { DiscoveredAgent, DiscoveredDisk, DiscoveredVm };
-
-export function isVmName(path: string): boolean {
-  return path.startsWith(PREFIX);
-}
-
-/** A name with or without `vm:` before it. */
-export function vmNameOf(path: string): string {
-  return isVmName(path) ? path.slice(PREFIX.length) : path;
-}
 
 /** Machines that were found; whoever has them closes them. */
 export interface FoundVms extends AsyncDisposable {

@@ -132,15 +132,15 @@ function addInstantProcesses(instant: Command): void {
   instant
     .command('keep', { hidden: true })
     .argument('<uuid>')
-    .action(async (uuid: string) => {
-      const { runInstantKeep } = await import('../commands/instant.ts');
-      await runInstantKeep(uuid);
+    .action(async (uuid: string, _options, self: Command) => {
+      const { runInstantKeep } = await import('../commands/instant-keep.ts');
+      await runInstantKeep(uuid, self.optsWithGlobals<GlobalOptions>());
     });
   instant
     .command('serve', { hidden: true })
     .argument('<uuid>')
     .action(async (uuid: string, _options, self: Command) => {
-      const { runInstantServe } = await import('../commands/instant.ts');
+      const { runInstantServe } = await import('../commands/instant-serve.ts');
       await runInstantServe(uuid, self.optsWithGlobals<GlobalOptions>());
     });
 }

@@ -3,13 +3,11 @@
  * process of its own serves. Later the disks are moved to images of their own while it runs.
  */
 import { existsSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
-import * as v from 'valibot';
 import type { Progress } from '../progress.ts';
-import { RecordFolder } from '../record-folder.ts';
+import { type InstantRecord, type InstantRecords, socketPathOf } from './instant-record.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
 import {
@@ -23,33 +21,6 @@ import {
 } from './vm-files.ts';
 import { vmOf } from './vm-point.ts';
 
-const InstantRecord = v.object({
-  vm: v.string(),
-  uuid: v.string(),
-  point: v.string(),
-  repository: v.string(),
-  /** URI of libvirt. */
-  connect: v.string(),
-  /** Of the process that serves the disks. */
-  runFolder: v.string(),
-  /** The point is held for the machine, and was not before. */
-  holdsPoint: v.boolean(),
-  disks: v.array(v.object({ name: v.string(), overlay: v.string(), image: v.string() })),
-  /** Of the machine, besides its disks. */
-  files: v.array(v.string()),
-});
-
-export type InstantRecord = v.InferOutput<typeof InstantRecord>;
-export type InstantRecords = RecordFolder<InstantRecord>;
-
-export function instantRecordsIn(folder: string): InstantRecords {
-  return new RecordFolder(folder, InstantRecord);
-}
-
-export function socketPathOf({ runFolder }: Pick<InstantRecord, 'runFolder'>): string {
-  return join(runFolder, 'nbd');
-}
-
 export interface VmInstantOptions {
   readonly repository: Repository;
   readonly point: RecoveryPoint;
@@ -61,8 +32,8 @@ export interface VmInstantOptions {
   readonly connect: string;
   readonly runFolder: string;
   readonly records: InstantRecords;
-  /** Starts the process that serves what the record says; resolves when it does. */
-  serve(record: InstantRecord): Promise<void>;
+  /** Resolves when the process that serves the disks has found the record, and does. */
+  serve(): Promise<void>;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
@@ -81,7 +52,7 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   records.write(record);
   try {
     // It takes as long as all the rest, and is needed only when the machine starts.
-    const serving = options.serve(record);
+    const serving = options.serve();
     serving.catch(() => {
       // What else fails before is told first.
     });

@@ -1,4 +1,7 @@
-/** Chunk work in worker threads, one for each core. */
+/**
+ * Chunk work in worker threads, up to one for each core. One starts when there is work and all others
+ * have some: what is small is done before a second one has loaded its code.
+ */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { assert } from '@coffer/base';
@@ -24,10 +27,17 @@ export function threadedChunkWork(
   keys: EngineKeys,
   threadCount: number = Math.min(availableParallelism(), THREADS_MAX),
 ): ChunkWork {
-  const threads = Array.from({ length: threadCount }, () => new ChunkThread(keys));
+  const threads: ChunkThread[] = [];
   // The thread that hashed a slab has it in its cache, so it seals it too.
   const lastThread = new WeakMap<Slab, ChunkThread>();
-  const idlest = (): ChunkThread => threads.reduce((a, b) => (b.waiting < a.waiting ? b : a));
+  const idlest = (): ChunkThread => {
+    const free = threads.find(({ waiting }) => waiting === 0);
+    if (free) return free;
+    if (threads.length === threadCount) return leastWaiting(threads);
+    const started = new ChunkThread(keys);
+    threads.push(started);
+    return started;
+  };
   const threadOf = (slab: Slab): ChunkThread => lastThread.get(slab) ?? idlest();
   return {
     slabsUseful: threadCount * 3,
@@ -66,6 +76,10 @@ export function threadedChunkWork(
       await Promise.all(threads.map((thread) => thread.close()));
     },
   };
+}
+
+function leastWaiting(threads: readonly ChunkThread[]): ChunkThread {
+  return threads.reduce((a, b) => (b.waiting < a.waiting ? b : a));
 }
 
 interface Waiting {
