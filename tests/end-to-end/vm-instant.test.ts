@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { isCofferError } from '@coffer/base';
 import { eventually } from '../guests/eventually.ts';
 import { LibvirtSite, writeRootDisk } from '../guests/libvirt-site.ts';
@@ -173,6 +175,25 @@ describe('points that run as they are', { timeout: 900_000 }, () => {
     assert.deepEqual(readdirSync(folder), before);
     assert.deepEqual(await list(), []);
   });
+
+  test('a restore that is killed leaves nothing that serves, or a machine to discard', async () => {
+    const before = [readdirSync(folder), runFolders()];
+    for (const killedAfterMs of [350, 700, 1200]) {
+      const child = sandbox.start(instantly('killed'));
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      await setTimeout(killedAfterMs);
+      child.kill('SIGKILL');
+      await ended;
+      for (const { vm } of await list()) await sandbox.json(['instant', 'discard', vm, '--yes']);
+      await eventually('its processes have ended', () => processesOf('.*') === '');
+      await eventually('its folder is gone', () => isDeepStrictEqual(runFolders(), before[1]));
+      assert.deepEqual(readdirSync(folder), before[0]);
+    }
+  });
+
+  function runFolders(): string[] {
+    return readdirSync('/var/tmp').filter((name) => name.startsWith('coffer-instant-'));
+  }
 
   function trial(...more: string[]): string[] {
     return ['test', point.point, ...connect, ...more];

@@ -29,14 +29,14 @@ export async function keepServing(place: InstantPlace): Promise<void> {
     settledAt = 0;
     await clock.sleep(RESTART_DELAY_MS);
   }
-  // Of a restore that was killed before it had written one.
+  // Of others, who ends the machine removes it.
   if (!watched.wasThere) rmSync(runFolderOf(place), { recursive: true, force: true });
 }
 
 /** The record of the machine, which the restore writes a moment after it has started this process. */
 class WatchedRecord {
   readonly #uuid: string;
-  readonly #giveUpAt = clock.now() + START_TIMEOUT_MS;
+  readonly #startedBy = process.ppid;
   wasThere = false;
 
   constructor(uuid: string) {
@@ -49,9 +49,9 @@ class WatchedRecord {
     return record;
   }
 
-  /** The machine needs the point no more, or nobody wants it to run on it. */
+  /** The machine needs the point no more, or the restore was killed before it had written one. */
   get isGone(): boolean {
-    return this.current === undefined && (this.wasThere || clock.now() > this.#giveUpAt);
+    return this.current === undefined && (this.wasThere || process.ppid !== this.#startedBy);
   }
 }
 

@@ -127,8 +127,12 @@ export async function restoreFiles(
   }
 }
 
+/** Also what a killed run has begun of them. */
 export function removeFiles(files: readonly Pick<PlannedFile, 'path'>[]): void {
-  for (const { path } of files) rmSync(path, { force: true });
+  for (const { path } of files) {
+    rmSync(path, { force: true });
+    rmSync(partialPathOf(path), { force: true });
+  }
 }
 
 /** Writes a root of the point as an image. */
