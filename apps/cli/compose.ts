@@ -3,6 +3,7 @@ import { CofferError, systemClock, systemRandom } from '@coffer/base';
 import { type EngineKeys, Repository, threadedChunkWork } from '@coffer/repository';
 import { parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { Rate } from '@coffer/storage/rate-schedule.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { throttled } from '@coffer/storage/throttled.ts';
 import { passingCacheFolder, usableCacheFolder } from './cache-folder.ts';
@@ -16,16 +17,16 @@ export const random = systemRandom;
 export interface OpenStoreOptions {
   /** Makes the folder, where the store is one. */
   readonly create?: boolean;
-  /** Undefined: as fast as it goes. */
-  readonly bytesPerSecondMax?: number | undefined;
+  /** None: as fast as it goes. */
+  readonly rates?: readonly Rate[];
 }
 
 export async function openStore(
   location: string,
-  { create = false, bytesPerSecondMax }: OpenStoreOptions = {},
+  { create = false, rates = [] }: OpenStoreOptions = {},
 ): Promise<ObjectStore> {
   const adapter = await openAdapter(location, create);
-  const paced = bytesPerSecondMax ? throttled(adapter, { bytesPerSecondMax, clock }) : adapter;
+  const paced = rates.length > 0 ? throttled(adapter, { rates, clock }) : adapter;
   return retrying(paced, {
     attemptsMax: ATTEMPTS_MAX,
     delayMs: 250,

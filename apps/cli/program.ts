@@ -30,7 +30,10 @@ export function buildProgram(): Command {
         'COFFER_PASSPHRASE_FILE',
       ),
     )
-    .option('--limit-rate <size>', 'bytes a second to and from the repository, such as 20M')
+    .option(
+      '--limit-rate <rates>',
+      'bytes a second to and from the repository: 20M, or 5M@08:00-18:00,50M',
+    )
     .option('--json', 'print one JSON document on stdout')
     .option('--quiet', 'print results and errors only')
     .addHelpText('after', EXIT_CODES);

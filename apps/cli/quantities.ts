@@ -1,5 +1,6 @@
 /** Amounts that people write. */
 import { CofferError } from '@coffer/base/errors.ts';
+import { type Hours, MINUTES_PER_DAY, type Rate } from '@coffer/storage/rate-schedule.ts';
 
 const AMOUNT = /^(\d{1,15}(?:\.\d{1,3})?)\s*([KMGTP]?)(?:i?B)?$/i;
 const POWERS = ['', 'K', 'M', 'G', 'T', 'P'];
@@ -22,4 +23,42 @@ export function parseBytes(text: string | undefined, option: string): number | u
 export function parseSeconds(text: string, option: string): number {
   if (/^\d{1,6}$/.test(text)) return Number(text) * 1000;
   throw new CofferError('usage', { option, found: text, expected: 'a number of seconds' });
+}
+
+const HOURS = /^(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})$/;
+
+/** `20M`, or rates by the hour: `5M@08:00-18:00,50M`. Fails with `usage`, naming the option. */
+export function parseRates(text: string | undefined, option: string): Rate[] {
+  if (text === undefined) return [];
+  return text.split(',').map((part) => {
+    const [amount = '', hours, ...more] = part.split('@');
+    const bytesPerSecondMax = more.length === 0 ? parseBytes(amount, option) : undefined;
+    if (bytesPerSecondMax === undefined) throw noHours(text, option);
+    return {
+      bytesPerSecondMax,
+      hours: hours === undefined ? undefined : parseHours(hours, option),
+    };
+  });
+}
+
+/** Midnight is 00:00, and 24:00 as well. */
+function parseHours(text: string, option: string): Hours {
+  const [fromHour, fromMinutes, toHour, toMinutes] = (HOURS.exec(text.trim()) ?? [])
+    .slice(1)
+    .map(Number);
+  const fromMinute = minuteOf(fromHour, fromMinutes);
+  const toMinute = minuteOf(toHour, toMinutes);
+  if (fromMinute === undefined || toMinute === undefined || fromMinute === toMinute) {
+    throw noHours(text, option);
+  }
+  return { fromMinute, toMinute };
+}
+
+function minuteOf(hour = Number.NaN, minutes = Number.NaN): number | undefined {
+  const minute = hour * 60 + minutes;
+  return minutes < 60 && minute <= MINUTES_PER_DAY ? minute : undefined;
+}
+
+function noHours(found: string, option: string): CofferError {
+  return new CofferError('usage', { option, found, expected: 'such as 20M or 5M@08:00-18:00,50M' });
 }

@@ -4,7 +4,7 @@ import { type RecoveryPoint, type Repository, resolvePoint } from '@coffer/repos
 import { openRepositoryAt } from './compose.ts';
 import { reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
-import { parseBytes } from './quantities.ts';
+import { parseRates } from './quantities.ts';
 import { chooseRepository, type GlobalOptions } from './settings.ts';
 
 /** What a command needs of the keys. */
@@ -30,8 +30,8 @@ export async function withRepositoryAt<T>(
   need: KeyNeed,
   use: (repository: Repository) => Promise<T>,
 ): Promise<T> {
-  const bytesPerSecondMax = parseBytes(options.limitRate, '--limit-rate');
-  const repository = await openRepositoryAt(location, { bytesPerSecondMax });
+  const rates = parseRates(options.limitRate, '--limit-rate');
+  const repository = await openRepositoryAt(location, { rates });
   try {
     await unlock(repository, options, need);
     return await use(repository);

@@ -6,7 +6,7 @@ import { CofferError } from '@coffer/base/errors.ts';
 export interface GlobalOptions {
   readonly repo?: string;
   readonly passphraseFile?: string;
-  /** Bytes a second that pass between here and the repository. */
+  /** Bytes a second that pass between here and the repository, by the hour. */
   readonly limitRate?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;

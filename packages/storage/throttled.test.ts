@@ -10,7 +10,10 @@ const MIB = 1024 * 1024;
 
 objectStoreContract('throttled', async () => {
   const clock = manualClock(Date.now());
-  return throttled(openMemoryStore({ clock }), { bytesPerSecondMax: 100 * MIB, clock });
+  return throttled(openMemoryStore({ clock }), {
+    rates: [{ bytesPerSecondMax: 100 * MIB }],
+    clock,
+  });
 });
 
 objectStoreContract('delayed', async () => {
@@ -21,7 +24,10 @@ objectStoreContract('delayed', async () => {
 
 it('keeps both directions together under the rate', async () => {
   const clock = manualClock(1_000_000);
-  const store = throttled(openMemoryStore({ clock }), { bytesPerSecondMax: MIB, clock });
+  const store = throttled(openMemoryStore({ clock }), {
+    rates: [{ bytesPerSecondMax: MIB }],
+    clock,
+  });
   const bytes = Buffer.alloc(MIB);
   await Promise.all(['a', 'b', 'c'].map((name) => store.put(name, bytes)));
   await Promise.all([store.get('a'), store.getInto('b', 0, new Uint8Array(MIB))]);
@@ -32,7 +38,10 @@ it('keeps both directions together under the rate', async () => {
 
 it('does not save up more than a short burst', async () => {
   const clock = manualClock(1_000_000);
-  const store = throttled(openMemoryStore({ clock }), { bytesPerSecondMax: MIB, clock });
+  const store = throttled(openMemoryStore({ clock }), {
+    rates: [{ bytesPerSecondMax: MIB }],
+    clock,
+  });
   await clock.sleep(3_600_000);
   const start = clock.now();
   await store.put('a', Buffer.alloc(10 * MIB));
@@ -41,7 +50,10 @@ it('does not save up more than a short burst', async () => {
 
 it('gives back what a stopped call did not use', async () => {
   const clock = manualClock(1_000_000);
-  const store = throttled(openMemoryStore({ clock }), { bytesPerSecondMax: MIB, clock });
+  const store = throttled(openMemoryStore({ clock }), {
+    rates: [{ bytesPerSecondMax: MIB }],
+    clock,
+  });
   const reason = new Error('told to stop');
   const controller = new AbortController();
   const large = store.put('a', Buffer.alloc(1000 * MIB), { signal: controller.signal });

@@ -6,14 +6,16 @@
 import type { Clock } from '@coffer/base';
 import type { ByteRange, CallOptions, ObjectStore } from './object-store.ts';
 import { RateLimit } from './rate-limit.ts';
+import type { Rate } from './rate-schedule.ts';
 
 export interface ThrottledOptions {
-  readonly bytesPerSecondMax: number;
+  /** By the hour; where there is none, nothing is limited. */
+  readonly rates: readonly Rate[];
   readonly clock: Clock;
 }
 
 export function throttled(store: ObjectStore, options: ThrottledOptions): ObjectStore {
-  const limit = new RateLimit(options.bytesPerSecondMax, options.clock);
+  const limit = new RateLimit(options.rates, options.clock);
   return {
     location: store.location,
     capabilities: store.capabilities,
