@@ -208,11 +208,15 @@ export class Repository {
   }
 
   /** Begins a writer's run. `moves` tells that it only moves sealed chunks, which takes no threads. */
-  async beginSession(signal?: AbortSignal, { moves = false } = {}): Promise<Session> {
+  async beginSession(
+    signal?: AbortSignal,
+    { moves = false, readsBack }: { moves?: boolean; readsBack?: boolean | undefined } = {},
+  ): Promise<Session> {
     await finishCommittedSessions(this.store, ignoreDamaged);
     const work = moves ? this.#inlineWork() : this.work;
     const { packSizeBytes } = this.#options;
-    return await Session.begin({ context: this.context(), work, signal, packSizeBytes });
+    const context = this.context();
+    return await Session.begin({ context, work, signal, packSizeBytes, readsBack });
   }
 
   #inlineWork(): ChunkWork {

@@ -36,7 +36,7 @@ function image(path: string, sizeBytes: number, places: readonly number[]): stri
 }
 
 async function protectDisk(sandbox: Sandbox, path: string): Promise<Backup> {
-  return await sandbox.json<Backup>(['backup', '--disk', path, '--item', 'disk']);
+  return await sandbox.json<Backup>(['backup', '--disk', path, '--item', 'disk', '--verify']);
 }
 
 test('images of every size come back', async () => {

@@ -16,6 +16,8 @@ import { ensureEmbeddedRepository } from './init.ts';
 export interface VmBackupCommandOptions extends GlobalOptions, VmOptions {
   readonly item?: string;
   readonly tag: readonly string[];
+  /** What is stored is read back. */
+  readonly verify?: boolean;
   /** All machines at one moment. */
   readonly together?: boolean;
 }
@@ -80,6 +82,7 @@ async function backUpGroup(
           capture: found.capture,
           item: options.item,
           tags,
+          readsBack: options.verify,
           checks,
           progress,
           signal: interruptSignal,

@@ -72,6 +72,7 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
           source,
           item: options.item ?? opened.item,
           tags,
+          readsBack: options.verify,
           progress,
           signal: interruptSignal,
         }),

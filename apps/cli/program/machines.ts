@@ -38,6 +38,7 @@ function addCheck(program: Command): void {
     .argument('<vm...>', 'vm:NAME or vm:UUID')
     .option('--item <name>', 'name of what is protected (default: vm:NAME)')
     .addOption(repeatable('--tag <key=value>', 'a tag of the point'))
+    .option('--verify', 'read back what is stored, before the point is made')
     .action(async (names: string[], _options, self: Command) => {
       const { runCheck } = await import('../commands/backup-vm.ts');
       await runCheck(names, self.optsWithGlobals<VmBackupCommandOptions>());

@@ -33,7 +33,7 @@ function addBackup(program: Command): void {
       'coffer backup /home',
       'coffer backup /home --item laptop-home --exclude "*.tmp" --tag plan=daily',
       'coffer backup --disk /var/lib/images/web01.qcow2 --item web01',
-      'coffer backup --disk nbd://10.0.0.7/web01 --item web01',
+      'coffer backup --disk nbd://10.0.0.7/web01 --item web01 --verify',
       'coffer backup vm:web01 --consistency file',
       'coffer backup vm:web01 vm:db01 --together',
     ],
@@ -51,6 +51,7 @@ function addBackup(program: Command): void {
     .addOption(repeatable('--exclude <pattern>', 'leave out, in the syntax of gitignore'))
     .option('--one-file-system', 'do not enter other file systems')
     .addOption(repeatable('--tag <key=value>', 'a tag of the point'))
+    .option('--verify', 'read back what is stored, before the point is made')
     .option('--parent <point>', 'know unchanged files from that point; "none" reads all')
     .action(async (paths: string[], _options, self: Command) => {
       const { runBackup } = await import('../commands/backup.ts');

@@ -46,6 +46,8 @@ export interface BackupOptions {
   readonly source: BackupSource;
   readonly item: string;
   readonly tags: Readonly<Record<string, string>>;
+  /** What is stored is read back; without all of it, no point is made. */
+  readonly readsBack?: boolean | undefined;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }

@@ -14,6 +14,8 @@ import { keptFindings, type Manifest } from './manifest.ts';
 export interface RunOptions {
   readonly repository: Repository;
   readonly tags: Readonly<Record<string, string>>;
+  /** What is stored is read back; without all of it, no point is made. */
+  readonly readsBack?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -60,7 +62,7 @@ export async function makePoints(
 ): Promise<BackupResult[]> {
   const { repository, signal } = options;
   const takenAt = repository.clock.now();
-  const session = await repository.beginSession(signal);
+  const session = await repository.beginSession(signal, { readsBack: options.readsBack });
   try {
     await using scope = new AsyncDisposableStack();
     const made: { point: EncodedPoint; result: BackupResult; captured: Captured }[] = [];

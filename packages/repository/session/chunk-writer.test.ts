@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { faulty } from '@coffer/storage/testing/faulty.ts';
 import { SlabPool } from '../chunk/slab.ts';
 import { chunkOf, namesOf, onPut, TestRepository } from '../testing/test-repository.ts';
@@ -89,3 +90,46 @@ test('what was flushed is known as stored, and before that it is not', async () 
   await writer.flush();
   assert.ok(writer.isStored(id!));
 });
+
+test('a store that gives back something else is found out before anything refers to it', async () => {
+  for (const folder of ['packs/', 'index/']) {
+    await using test = await TestRepository.create();
+    const lying = lyingOf(test.store, folder);
+    const session = await (
+      await test.host({ store: lying })
+    ).beginSession(undefined, {
+      readsBack: true,
+    });
+    await writeAll(session.writer, [chunkOf(1)]);
+    await assert.rejects(session.writer.flush(), (error) => isCofferError(error, 'object-damaged'));
+    assert.equal(
+      session.writer.isStored((await writeAll(session.writer, [chunkOf(1)]))[0]!),
+      false,
+    );
+  }
+});
+
+test('what is read back as it was written is stored as always', async () => {
+  await using test = await TestRepository.create();
+  const session = await (await test.host()).beginSession(undefined, { readsBack: true });
+  const [id] = await writeAll(session.writer, [chunkOf(1)]);
+  await session.writer.flush();
+  assert.ok(session.writer.isStored(id!));
+  await session.commit([]);
+});
+
+/** Flips a bit of what is read from a folder. */
+function lyingOf(store: ObjectStore, folder: string): ObjectStore {
+  return new Proxy(store, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property);
+      if (typeof value !== 'function') return value;
+      if (property !== 'get') return value.bind(target) as unknown;
+      return async (name: string): Promise<Buffer> => {
+        const bytes = Buffer.from(await target.get(name));
+        if (name.startsWith(folder)) bytes[bytes.length >> 1]! ^= 1;
+        return bytes;
+      };
+    },
+  });
+}

@@ -5,7 +5,7 @@
  * the local index knows its chunks. So whatever the index finds is durable, and a crash leaves
  * packs that nothing names.
  */
-import { type Random, TaskQueue } from '@coffer/base';
+import { CofferError, type Random, TaskQueue } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import {
   CHUNK_ID_SIZE_BYTES,
@@ -52,6 +52,8 @@ export interface ChunkWriterOptions {
   /** False for packs whose chunks count as absent. */
   readonly acceptsPack: AcceptsPack;
   readonly packSizeBytes?: number | undefined;
+  /** What was stored is read again before anything refers to it. */
+  readonly readsBack?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -151,7 +153,10 @@ export class ChunkWriter {
     if (builder.isFull) this.#uploadFrom(builder);
   }
 
-  /** Makes all that was written durable and known to the index. */
+  /**
+   * Makes all that was written durable and known to the index. Fails with `object-damaged` when the
+   * store gives something else back than it was given.
+   */
   async flush(): Promise<void> {
     for (const pack of await this.#options.work.finish()) {
       if (pack.sizeBytes < JOINED_PACK_BYTES_MAX) this.#absorb(pack);
@@ -194,10 +199,9 @@ export class ChunkWriter {
 
   #upload(pack: FinishedPack, recycle: () => void): void {
     const { bytes, ...description } = pack;
-    const { store, signal } = this.#options;
     this.#backPressure = this.#backPressure.then(() =>
       this.#uploads.add(async () => {
-        await store.put(packObjectName(pack.pack), bytes, { signal });
+        await this.#put(packObjectName(pack.pack), bytes);
         this.statistics.bytesStored += bytes.length;
         // Data and nodes are never in one pack.
         if (pack.entries[0]?.kind === 'node') this.statistics.bytesStoredNodes += bytes.length;
@@ -216,13 +220,23 @@ export class ChunkWriter {
     const packs = this.#stored;
     this.#stored = [];
     this.#storedEntries = 0;
-    const { store, index, signal, generation } = this.#options;
+    const { index, generation } = this.#options;
     const { name, bytes } = encodeIndexObject(packs, generation);
-    await store.put(name, bytes, { signal });
+    await this.#put(name, bytes);
     this.statistics.bytesStored += bytes.length;
     this.#ownObjects.add(name);
     this.#acceptsOwn = index.acceptor(this.#ownObjects);
     index.add(name, packs);
     for (const pack of packs) for (const { id } of pack.entries) this.#pending.delete(idKey(id));
+  }
+
+  async #put(name: string, bytes: Buffer): Promise<void> {
+    const { store, signal, readsBack } = this.#options;
+    await store.put(name, bytes, { signal });
+    if (!readsBack || bytes.equals(await store.get(name, undefined, { signal }))) return;
+    throw new CofferError('object-damaged', {
+      object: name,
+      reason: 'the store gives back another',
+    });
   }
 }

@@ -37,6 +37,8 @@ export interface SessionOptions {
   readonly work: ChunkWork;
   readonly signal?: AbortSignal | undefined;
   readonly packSizeBytes?: number | undefined;
+  /** What is stored is read again before anything refers to it. */
+  readonly readsBack?: boolean | undefined;
 }
 
 export class Session {
@@ -52,7 +54,7 @@ export class Session {
     acceptsPack: AcceptsPack,
     options: SessionOptions,
   ) {
-    const { context, work, signal, packSizeBytes } = options;
+    const { context, work, signal, packSizeBytes, readsBack } = options;
     this.id = id;
     this.#store = context.store;
     this.#state = state;
@@ -61,6 +63,7 @@ export class Session {
       work,
       signal,
       packSizeBytes,
+      readsBack,
       generation: state.generation,
       acceptsPack,
     });
