@@ -12,7 +12,7 @@ import { LibvirtSite, writeRootDisk } from '../guests/libvirt-site.ts';
 import { buildMiniGuest, type MiniGuest } from '../guests/mini-guest.ts';
 import { SiteGuest } from '../guests/site-guest.ts';
 import { ProtectedVm } from './testing/protected-vm.ts';
-import { Sandbox } from './testing/sandbox.ts';
+import { type Backup, Sandbox } from './testing/sandbox.ts';
 
 const OVMF_CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 const OVMF_VARS = '/usr/share/OVMF/OVMF_VARS_4M.fd';
@@ -156,6 +156,40 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     await copy.start();
     await copy.destroy();
     await copy.close();
+    await guest.close();
+  });
+
+  test('what a guest has swapped out is left out, unless it is asked for', async () => {
+    const sizeBytes = 32 * 1024 * 1024;
+    const raw = sandbox.path('swap.raw');
+    writeFileSync(raw, randomBytes(sizeBytes));
+    execFileSync('/sbin/mkswap', ['-q', raw]);
+    const swap = `${images}/swap.qcow2`;
+    execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, swap]);
+    const guest = await SiteGuest.define(site, mini, {
+      name: 'swapping',
+      disks: [rootDisk('swapping'), swap].map((path) => ({ path, format: 'qcow2' })),
+    });
+    const vm = new ProtectedVm(sandbox, guest);
+    type WithSwap = Backup & { swap: unknown; disks: { mode: string }[] };
+    const first = (await vm.backUp()) as WithSwap;
+    const bytes = sizeBytes - 4096;
+    assert.deepEqual(first.swap, [{ disk: 'vdb', area: 'disk', bytes }]);
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', `write -P 5 1M 20M`, swap], { stdio: 'ignore' });
+    const second = (await vm.backUp()) as WithSwap;
+    assert.deepEqual(
+      second.disks.map(({ mode }) => mode),
+      ['changes', 'changes'],
+    );
+    // The kernel of the guest, which is always read, is smaller than what was written.
+    assert.ok(second.bytesRead < 20 * 1024 * 1024, `${second.bytesRead} bytes were read`);
+    const expected = readFileSync(raw);
+    expected.fill(0, 4096);
+    assert.ok(readFileSync(await restored(second.point, 'vdb')).equals(expected));
+    const asked = await vm.backUp('--include-swap', '--exclude-disk', 'vda');
+    await vm.assertPointHas(asked.point, [{ target: 'vdb', path: swap, format: 'qcow2' }]);
+    const check = ['check', 'vm:swapping', '--connect', site.uri, '--scratch', vm.scratch];
+    assert.deepEqual((await sandbox.json<Backup>(check)).findings, []);
     await guest.close();
   });
 

@@ -18,6 +18,8 @@ export interface VmBackupCommandOptions extends GlobalOptions, VmOptions {
   readonly tag: readonly string[];
   /** What is stored is read back. */
   readonly verify?: boolean;
+  /** Also what guests have swapped out. */
+  readonly includeSwap?: boolean;
   /** All machines at one moment. */
   readonly together?: boolean;
 }
@@ -84,6 +86,7 @@ async function backUpGroup(
           tags,
           readsBack: options.verify,
           checks,
+          readsSwap: options.includeSwap ?? false,
           progress,
           signal: interruptSignal,
         }),
@@ -106,6 +109,9 @@ function printVm(result: VmResult, checked: boolean): void {
     if (mode === 'whole' && !checked) printLine(`${name} was read whole: ${whole ?? ''}`);
   }
   for (const { name, reason: out } of result.excluded) printLine(`${name} was left out: ${out}`);
+  for (const { disk, area, bytes } of result.swap) {
+    printLine(`${formatBytes(bytes)} of swap on ${disk} (${printable(area)}) were left out`);
+  }
   const source = `source ${formatBytes(bytesSource)}`;
   printLine(`${source}, read ${formatBytes(bytesRead)}, stored ${formatBytes(bytesStored)}`);
 }

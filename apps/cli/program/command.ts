@@ -36,6 +36,7 @@ export function addCaptureOptions(to: Command): void {
     )
     .option('--pause', 'pause a machine that cannot be frozen, for the moment of the capture')
     .addOption(repeatable('--exclude-disk <name>', 'a disk of a machine to leave out'))
+    .option('--include-swap', 'also read the swap and page files of a machine')
     .option('--scratch <folder>', 'for what a machine overwrites meanwhile (default: /var/tmp)')
     .option('--scratch-limit <size>', 'end the backup when that takes more, for example 20G')
     .option('--wait <seconds>', 'how long to wait for another job of the machine', '300');

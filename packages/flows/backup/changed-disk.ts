@@ -70,7 +70,7 @@ async function* withCutEnd({ base, disk, changes }: ChangedDiskOptions): AsyncGe
 
 /** Whole chunks that the changes touch, each once; what touches or overlaps is joined. */
 export async function* changedChunks(
-  changes: AsyncIterable<ByteRange>,
+  changes: Iterable<ByteRange> | AsyncIterable<ByteRange>,
   sizeBytes: number,
 ): AsyncGenerator<ByteRange> {
   let open: { start: number; end: number } | undefined;

@@ -42,6 +42,12 @@ const VmManifest = v.object({
   /** Which roots are files of the host. */
   files: v.array(v.object({ name: v.string(), role: v.picklist(FILE_ROLES), path: v.string() })),
   excluded: v.array(v.object({ name: v.string(), reason: v.string() })),
+  /** Swap that was not read, with a digest of where it is. */
+  swap: v.optional(
+    v.array(
+      v.object({ disk: v.string(), area: v.string(), bytes: v.number(), places: v.string() }),
+    ),
+  ),
 });
 
 export type VmManifest = v.InferOutput<typeof VmManifest>;

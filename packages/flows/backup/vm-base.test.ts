@@ -71,6 +71,7 @@ async function protect(
     },
     item: undefined,
     checks: false,
+    readsSwap: false,
     tags: {},
     progress: newProgress(),
   });
@@ -110,6 +111,7 @@ test('a machine whose name another one had gets an item of its own', async () =>
       capture: async ([base]) => [captureOf(uuid, chunks(), base)],
       item: undefined,
       checks: false,
+      readsSwap: false,
       tags: {},
       progress: newProgress(),
     });

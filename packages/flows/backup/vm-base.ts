@@ -16,6 +16,8 @@ const UUID_SHOWN = 8;
 export interface VmBase {
   readonly point: RecoveryPoint;
   readonly capture: CaptureBase;
+  /** What of its disks it has left out. */
+  readonly swap: NonNullable<VmManifest['swap']>;
 }
 
 export interface VmBaseSearch {
@@ -46,7 +48,8 @@ export async function findVmBase(
     return root ? [[name, { sizeBytes: root.sizeBytes, identities }] as const] : [];
   });
   const { takenAt } = point;
-  return { point, capture: { checkpoint, checkpointXml, takenAt, disks: new Map(disks) } };
+  const capture = { checkpoint, checkpointXml, takenAt, disks: new Map(disks) };
+  return { point, capture, swap: vm.swap ?? [] };
 }
 
 /** A name for what was not protected before; another machine may have had the name. */

@@ -5,6 +5,7 @@
 import { assert, type Finding, mapBounded } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
+import { joinedRanges } from '@coffer/disk/without-ranges.ts';
 import type { BaseDisk, PointRoot, RecoveryPoint, Repository, Session } from '@coffer/repository';
 import type { CapturedDisk, CapturedFile, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import { diffDisks } from '../browse/diff-disks.ts';
@@ -13,6 +14,7 @@ import { backupChangedDisk, changedChunks } from './changed-disk.ts';
 import { backupDisk, type DiskBackupResult } from './disk.ts';
 import type { VmManifest } from './manifest.ts';
 import type { VmBase } from './vm-base.ts';
+import { type ReadDisk, type WithoutSwap, withoutSwap } from './vm-swap.ts';
 
 /** Disks that are moved at once; each has several reads under way. */
 const DISKS_AT_ONCE = 4;
@@ -22,13 +24,24 @@ export interface VmBackupOptions {
   readonly session: Session;
   /** Reads all disks whole, and compares with what is known to have changed. */
   readonly checks: boolean;
+  /** Also reads what the guest has swapped out. */
+  readonly readsSwap: boolean;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** How the state of a disk was read. */
+export interface DiskRead {
+  readonly name: string;
+  readonly mode: 'changes' | 'whole';
+  /** Why it was read whole. */
+  readonly reason: string | undefined;
 }
 
 export interface VmBackupResult {
   readonly roots: readonly PointRoot[];
   readonly bytesRead: number;
+  readonly disks: readonly DiskRead[];
   readonly manifest: VmManifest;
   readonly findings: readonly Finding[];
 }
@@ -40,7 +53,9 @@ export async function backupVm(
 ): Promise<VmBackupResult> {
   const findings: Finding[] = [];
   let bytesRead = 0;
-  const disks = await mapBounded(capture.disks, DISKS_AT_ONCE, async (captured) => {
+  const { readsSwap } = options;
+  const read = await withoutSwap(capture.disks, { readsSwap, before: base?.swap ?? [] });
+  const disks = await mapBounded(read.disks, DISKS_AT_ONCE, async (captured) => {
     const stored = await backupCaptured(options, captured, base);
     bytesRead += stored.bytesRead;
     const old = options.checks && base && baseDisk(base.point, captured.name);
@@ -52,7 +67,9 @@ export async function backupVm(
     bytesRead += stored.bytesRead;
     return rootOf(file.name, stored.root, stored.sizeBytes);
   });
-  return { roots: [...disks, ...files], bytesRead, manifest: manifestOf(capture), findings };
+  const manifest = manifestOf(capture, read);
+  const reads = read.disks.map(diskRead);
+  return { roots: [...disks, ...files], bytesRead, disks: reads, manifest, findings };
 }
 
 async function backupCaptured(
@@ -94,13 +111,17 @@ function run({ repository, session, progress, signal }: VmBackupOptions): {
  */
 async function untracked(
   { repository, session, signal }: VmBackupOptions,
-  { name, disk, changes }: CapturedDisk,
+  { name, disk, changes, leftOut }: ReadDisk,
   { old, root }: { readonly old: BaseDisk; readonly root: Buffer },
 ): Promise<Finding[]> {
   if (!changes) return [];
   // Before that, new nodes cannot be read.
   await session.writer.flush();
-  const told = await rangesOf(changedChunks(changes, disk.sizeBytes));
+  // What was left out may have been read for the base.
+  const told = joinedRanges([
+    ...(await rangesOf(changedChunks(changes, disk.sizeBytes))),
+    ...(await rangesOf(changedChunks(leftOut, disk.sizeBytes))),
+  ]);
   const differences = diffDisks(repository.reader(signal), old, {
     root,
     sizeBytes: disk.sizeBytes,
@@ -150,8 +171,12 @@ function rootOf(name: string, root: Buffer, sizeBytes: number): PointRoot {
   return { name, root: root.toString('hex'), sizeBytes };
 }
 
-function manifestOf(capture: VmCapture): VmManifest {
-  const { name, uuid, xml, consistency, checkpoint, disks, files, excluded } = capture;
+function diskRead({ name, changes, reason }: ReadDisk): DiskRead {
+  return { name, mode: changes ? 'changes' : 'whole', reason };
+}
+
+function manifestOf(capture: VmCapture, { disks, swap }: WithoutSwap): VmManifest {
+  const { name, uuid, xml, consistency, checkpoint, files, excluded } = capture;
   return {
     name,
     uuid,
@@ -167,5 +192,6 @@ function manifestOf(capture: VmCapture): VmManifest {
     })),
     files: files.map((file) => ({ ...file })),
     excluded: excluded.map((each) => ({ ...each })),
+    swap,
   };
 }

@@ -12,7 +12,8 @@ import type {
 } from '@coffer/workloads/vm-capture.ts';
 import type { Progress } from '../progress.ts';
 import { type BackupResult, type Captured, makePoints, type RunOptions } from './run.ts';
-import { backupVm, type VmBackupResult } from './vm.ts';
+import { backupVm, type DiskRead, type VmBackupResult } from './vm.ts';
+import type { LeftOut } from './vm-swap.ts';
 import { findVmBase, itemOfVm, type VmBase } from './vm-base.ts';
 
 /** A machine that is to be backed up. */
@@ -34,15 +35,9 @@ export interface VmsBackupOptions extends RunOptions {
   readonly item: string | undefined;
   /** Reads all disks whole, and compares with what is known to have changed. */
   readonly checks: boolean;
+  /** Also reads what the guests have swapped out. */
+  readonly readsSwap: boolean;
   readonly progress: Progress;
-}
-
-/** How the state of a disk was read. */
-export interface DiskRead {
-  readonly name: string;
-  readonly mode: 'changes' | 'whole';
-  /** Why it was read whole. */
-  readonly reason: string | undefined;
 }
 
 export interface VmResult extends BackupResult {
@@ -54,6 +49,8 @@ export interface VmResult extends BackupResult {
   };
   readonly disks: readonly DiskRead[];
   readonly excluded: VmCapture['excluded'];
+  /** What the guest has swapped out reads as zeroes in the point. */
+  readonly swap: readonly Pick<LeftOut[number], 'disk' | 'area' | 'bytes'>[];
 }
 
 /** In the order of the sources. Fails with what ended a capture, where it could not go on. */
@@ -62,6 +59,7 @@ export async function backupVms(options: VmsBackupOptions): Promise<VmResult[]> 
     throw new CofferError('usage', { reason: 'one item cannot be of several machines' });
   }
   const captures: VmCapture[] = [];
+  const stored: VmBackupResult[] = [];
   const results = await makePoints(options, async function* ({ session, scope }) {
     const bases: (VmBase | undefined)[] = [];
     for (const { uuid } of options.sources) bases.push(await usableBase(options, session, uuid));
@@ -71,11 +69,13 @@ export async function backupVms(options: VmsBackupOptions): Promise<VmResult[]> 
     }
     countBytes(options.progress, captures);
     for (const [index, capture] of captures.entries()) {
-      const source = options.sources[index]!;
-      yield await captured(options, session, { source, capture, base: bases[index], captures });
+      const run = { source: options.sources[index]!, capture, base: bases[index], captures };
+      const result = await store(options, session, run);
+      stored.push(result);
+      yield await captured(options, run, result);
     }
   });
-  return results.map((result, index) => resultOf(result, captures[index]!));
+  return results.map((result, index) => resultOf(result, captures[index]!, stored[index]!));
 }
 
 async function usableBase(
@@ -100,21 +100,26 @@ interface VmRun {
   readonly captures: readonly VmCapture[];
 }
 
-async function captured(
+async function store(
   options: VmsBackupOptions,
   session: Session,
-  { source, capture, base, captures }: VmRun,
-): Promise<Captured> {
-  const { repository } = options;
+  { capture, base, captures }: VmRun,
+): Promise<VmBackupResult> {
   const ends = captures.map(({ signal }) => signal);
   const signal = AbortSignal.any(options.signal ? [options.signal, ...ends] : ends);
-  let stored: VmBackupResult;
   try {
-    stored = await backupVm({ ...options, session, signal }, capture, base);
+    return await backupVm({ ...options, session, signal }, capture, base);
   } catch (error) {
     const ended = captures.find((each) => each.signal.aborted) ?? capture;
     throw await ended.explain(error);
   }
+}
+
+async function captured(
+  { repository, ...options }: VmsBackupOptions,
+  { source, capture, base, captures }: VmRun,
+  stored: VmBackupResult,
+): Promise<Captured> {
   const together = captures.length > 1 ? captures.map(({ uuid }) => uuid) : undefined;
   return {
     item: options.item ?? base?.point.item ?? (await itemOfVm(repository, source)),
@@ -139,18 +144,18 @@ function consistencyFindings(path: string, reached: ReachedConsistency): Finding
   return [{ code: 'consistency-reduced', path, message }];
 }
 
-function resultOf(result: BackupResult, capture: VmCapture): VmResult {
-  const { name: vm, disks, excluded, consistency } = capture;
+function resultOf(
+  result: BackupResult,
+  { name: vm, excluded, consistency }: VmCapture,
+  { disks, manifest }: VmBackupResult,
+): VmResult {
   const { level, reason, frozenMs } = consistency;
   return {
     ...result,
     vm,
     consistency: { level, reason, frozenMs },
-    disks: disks.map(({ name, changes, reason: why }) => ({
-      name,
-      mode: changes ? 'changes' : 'whole',
-      reason: why,
-    })),
+    disks,
     excluded,
+    swap: (manifest.swap ?? []).map(({ disk, area, bytes }) => ({ disk, area, bytes })),
   };
 }

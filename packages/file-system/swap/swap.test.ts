@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { seededRandom } from '@coffer/base';
+import type { Disk } from '@coffer/disk/disk.ts';
+import { withoutRanges } from '@coffer/disk/without-ranges.ts';
+import { withNtfs } from '../ntfs/testing/ntfs-image.ts';
+import { memoryDisk } from '../testing/memory-disk.ts';
+import { tool, withFolder } from '../testing/tool.ts';
+import { openFileSystem } from '../volumes/open-file-system.ts';
+import { joinedDisk, rangeDisk } from '../volumes/range-disk.ts';
+import { listVolumes } from '../volumes/volumes.ts';
+import { PlaceFinder, type Read } from './place-finder.ts';
+import { findSwap } from './swap.ts';
+import { SWAP_HEADER_BYTES } from './swap-header-codec.ts';
+
+const MIB = 1024 * 1024;
+
+/** A swap area all of which was used. */
+async function usedSwap(sizeBytes: number, seed: number): Promise<Buffer> {
+  const made = await withFolder(async (folder) => {
+    const path = join(folder, 'swap');
+    await writeFile(path, '');
+    await truncate(path, sizeBytes);
+    await tool('mkswap', [path]);
+    return await readFile(path);
+  });
+  seededRandom(seed)
+    .bytes(sizeBytes - SWAP_HEADER_BYTES)
+    .copy(made, SWAP_HEADER_BYTES);
+  return made;
+}
+
+/** The disks as they would be protected, with how much of each is left out. */
+async function withoutSwap(disks: readonly Disk[]) {
+  const areas = await findSwap(disks);
+  const places = areas.flatMap((area) => area.places);
+  return {
+    names: areas.map(({ name }) => name),
+    disks: disks.map((disk, index) => {
+      const ranges = places.filter(({ diskIndex }) => diskIndex === index);
+      return withoutRanges(disk, ranges);
+    }),
+    bytes: places.reduce((sum, { length }) => sum + length, 0),
+  };
+}
+
+async function contentOf(disk: Disk, volume: string, path: readonly string[]): Promise<Buffer> {
+  const found = (await listVolumes(disk)).find(({ name }) => name === volume);
+  const fileSystem = await openFileSystem(found!.open());
+  let node = fileSystem.root;
+  for (const name of path) node = (await fileSystem.find(node, Buffer.from(name)))!;
+  const bytes = Buffer.alloc(node.sizeBytes);
+  await fileSystem.read(node, 0, bytes);
+  return bytes;
+}
+
+async function bytesOf(disk: Disk, offset: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(length);
+  await disk.read(offset, bytes);
+  return bytes;
+}
+
+/** A disk with a swap partition, and a root with swap files and others. */
+async function linuxDisk(format: readonly string[]): Promise<{ disk: Buffer; other: Buffer }> {
+  const other = seededRandom(7).bytes(3 * MIB);
+  const root = await withFolder(async (folder) => {
+    const tree = join(folder, 'tree');
+    mkdirSync(join(tree, 'etc'), { recursive: true });
+    const table = '# swap\nUUID=1 / ext4 defaults 0 1\n/var swap none\n/hidden none swap sw 0 0\n';
+    writeFileSync(join(tree, 'etc/fstab'), table);
+    writeFileSync(join(tree, 'hidden'), await usedSwap(5 * MIB, 1));
+    writeFileSync(join(tree, 'swap.img'), await usedSwap(MIB, 2));
+    // It has the name of one only.
+    writeFileSync(join(tree, 'swapfile'), other);
+    writeFileSync(join(tree, 'other'), other);
+    const path = join(folder, 'root');
+    await tool('mke2fs', ['-q', ...format, '-d', tree, path, '24M']);
+    return await readFile(path);
+  });
+  const disk = await withFolder(async (folder) => {
+    const path = join(folder, 'disk');
+    await writeFile(path, '');
+    await truncate(path, 32 * MIB);
+    await tool('sgdisk', ['-n', '1:2048:+4M', '-n', '2:10240:+24M', path]);
+    return await readFile(path);
+  });
+  (await usedSwap(4 * MIB, 3)).copy(disk, MIB);
+  root.copy(disk, 5 * MIB);
+  return { disk, other };
+}
+
+for (const format of [
+  ['-t', 'ext4'],
+  ['-t', 'ext4', '-b', '1024', '-O', '^has_journal'],
+]) {
+  test(`swap of Linux is left out, and nothing else (${format.join(' ')})`, async () => {
+    const { disk, other } = await linuxDisk(format);
+    const whole = memoryDisk(disk);
+    const { names, disks, bytes } = await withoutSwap([whole]);
+    assert.deepEqual(names, ['p1', 'p2/hidden', 'p2/swap.img']);
+    assert.equal(bytes, 10 * MIB - 3 * SWAP_HEADER_BYTES);
+    const [reduced] = disks as [Disk];
+    const header = disk.subarray(MIB, MIB + SWAP_HEADER_BYTES);
+    assert.ok((await bytesOf(reduced, MIB, SWAP_HEADER_BYTES)).equals(header));
+    const rest = 4 * MIB - SWAP_HEADER_BYTES;
+    const cleared = await bytesOf(reduced, MIB + SWAP_HEADER_BYTES, rest);
+    assert.ok(cleared.equals(Buffer.alloc(rest)));
+    for (const name of ['hidden', 'swap.img']) {
+      const expected = await contentOf(whole, 'p2', [name]);
+      expected.fill(0, SWAP_HEADER_BYTES);
+      assert.ok((await contentOf(reduced, 'p2', [name])).equals(expected), name);
+    }
+    for (const name of ['other', 'swapfile']) {
+      assert.ok((await contentOf(reduced, 'p2', [name])).equals(other), name);
+    }
+  });
+}
+
+test('a logical volume has its places on several disks', async () => {
+  const swap = await usedSwap(2 * MIB, 5);
+  const disks = [memoryDisk(Buffer.alloc(4 * MIB, 1)), memoryDisk(Buffer.alloc(4 * MIB, 2))];
+  const finder = new PlaceFinder(disks);
+  const [first, second] = finder.disks as [Disk, Disk];
+  const parts = [
+    rangeDisk(second, { offset: MIB, length: MIB }),
+    rangeDisk(first, { offset: 2 * MIB, length: MIB / 2 }),
+    rangeDisk(first, { offset: 2.5 * MIB, length: MIB / 2 }),
+  ];
+  const joined = joinedDisk(parts);
+  const read: Read = (offset, target) => joined.read(offset, target);
+  assert.deepEqual(await finder.find(read, SWAP_HEADER_BYTES, swap.length), [
+    { diskIndex: 1, offset: MIB + SWAP_HEADER_BYTES, length: MIB - SWAP_HEADER_BYTES },
+    { diskIndex: 0, offset: 2 * MIB, length: MIB },
+  ]);
+  const byte = Buffer.alloc(1);
+  await joined.read(0, byte);
+  assert.equal(byte[0], 2, 'other reads are made');
+});
+
+test('page files of Windows are left out; what it hibernates into is not', async () => {
+  const [page, hibernated] = [seededRandom(1).bytes(3 * MIB), seededRandom(2).bytes(MIB)];
+  const fill = (folder: string): void => {
+    writeFileSync(join(folder, 'pagefile.sys'), page);
+    writeFileSync(join(folder, 'hiberfil.sys'), hibernated);
+  };
+  await withNtfs({ sizeBytes: 16 * MIB }, fill, async ({ path }) => {
+    const { names, disks } = await withoutSwap([memoryDisk(await readFile(path))]);
+    assert.deepEqual(names, ['disk/pagefile.sys']);
+    const content = await contentOf(disks[0]!, 'disk', ['pagefile.sys']);
+    assert.ok(content.equals(Buffer.alloc(page.length)));
+    assert.ok((await contentOf(disks[0]!, 'disk', ['hiberfil.sys'])).equals(hibernated));
+  });
+});
+
+test('an area that a guest has hibernated into is kept, as is one that is cut or damaged', async () => {
+  const swap = await usedSwap(MIB, 4);
+  const names = async (disk: Buffer): Promise<string[]> =>
+    (await withoutSwap([memoryDisk(disk)])).names;
+  assert.deepEqual(await names(swap), ['disk']);
+  const hibernated = Buffer.from(swap);
+  hibernated.write('S1SUSPEND\0', SWAP_HEADER_BYTES - 10, 'latin1');
+  assert.deepEqual(await names(hibernated), []);
+  assert.deepEqual(await names(swap.subarray(0, SWAP_HEADER_BYTES)), []);
+  assert.deepEqual(await names(Buffer.alloc(MIB)), []);
+  const endless = Buffer.from(swap);
+  endless.writeUInt32LE(0xffff_ffff, 1028);
+  const { bytes } = await withoutSwap([memoryDisk(endless)]);
+  assert.equal(bytes, MIB - SWAP_HEADER_BYTES, 'no more than there is');
+});
+
+test('a disk that cannot be understood has no swap, and is no failure', async () => {
+  const { disk } = await linuxDisk(['-t', 'ext4']);
+  const random = seededRandom(11);
+  for (let round = 0; round < 60; round++) {
+    const damaged = Buffer.from(disk);
+    for (let flips = 0; flips < 40; flips++) {
+      const place = 5 * MIB + Math.floor(random.fraction() * 300_000);
+      damaged[place] = Math.floor(random.fraction() * 256);
+    }
+    await findSwap([memoryDisk(damaged)]);
+  }
+});
