@@ -145,6 +145,13 @@ export const SOURCE_ERRORS = {
     'There is a virtual machine of that name already',
     'Choose another name with --as.',
   ),
+  'memory-not-captured': row(
+    14,
+    409,
+    'later',
+    'The memory of the machine cannot be captured with its disks',
+    'Leave --memory out, or see `coffer vms` for what the guest needs to be frozen.',
+  ),
   'consistency-not-reached': row(
     14,
     409,

@@ -30,6 +30,13 @@ export const TARGET_ERRORS = {
     'There is nothing to undo or to accept',
     'See `coffer undo --list`.',
   ),
+  'memory-missing': row(
+    12,
+    404,
+    'never',
+    'The point has no memory of the machine',
+    'Leave --resume out, so that the machine starts; `coffer backup --memory` captures it.',
+  ),
   'record-damaged': row(
     20,
     500,

@@ -38,10 +38,13 @@ export interface CapturedDisk {
   readonly reason: string | undefined;
 }
 
-export const FILE_ROLES = ['nvram', 'kernel', 'initrd', 'tpm'] as const;
+export const FILE_ROLES = ['nvram', 'kernel', 'initrd', 'tpm', 'memory'] as const;
 export type FileRole = (typeof FILE_ROLES)[number];
 
-/** A file of the host that the machine needs: firmware variables, a kernel to boot, a TPM's state. */
+/**
+ * A file of the host that the machine needs: firmware variables, a kernel to boot, a TPM's state. Or
+ * its memory, with which it goes on instead of booting.
+ */
 export interface CapturedFile {
   readonly name: string;
   readonly role: FileRole;

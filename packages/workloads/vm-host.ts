@@ -77,6 +77,9 @@ export interface VmHost {
 
   start(uuid: string): Promise<void>;
 
+  /** Starts a machine with the memory that was captured with its disks: it goes on where it was. */
+  goOn(uuid: string, memoryPath: string): Promise<void>;
+
   /** Asks the guest to shut down, and cuts its power when it does not. */
   stop(uuid: string): Promise<void>;
 

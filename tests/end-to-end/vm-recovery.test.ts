@@ -210,4 +210,40 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
     await assertState('first');
     await vm.assertPointIsCurrent();
   });
+
+  test('with its memory a machine goes on where it was, in its place and elsewhere', async () => {
+    await web.run(
+      'echo in-memory > /run/token; (while :; do sleep 1; done) > /dev/null 2>&1 & echo $! > /run/pid',
+    );
+    await web.run('echo unsynced > /root/state');
+    const point = await vm.backUp('--memory');
+    await vm.assertNothingLeft();
+    const goesOn = async (guest: SiteGuest): Promise<void> => {
+      assert.equal(await guest.run('cat /run/token /root/state'), 'in-memory\nunsynced\n');
+      await guest.run('kill -0 $(cat /run/pid)');
+    };
+    await goesOn(web);
+    await sandbox.fails(original(first.point, '--resume'), 'memory-missing', 12);
+    await web.destroy();
+    await sandbox.json<Restored>(original(point.point, '--resume'));
+    await web.reconnect();
+    await web.waitForAgent();
+    await goesOn(web);
+    await sandbox.json(['accept', 'vm:web']);
+    assert.deepEqual(leftBehind(), []);
+    await sandbox.fails(vm.words('--memory', '--consistency', 'crash'), 'usage', 2);
+    const again = await vm.backUp('--memory');
+    await web.destroy();
+    await web.virsh('undefine', 'web', '--checkpoints-metadata');
+    const place = ['--folder', site.makeFolder('elsewhere'), ...connect, '--resume'];
+    const as = (name: string): string[] => ['restore', again.point, '--as', name, ...place];
+    await sandbox.fails(as('web'), 'usage', 2);
+    await sandbox.fails([...as('elsewhere'), '--keep-identity'], 'usage', 2);
+    await sandbox.json([...as('web'), '--keep-identity'], 3);
+    const elsewhere = await SiteGuest.find(site, 'web');
+    await elsewhere.waitForAgent();
+    await goesOn(elsewhere);
+    await elsewhere.destroy();
+    await elsewhere.close();
+  });
 });

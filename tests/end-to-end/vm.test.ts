@@ -181,6 +181,7 @@ describe('live virtual machines', { timeout: 480_000 }, () => {
           exclude: [],
           demanded: 'best',
           pauses: false,
+          memory: false,
           scratchFolder: small,
           scratchBytesMax: Infinity,
           waitMs: 0,

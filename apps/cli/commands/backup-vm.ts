@@ -86,7 +86,8 @@ async function backUpGroup(
           tags,
           readsBack: options.verify,
           checks,
-          readsSwap: options.includeSwap ?? false,
+          // Memory without what was swapped out of it would be none.
+          readsSwap: (options.includeSwap ?? false) || (options.memory ?? false),
           progress,
           signal: interruptSignal,
         }),
@@ -109,6 +110,9 @@ function printVm(result: VmResult, checked: boolean): void {
     if (mode === 'whole' && !checked) printLine(`${name} was read whole: ${whole ?? ''}`);
   }
   for (const { name, reason: out } of result.excluded) printLine(`${name} was left out: ${out}`);
+  if (result.memoryBytes !== undefined) {
+    printLine(`with its memory, ${formatBytes(result.memoryBytes)}`);
+  }
   for (const { disk, area, bytes } of result.swap) {
     printLine(`${formatBytes(bytes)} of swap on ${disk} (${printable(area)}) were left out`);
   }

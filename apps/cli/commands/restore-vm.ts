@@ -1,9 +1,11 @@
 /** `coffer restore POINT --as NAME`, `--original`, `--disks`: a machine of a point. */
-import { resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import { CofferError } from '@coffer/base';
 import { newProgress, type Progress } from '@coffer/flows/progress.ts';
 import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/restore/vm-copy.ts';
 import { restoreVmDisks } from '@coffer/flows/restore/vm-disks.ts';
+import { goOnWithMemory, memoryOf } from '@coffer/flows/restore/vm-memory.ts';
 import { restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
 import { vmOf } from '@coffer/flows/restore/vm-point.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
@@ -33,15 +35,37 @@ export async function runRestoreVm(source: string, options: RestoreCommandOption
     throw new CofferError('usage', { reason: 'say either --as NAME or --original' });
   }
   const result = await withPointOfVm(source, options, async (run) => {
+    if (options.resume) refuseResume(run, options);
     const restored =
       name === undefined
         ? await restoreOriginal(run, options)
         : await restoreCopy(run, name, options);
     if (options.start) await run.host.start(restored.uuid);
+    if (options.resume) await goOn(run, restored.uuid, options);
     return restored;
   });
   printResult(options, result, () => printRestored(result, options));
   reportFindings(options, result.findings);
+}
+
+/** The memory knows who the machine is. Fails with `usage`, and with `memory-missing`. */
+function refuseResume(run: VmRun, { as, keepIdentity, start }: RestoreCommandOptions): void {
+  const option = '--resume';
+  if (start) throw new CofferError('usage', { option, reason: 'say either --start or --resume' });
+  memoryOf(run);
+  const { name } = vmOf(run.repository, run.point);
+  if (as === undefined || (as === name && keepIdentity)) return;
+  const reason = `a machine that goes on is the same one: say --as ${name} --keep-identity`;
+  throw new CofferError('usage', { option, reason });
+}
+
+/** Its memory lies beside its first disk until it has read it. */
+async function goOn(run: VmRun, uuid: string, options: RestoreCommandOptions): Promise<void> {
+  const [disk] = [...((await run.host.find(uuid))?.disks.values() ?? [])];
+  const folder = disk ? dirname(disk.path) : tmpdir();
+  await showProgress(options, 'restore', run.progress, () =>
+    goOnWithMemory({ ...run, uuid, folder, signal: interruptSignal }),
+  );
 }
 
 async function withPointOfVm<T>(
@@ -139,11 +163,14 @@ export async function runRestoreDisks(
   });
 }
 
-function printRestored(result: VmRestoreResult, { start, original }: RestoreCommandOptions): void {
+function printRestored(result: VmRestoreResult, options: RestoreCommandOptions): void {
+  const { start, resume, original } = options;
   const { name, uuid, bytesWritten, bytesKept, durationMs } = result;
   printLine(`Restored machine ${name} (${uuid}) in ${formatDuration(durationMs)}`);
   const kept = bytesKept > 0 ? `, kept ${formatBytes(bytesKept)}` : '';
-  printLine(`wrote ${formatBytes(bytesWritten)}${kept}${start ? ', started' : ''}`);
+  printLine(
+    `wrote ${formatBytes(bytesWritten)}${kept}${start ? ', started' : ''}${resume ? ', goes on' : ''}`,
+  );
   if (!original || !undoRecords().read(uuid)) return;
   printLine(`\nThe old state is kept until you say: coffer accept vm:${name}`);
   printLine(`To have it back:                      coffer undo vm:${name}`);

@@ -32,6 +32,8 @@ export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
   readonly network: readonly string[];
   readonly keepIdentity?: boolean;
   readonly start?: boolean;
+  /** With the memory of the point. */
+  readonly resume?: boolean;
   readonly volumePassphraseFile?: string;
   readonly include: readonly string[];
   readonly onConflict?: string;

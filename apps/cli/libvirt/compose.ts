@@ -28,6 +28,8 @@ export interface VmOptions {
   readonly connect: string;
   readonly consistency: string;
   readonly pause?: boolean;
+  /** Of machines that run. */
+  readonly memory?: boolean;
   readonly excludeDisk: readonly string[];
   readonly scratch?: string;
   readonly scratchLimit?: string;
@@ -49,11 +51,20 @@ export async function findVmsNamed(
   names: readonly string[],
   options: VmOptions,
 ): Promise<FoundVms> {
+  if (options.memory && options.consistency === 'crash') {
+    const reason = 'the memory is captured while file systems are frozen';
+    throw new CofferError('usage', {
+      option: '--memory',
+      consistency: options.consistency,
+      reason,
+    });
+  }
   const choices = {
     exclude: options.excludeDisk,
     demanded: parseConsistency(options.consistency),
     // Of guests that run on while others are held, the disks would be of another moment.
     pauses: options.pause === true || names.length > 1,
+    memory: options.memory ?? false,
     scratchFolder: options.scratch ?? SCRATCH_FOLDER,
     scratchBytesMax: parseBytes(options.scratchLimit, '--scratch-limit') ?? Infinity,
     waitMs: parseSeconds(options.wait, '--wait'),

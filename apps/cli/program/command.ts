@@ -35,6 +35,7 @@ export function addCaptureOptions(to: Command): void {
         .default('best'),
     )
     .option('--pause', 'pause a machine that cannot be frozen, for the moment of the capture')
+    .option('--memory', 'also capture the memory: a restored machine can go on where it was')
     .addOption(repeatable('--exclude-disk <name>', 'a disk of a machine to leave out'))
     .option('--include-swap', 'also read the swap and page files of a machine')
     .option('--scratch <folder>', 'for what a machine overwrites meanwhile (default: /var/tmp)')

@@ -35,6 +35,7 @@ function addBackup(program: Command): void {
       'coffer backup --disk /var/lib/images/web01.qcow2 --item web01',
       'coffer backup --disk nbd://10.0.0.7/web01 --item web01 --verify',
       'coffer backup vm:web01 --consistency file',
+      'coffer backup vm:web01 --memory',
       'coffer backup vm:web01 vm:db01 --together',
     ],
   )
@@ -69,6 +70,7 @@ function addRestore(program: Command): void {
     'coffer restore vm:web01@latest --as web01-copy --pool default --start',
     'coffer restore vm:web01@latest --as web01-now --folder /srv/images --instant --migrate',
     'coffer restore vm:web01@latest --original --delta --start',
+    'coffer restore vm:web01@latest --original --resume',
     'coffer restore vm:web01@latest --disks --to /srv/images --format qcow2',
   ])
     .argument('<point[/disk[/volume]][:path]>', 'point, disk, volume on it, and path of files')
@@ -89,7 +91,8 @@ function addRestore(program: Command): void {
     .option('--connect <uri>', 'libvirt that gets the machine', DEFAULT_LIBVIRT)
     .addOption(repeatable('--network <old=new>', 'network of the new machine'))
     .option('--keep-identity', 'UUID and MACs stay: the original must not run any more')
-    .option('--start', 'start the new machine')
+    .option('--start', 'start the machine')
+    .option('--resume', 'go on with the memory of the point, instead of starting')
     .addOption(repeatable('--include <pattern>', 'restore only this, in the syntax of gitignore'))
     .addOption(
       new Option('--on-conflict <mode>', 'what to do with what exists').choices([

@@ -50,6 +50,8 @@ export interface VmResult extends BackupResult {
   readonly disks: readonly DiskRead[];
   readonly excluded: VmCapture['excluded'];
   /** What the guest has swapped out reads as zeroes in the point. */
+  /** Of the memory that was captured with the disks. */
+  readonly memoryBytes: number | undefined;
   readonly swap: readonly Pick<LeftOut[number], 'disk' | 'area' | 'bytes'>[];
 }
 
@@ -147,8 +149,9 @@ function consistencyFindings(path: string, reached: ReachedConsistency): Finding
 function resultOf(
   result: BackupResult,
   { name: vm, excluded, consistency }: VmCapture,
-  { disks, manifest }: VmBackupResult,
+  { disks, manifest, roots }: VmBackupResult,
 ): VmResult {
+  const memory = manifest.files.find(({ role }) => role === 'memory');
   const { level, reason, frozenMs } = consistency;
   return {
     ...result,
@@ -156,6 +159,7 @@ function resultOf(
     consistency: { level, reason, frozenMs },
     disks,
     excluded,
+    memoryBytes: roots.find((root) => root.name === memory?.name)?.sizeBytes,
     swap: (manifest.swap ?? []).map(({ disk, area, bytes }) => ({ disk, area, bytes })),
   };
 }

@@ -47,6 +47,8 @@ export function planFiles(
     oldPath: undefined,
   }));
   const others = vm.files.flatMap((file): PlannedFile[] => {
+    // It is of use for a moment only: see vm-memory.ts.
+    if (file.role === 'memory') return [];
     const shared = { root: file.name, format: 'raw', oldPath: file.path } as const;
     if (file.role !== 'tpm') return [{ ...shared, path: join(folder, `${name}-${file.role}`) }];
     const path = tpmPath(file.path, { from: vm.uuid, to: uuid ?? vm.uuid });

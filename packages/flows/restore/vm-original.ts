@@ -76,7 +76,7 @@ async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Prom
   const disks = vm.disks.map(({ name, path, format }): PlannedFile => {
     return { root: name, path, format: imageFormat(format), oldPath: undefined };
   });
-  const others = vm.files.filter(({ path }) => !existsSync(path));
+  const others = vm.files.filter(({ role, path }) => role !== 'memory' && !existsSync(path));
   const files = [...disks, ...others.map((file) => plannedFile(file))];
   const problems = fileMisfits(files, {
     folder: dirname(files[0]?.path ?? '/'),

@@ -72,6 +72,10 @@ const AGENT_MARGIN_MS = 10_000;
 const TOPOLOGICAL = 2;
 /** virDomainCreateFlags. */
 const AUTODESTROY = 2;
+/** virDomainSnapshotCreateFlags. */
+const SNAPSHOT_WITHOUT_METADATA = 4;
+/** virDomainSaveRestoreFlags. */
+const RESTORE_RUNNING = 2;
 const SCREENSHOT_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
@@ -186,6 +190,19 @@ export class LibvirtConnection {
   /** Starts a machine that is not kept; it ends with this connection, whatever ends that. */
   async createPassing(xml: string): Promise<Domain> {
     return await this.#call(domainProcedures.createXml, xml, AUTODESTROY);
+  }
+
+  /**
+   * Writes the memory of a machine to a file, and what its devices know; no disk is touched, and the
+   * machine is no other afterwards. `snapshotXml` is that of a snapshot of memory alone.
+   */
+  async saveMemory(domain: Domain, snapshotXml: string): Promise<void> {
+    await this.#call(domainProcedures.snapshot, domain, snapshotXml, SNAPSHOT_WITHOUT_METADATA);
+  }
+
+  /** Starts a machine from such a file: it goes on where it was. `xml` says where its disks are now. */
+  async restoreMemory(path: string, xml: string): Promise<void> {
+    await this.#call(domainProcedures.restore, path, xml, RESTORE_RUNNING);
   }
 
   /** Ends a machine at once, as if its power was cut. */

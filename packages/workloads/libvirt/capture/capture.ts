@@ -16,6 +16,7 @@ import { type NbdDisk, openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
 import {
   type CaptureBase,
   type CapturedDisk,
+  type CapturedFile,
   CONSISTENCIES,
   type Consistency,
   type ReachedConsistency,
@@ -30,6 +31,7 @@ import { type HeldGuest, holdGuest, type Power } from './hold.ts';
 import { endJob } from './job.ts';
 import { cleanLeftovers } from './leftovers.ts';
 import { examine, type Machine } from './machine.ts';
+import { type CapturedMemory, captureMemory } from './memory.ts';
 import type { PlannedDisk } from './plan.ts';
 import { RunFolder } from './run-folder.ts';
 import { estimateScratchBytes } from './scratch-estimate.ts';
@@ -46,6 +48,8 @@ export interface CaptureOptions {
   readonly demanded: Consistency | 'best';
   /** Pauses a guest that cannot be frozen. */
   readonly pauses: boolean;
+  /** Also captures the memory of a machine that runs; it is held still until that is written. */
+  readonly memory: boolean;
   /** Where scratch files go: as large as what the guest overwrites during the backup. */
   readonly scratchFolder: string;
   readonly scratchBytesMax: number;
@@ -85,7 +89,7 @@ async function atOneMoment(runs: readonly CaptureRun[]): Promise<ReachedConsiste
   const held = await Promise.allSettled(runs.map((run) => run.hold()));
   let begun: PromiseSettledResult<void>[] = [];
   if (held.every(({ status }) => status === 'fulfilled')) {
-    begun = await Promise.allSettled(runs.map((run) => run.begin()));
+    begun = await Promise.allSettled(runs.map((run, index) => run.begin(valuesOf(held)[index]!)));
   }
   const guests = held.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   const released = await Promise.allSettled(guests.map((guest) => guest.release()));
@@ -149,14 +153,22 @@ class CaptureRun implements AsyncDisposable {
     });
   }
 
-  async begin(): Promise<void> {
+  async begin(guest: HeldGuest): Promise<void> {
     const { connection, domain, clock } = this.#options;
+    const memory = this.#capturesMemory ? await this.#saveMemory(guest) : undefined;
     const disks = backupDisks(this.#options, this.#machine, this.#folder);
     const backup = backupXml({ socketPath: this.#folder.socketPath, disks });
     await connection.backupBegin(domain, backup, this.#checkpoint.definition);
     // The job ends first: while it runs, its checkpoint is in use.
     this.#scope.defer(() => this.#checkpoint.removeUnlessKept());
     this.#scope.defer(() => endJob(connection, domain, clock));
+    await memory?.refuseOther();
+  }
+
+  async #saveMemory(guest: HeldGuest): Promise<CapturedMemory> {
+    const { definition } = this.#machine;
+    const path = this.#folder.memoryPath;
+    return await captureMemory({ ...this.#options, definition, path, isFrozen: guest.isFrozen });
   }
 
   async open(consistency: ReachedConsistency): Promise<VmCapture> {
@@ -167,7 +179,7 @@ class CaptureRun implements AsyncDisposable {
       this.#scope.defer(() => disk.disk.close());
       disks.push(disk);
     }
-    const { domain, xml, definition, judgements } = this.#machine;
+    const { domain, xml, judgements } = this.#machine;
     return {
       name: domain.name,
       uuid: domain.uuid,
@@ -175,7 +187,7 @@ class CaptureRun implements AsyncDisposable {
       consistency,
       checkpoint: await this.#checkpoint.describe(),
       disks,
-      files: filesOf(definition),
+      files: this.#files(),
       excluded: judgements.flatMap((judgement) =>
         judgement.protection === 'excluded'
           ? [{ name: judgement.disk.target, reason: judgement.text }]
@@ -186,6 +198,16 @@ class CaptureRun implements AsyncDisposable {
       keep: () => this.#checkpoint.keep(),
       [Symbol.asyncDispose]: () => this[Symbol.asyncDispose](),
     };
+  }
+
+  get #capturesMemory(): boolean {
+    return this.#options.memory && this.#power !== 'off';
+  }
+
+  #files(): CapturedFile[] {
+    const files = filesOf(this.#machine.definition);
+    if (!this.#capturesMemory) return files;
+    return [...files, { name: 'file-memory', role: 'memory', path: this.#folder.memoryPath }];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -228,8 +250,8 @@ async function running(
 
 /** Fails with `scratch-full`. */
 function refuseScarceScratch(
-  { base, clock, scratchBytesMax, domain }: CaptureOptions,
-  { plan, disks }: Machine,
+  { base, clock, scratchBytesMax, domain, memory }: CaptureOptions,
+  { plan, disks, definition }: Machine,
   { path }: RunFolder,
 ): void {
   const sums = { readBytes: 0, dirtyBytes: 0, allocatedBytes: 0 };
@@ -240,11 +262,13 @@ function refuseScarceScratch(
     sums.allocatedBytes += allocatedBytes;
   }
   const isCounted = base !== undefined && plan.every(({ mode }) => mode === 'incremental');
-  const needs = estimateScratchBytes({
+  const memoryBytes = memory ? definition.memory.sizeBytes : 0;
+  const scratchBytes = estimateScratchBytes({
     ...sums,
     dirtyBytes: isCounted ? sums.dirtyBytes : undefined,
     dirtyForMs: base ? clock.now() - base.takenAt : 0,
   });
+  const needs = scratchBytes + memoryBytes;
   const has = Math.min(freeBytesOf(path), scratchBytesMax);
   if (has < needs) throw new CofferError('scratch-full', { vm: domain.name, path, has, needs });
 }

@@ -29,15 +29,19 @@ export interface HoldOptions {
 }
 
 export interface HeldGuest {
+  /** Its file systems stay as they are until it is let go. */
+  readonly isFrozen: boolean;
   /** Lets the guest go, and says how consistent the moment was. */
   release(): Promise<ReachedConsistency>;
 }
 
 export async function holdGuest(options: HoldOptions): Promise<HeldGuest> {
   const { power, demanded, hasAgent } = options;
-  if (power === 'off') return { release: async () => reached('off') };
+  if (power === 'off') return { isFrozen: false, release: async () => reached('off') };
   if (power === 'paused') {
-    return { release: async () => reached('crash', 'the machine is paused') };
+    const release = async (): Promise<ReachedConsistency> =>
+      reached('crash', 'the machine is paused');
+    return { isFrozen: false, release };
   }
   if (demanded === 'crash') return await pausedOrNot(options, 'as demanded');
   if (!hasAgent) return await pausedOrNot(options, 'the machine has no channel of an agent');
@@ -60,7 +64,9 @@ async function pausedOrNot(
   reason: string,
   isFailure = false,
 ): Promise<HeldGuest> {
-  if (!pauses) return { release: async () => reached('crash', reason, isFailure) };
+  if (!pauses) {
+    return { isFrozen: false, release: async () => reached('crash', reason, isFailure) };
+  }
   folder.mark('suspended', String(domain.id));
   await connection.suspend(domain);
   const release = async (): Promise<ReachedConsistency> => {
@@ -68,7 +74,7 @@ async function pausedOrNot(
     folder.unmark('suspended');
     return reached('crash', `${reason}; it was paused for the moment`, isFailure);
   };
-  return { release };
+  return { isFrozen: false, release };
 }
 
 /** Undefined, with the reason, when the guest cannot be frozen; nothing of it is held then. */
@@ -154,7 +160,7 @@ function heldFrozen(
     const other = 'the guest was thawed by something else before the checkpoint was made';
     return { ...reached('crash', other, true), frozenMs };
   };
-  return { release };
+  return { isFrozen: true, release };
 }
 
 function reached(level: Consistency, reason?: string, isFailure = false): ReachedConsistency {

@@ -35,6 +35,10 @@ export class RunFolder {
     return folder.socketPath === socketPath ? folder : undefined;
   }
 
+  get memoryPath(): string {
+    return join(this.path, 'memory');
+  }
+
   scratchPath(target: string): string {
     return join(this.path, target + SCRATCH);
   }

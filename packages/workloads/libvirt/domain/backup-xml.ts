@@ -1,7 +1,8 @@
 /**
  * What libvirt is asked for at the begin of a backup: `<domainbackup>`, which exports the disks as
- * they are at that moment on an NBD socket, and `<domaincheckpoint>`, from which on it tracks what
- * changes (libvirt: Backup XML format, Checkpoint XML format).
+ * they are at that moment on an NBD socket, `<domaincheckpoint>`, from which on it tracks what
+ * changes, and `<domainsnapshot>`, of the memory only (libvirt: Backup XML format, Checkpoint XML
+ * format, Snapshot XML format).
  */
 import { CofferError } from '@coffer/base';
 import { element, malformed, serializeXml, type XmlElement } from './xml.ts';
@@ -53,6 +54,20 @@ export function backupXml({ socketPath, disks }: Backup): string {
     element('domainbackup', { mode: 'pull' }, [
       element('server', { transport: 'unix', socket: socketPath }),
       element('disks', {}, disks.map(backupDisk)),
+    ]),
+  );
+}
+
+/** A snapshot of the memory in a file, and of none of the disks, which have to be all there are. */
+export function memoryXml(path: string, targets: readonly string[]): string {
+  return serializeXml(
+    element('domainsnapshot', {}, [
+      element('memory', { snapshot: 'external', file: path }),
+      element(
+        'disks',
+        {},
+        targets.map((name) => element('disk', { name, snapshot: 'no' })),
+      ),
     ]),
   );
 }

@@ -2,6 +2,7 @@
 import { type Clock, CofferError, type Finding, isCofferError } from '@coffer/base';
 import type { KnownVm, Misfit, MoveOptions, RestoredVm, VmHost, VmTrial } from '../../vm-host.ts';
 import { removeAllMetadata } from '../capture/checkpoints.ts';
+import { releaseLeftover } from '../capture/hold.ts';
 import { type Domain, type LibvirtConnection, PAUSED_BY_IO_ERROR } from '../connection.ts';
 import { parseDomain } from '../domain/domain.ts';
 import { assertNoOriginal } from '../domain/paths.ts';
@@ -72,6 +73,17 @@ export class LibvirtHost implements VmHost {
   async start(uuid: string): Promise<void> {
     const { connection } = this.#options;
     await connection.create(await connection.domainByUuid(uuid));
+  }
+
+  async goOn(uuid: string, memoryPath: string): Promise<void> {
+    const { connection, clock } = this.#options;
+    await this.giveFiles([memoryPath]);
+    const domain = await connection.domainByUuid(uuid);
+    const xml = await connection.xml(domain, { inactive: true, secure: true });
+    await connection.restoreMemory(memoryPath, xml);
+    // It was frozen in that moment.
+    const running = await connection.domainByUuid(uuid);
+    await releaseLeftover({ connection, domain: running, clock, selfThawsAt: undefined });
   }
 
   async stop(uuid: string): Promise<void> {

@@ -202,6 +202,17 @@ export const domainProcedures = {
     (to, xml: string, flags: number) => void to.text(xml).u32(flags),
     readDomain,
   ),
+  snapshot: remote('domain-snapshot-create-xml', 185, domainTextFlags, readCheckpoint),
+  restore: remote(
+    'domain-restore-flags',
+    233,
+    (to, path: string, xml: string, flags: number) => {
+      to.text(path)
+        .optional(xml, (it) => to.text(it))
+        .u32(flags);
+    },
+    nothing,
+  ),
   destroy: remote('domain-destroy-flags', 234, domainFlags, nothing),
   shutdown: remote('domain-shutdown-flags', 258, domainFlags, nothing),
   define: remote(

@@ -1,0 +1,34 @@
+/** A restored machine goes on with the memory that was captured with its disks, instead of booting. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { CofferError } from '@coffer/base';
+import type { VmHost } from '@coffer/workloads/vm-host.ts';
+import { type FileRestore, restoreImage } from './vm-files.ts';
+import { vmOf } from './vm-point.ts';
+
+/** The name of the root. Fails with `memory-missing` when the point has none. */
+export function memoryOf({ repository, point }: Pick<FileRestore, 'repository' | 'point'>): string {
+  const { name, files } = vmOf(repository, point);
+  const memory = files.find(({ role }) => role === 'memory');
+  if (memory) return memory.name;
+  throw new CofferError('memory-missing', { vm: name, point: point.id });
+}
+
+export interface GoOnOptions extends FileRestore {
+  readonly host: VmHost;
+  /** Of the machine, whose disks are as they were when the point was made. */
+  readonly uuid: string;
+  /** Holds the memory until the machine has read it. */
+  readonly folder: string;
+}
+
+export async function goOnWithMemory(options: GoOnOptions): Promise<void> {
+  const { host, uuid, folder } = options;
+  const path = join(folder, `${uuid}.memory`);
+  try {
+    await restoreImage(options, { root: memoryOf(options), path, format: 'raw' });
+    await host.goOn(uuid, path);
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
