@@ -26,7 +26,7 @@ test('codes that share an exit code are of one kind', () => {
   }
   const kindsOf = (exitCode: number): string[] => [...(kinds.get(exitCode) ?? [])].sort();
   assert.deepEqual(kindsOf(11), ['passphrase', 'volume']);
-  const sources = ['agent', 'consistency', 'image', 'libvirt', 'nbd', 'source', 'vm'];
+  const sources = ['agent', 'consistency', 'image', 'libvirt', 'memory', 'nbd', 'source', 'vm'];
   assert.deepEqual(kindsOf(14), sources);
   assert.deepEqual(kindsOf(15), ['mount', 'target', 'undo', 'vm']);
 });
