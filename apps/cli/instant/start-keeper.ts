@@ -28,7 +28,9 @@ export class StartedKeeper implements AsyncDisposable {
   /** It prepares all that it can, and begins to serve when there is a record of the machine. */
   static start(place: InstantPlace, passphrase: string): StartedKeeper {
     const runFolder = runFolderOf(place);
-    mkdirSync(runFolder, { recursive: true, mode: 0o750 });
+    // What an earlier one has left, or somebody else has put there, is not used.
+    rmSync(runFolder, { recursive: true, force: true });
+    mkdirSync(runFolder, { mode: 0o750 });
     const log = openSync(logPathIn(runFolder), 'a', 0o600);
     const words = cofferCommand('instant', 'keep', place.uuid, '--repo', place.repository);
     const [program, ...args] = words;
