@@ -28,7 +28,7 @@ describe('guests that are held still', { timeout: 900_000 }, () => {
   let db: SiteGuest;
   let scratch: string;
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     site = await LibvirtSite.start();
     mini = buildMiniGuest(sandbox.folder);
     scratch = site.makeFolder('scratch');

@@ -33,7 +33,7 @@ describe('points that run as they are', { timeout: 900_000 }, () => {
   let folder: string;
   let connect: string[];
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     site = await LibvirtSite.start();
     mini = buildMiniGuest(sandbox.folder);
     folder = site.makeFolder('instant');

@@ -21,7 +21,7 @@ describe('machines that move', { timeout: 480_000 }, () => {
   let there: LibvirtSite;
   let guest: SiteGuest;
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     [here, there] = [await LibvirtSite.start(), await LibvirtSite.start()];
     const mini = buildMiniGuest(sandbox.folder);
     const images = here.makeFolder('images');

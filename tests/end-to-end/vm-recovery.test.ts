@@ -23,7 +23,7 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
   let first: Backup;
   let connect: string[];
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     site = await LibvirtSite.start();
     const mini = buildMiniGuest(sandbox.folder);
     const images = site.makeFolder('images');

@@ -24,7 +24,7 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
   let mini: MiniGuest;
   let images: string;
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     site = await LibvirtSite.start();
     mini = buildMiniGuest(sandbox.folder);
     images = site.makeFolder('images');

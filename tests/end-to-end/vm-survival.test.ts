@@ -38,7 +38,7 @@ describe('tracking of changes', { timeout: 720_000 }, () => {
   let isBased = false;
 
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     site = await LibvirtSite.start();
     mini = buildMiniGuest(sandbox.folder);
     hostFilesBytes = statSync(mini.kernel).size + statSync(mini.initrd).size;

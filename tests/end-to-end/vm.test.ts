@@ -22,7 +22,7 @@ describe('live virtual machines', { timeout: 480_000 }, () => {
   let guest: SiteGuest;
   let vm: ProtectedVm;
   before(async () => {
-    sandbox = await Sandbox.withRepository();
+    sandbox = await Sandbox.withRecoveryKey();
     site = await LibvirtSite.start();
     mini = buildMiniGuest(sandbox.folder);
     const images = site.makeFolder('images');

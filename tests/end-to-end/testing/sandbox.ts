@@ -49,6 +49,14 @@ export class Sandbox {
     return sandbox;
   }
 
+  /** The same, opened by the recovery key: that takes no time, a passphrase takes 0.3 s of a core. */
+  static async withRecoveryKey(): Promise<Sandbox> {
+    const sandbox = new Sandbox();
+    const { recoveryKey } = await sandbox.json<{ recoveryKey: string }>(['init']);
+    sandbox.#env['COFFER_PASSPHRASE'] = recoveryKey;
+    return sandbox;
+  }
+
   path(...words: readonly string[]): string {
     return join(this.folder, ...words);
   }
