@@ -10,7 +10,7 @@ import { LibvirtSite, writeRootDisk } from '../guests/libvirt-site.ts';
 import { buildMiniGuest, type MiniGuest } from '../guests/mini-guest.ts';
 import { SiteGuest } from '../guests/site-guest.ts';
 import { ProtectedVm } from './testing/protected-vm.ts';
-import { type Backup, Sandbox } from './testing/sandbox.ts';
+import { type Backup, PASSPHRASE, Sandbox } from './testing/sandbox.ts';
 
 type VmBackup = Backup & {
   readonly vm: string;
@@ -301,7 +301,9 @@ describe('guests that are held still', { timeout: 900_000 }, () => {
   });
 
   test('two repositories that protect one machine do not take each other’s checkpoints', async () => {
-    const other = ['--repo', sandbox.path('other')];
+    const passphraseFile = sandbox.path('passphrase');
+    writeFileSync(passphraseFile, PASSPHRASE);
+    const other = ['--repo', sandbox.path('other'), '--passphrase-file', passphraseFile];
     await sandbox.done('init', '--quiet', ...other);
     for (const repository of [[], other]) await backUp(db, 0, ...repository);
     for (const repository of [[], other]) {

@@ -74,8 +74,10 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     const moment = await vm.backUp('--consistency', 'crash');
     await guest.run('touch /run/stop');
     const numbers: number[] = [];
+    const folder = sandbox.path('many');
+    await sandbox.done('restore', moment.point, '--disks', '--to', folder);
     for (const letter of letters) {
-      numbers.push(Number(firstSector(await restored(moment.point, `vd${letter}`)).toString()));
+      numbers.push(Number(firstSector(`${folder}/vd${letter}.raw`).toString()));
     }
     assert.ok(numbers[0]! > 1, numbers.join(' '));
     assert.ok(numbers[0]! - numbers.at(-1)! <= 1, numbers.join(' '));
@@ -188,8 +190,6 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     assert.ok(readFileSync(await restored(second.point, 'vdb')).equals(expected));
     const asked = await vm.backUp('--include-swap', '--exclude-disk', 'vda');
     await vm.assertPointHas(asked.point, [{ target: 'vdb', path: swap, format: 'qcow2' }]);
-    const check = ['check', 'vm:swapping', '--connect', site.uri, '--scratch', vm.scratch];
-    assert.deepEqual((await sandbox.json<Backup>(check)).findings, []);
     await guest.close();
   });
 

@@ -212,7 +212,7 @@ mount -t tmpfs t /run; mkdir -p /dev/pts; mount -t devpts p /dev/pts
 p=$(cd /sys/class/virtio-ports; grep -l org.qemu.guest_agent.0 */name | cut -d/ -f1)
 [ -n "$p" ] && [ "$p" != vport0p1 ] && ln -s $p /dev/vport0p1
 for b in /dev/vd[b-z]; do
-  [ -b $b ] && mkdir -p /data/\${b#/dev/} && mount $b /data/\${b#/dev/} 2>/dev/null
+  [ -b $b ] && mkdir -p /data/\${b#/dev/} && mount -t ext4 $b /data/\${b#/dev/} 2>/dev/null
 done
 ip link set lo up; ip link set eth0 up 2>/dev/null
 n=$(cat /root/boots 2>/dev/null || echo 0); echo $((n+1)) > /root/boots

@@ -1,11 +1,14 @@
 /** Restore of the disks of a virtual machine as images in a folder, without the machine. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { CofferError } from '@coffer/base';
+import { CofferError, mapBounded } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RestoreResult } from './restore.ts';
 import { type FileRestore, restoreImage } from './vm-files.ts';
 import { vmOf } from './vm-point.ts';
+
+/** While one is synced, the next one is written. */
+const IMAGES_AT_ONCE = 2;
 
 export interface VmDisksOptions extends FileRestore {
   /** By name; with none, all. */
@@ -23,9 +26,7 @@ export async function restoreVmDisks(options: VmDisksOptions): Promise<RestoreRe
   });
   const taken = images.find(({ path }) => existsSync(path));
   if (taken) throw new CofferError('target-not-empty', { target: taken.path });
-  const results: RestoreResult[] = [];
-  for (const image of images) results.push(await restoreImage(options, image));
-  return results;
+  return await mapBounded(images, IMAGES_AT_ONCE, (image) => restoreImage(options, image));
 }
 
 function namesOf({ repository, point, disks }: VmDisksOptions): string[] {

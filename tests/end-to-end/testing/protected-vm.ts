@@ -56,10 +56,12 @@ export class ProtectedVm {
 
   /** The disks are in it as they are now. */
   async assertPointHas(point: string, disks: readonly GuestDisk[]): Promise<void> {
+    const folder = this.#sandbox.path('current');
+    rmSync(folder, { recursive: true, force: true });
+    const named = disks.flatMap(({ target }) => ['--disk', target]);
+    await this.#sandbox.done('restore', point, ...named, '--to', folder);
     for (const { target, path, format } of disks) {
-      const restored = this.#sandbox.path(`current-${target}`);
-      rmSync(restored, { force: true });
-      await this.#sandbox.done('restore', `${point}/${target}`, '--to', restored);
+      const restored = `${folder}/${target}.raw`;
       await qemuImg('compare', '-q', UNLOCKED, '-f', 'raw', '-F', format, restored, path);
     }
   }

@@ -87,11 +87,11 @@ export async function captureVms(machines: readonly CaptureOptions[]): Promise<V
 /** Whatever happens in the moment, all guests are let go after it. */
 async function atOneMoment(runs: readonly CaptureRun[]): Promise<ReachedConsistency[]> {
   const held = await Promise.allSettled(runs.map((run) => run.hold()));
-  let begun: PromiseSettledResult<void>[] = [];
-  if (held.every(({ status }) => status === 'fulfilled')) {
-    begun = await Promise.allSettled(runs.map((run, index) => run.begin(valuesOf(held)[index]!)));
-  }
   const guests = held.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const areAllHeld = guests.length === runs.length;
+  const begun = areAllHeld
+    ? await Promise.allSettled(runs.map((run, index) => run.begin(guests[index]!)))
+    : [];
   const released = await Promise.allSettled(guests.map((guest) => guest.release()));
   valuesOf(held);
   valuesOf(begun);
