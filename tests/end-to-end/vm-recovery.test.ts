@@ -216,6 +216,10 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
       'echo in-memory > /run/token; (while :; do sleep 1; done) > /dev/null 2>&1 & echo $! > /run/pid',
     );
     await web.run('echo unsynced > /root/state');
+    await web.suspend();
+    await sandbox.fails(vm.words('--memory'), 'memory-not-captured', 14);
+    await web.resume();
+    await vm.assertNothingLeft();
     const point = await vm.backUp('--memory');
     await vm.assertNothingLeft();
     const goesOn = async (guest: SiteGuest): Promise<void> => {

@@ -44,7 +44,10 @@ export async function restoreVmCopy(options: VmCopyOptions): Promise<VmRestoreRe
   const startedAt = repository.clock.now();
   const vm = vmOf(repository, point);
   const planned = planFiles(vm, options);
-  const bytesNeeded = await dataBytesOf(repository, point.roots, signal);
+  const roots = point.roots.filter(({ name: root }) =>
+    planned.files.some((file) => file.root === root),
+  );
+  const bytesNeeded = await dataBytesOf(repository, roots, signal);
   refuseMisfits(
     await host.misfits({ xml: vm.xml, name, uuid }),
     fileMisfits(planned.files, { folder, bytesNeeded }),

@@ -78,9 +78,10 @@ async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Prom
   });
   const others = vm.files.filter(({ role, path }) => role !== 'memory' && !existsSync(path));
   const files = [...disks, ...others.map((file) => plannedFile(file))];
+  const roots = files.map(({ root }) => rootNamed(point, root));
   const problems = fileMisfits(files, {
     folder: dirname(files[0]?.path ?? '/'),
-    bytesNeeded: await dataBytesOf(repository, point.roots, signal),
+    bytesNeeded: await dataBytesOf(repository, roots, signal),
   });
   refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
   const bytesWritten = await restoreFiles(options, files);

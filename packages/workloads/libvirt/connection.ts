@@ -76,6 +76,8 @@ const AUTODESTROY = 2;
 const SNAPSHOT_WITHOUT_METADATA = 4;
 /** virDomainSaveRestoreFlags. */
 const RESTORE_RUNNING = 2;
+/** Terabytes of it pass a slow disk by then. */
+const MEMORY_TIMEOUT_MS = 6 * 3_600_000;
 const SCREENSHOT_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
@@ -197,12 +199,15 @@ export class LibvirtConnection {
    * machine is no other afterwards. `snapshotXml` is that of a snapshot of memory alone.
    */
   async saveMemory(domain: Domain, snapshotXml: string): Promise<void> {
-    await this.#call(domainProcedures.snapshot, domain, snapshotXml, SNAPSHOT_WITHOUT_METADATA);
+    const { snapshot } = domainProcedures;
+    const args: [Domain, string, number] = [domain, snapshotXml, SNAPSHOT_WITHOUT_METADATA];
+    await this.#client.call(snapshot, args, MEMORY_TIMEOUT_MS);
   }
 
   /** Starts a machine from such a file: it goes on where it was. `xml` says where its disks are now. */
   async restoreMemory(path: string, xml: string): Promise<void> {
-    await this.#call(domainProcedures.restore, path, xml, RESTORE_RUNNING);
+    const { restore } = domainProcedures;
+    await this.#client.call(restore, [path, xml, RESTORE_RUNNING], MEMORY_TIMEOUT_MS);
   }
 
   /** Ends a machine at once, as if its power was cut. */
