@@ -19,6 +19,8 @@ export async function cleanLeftovers(options: LeftoverOptions): Promise<void> {
   const { connection, domain, clock, folder, waitMs } = options;
   refuseLive(folder, domain);
   if ((await connection.state(domain)).state !== 'shutoff') await cleanRunning(options);
+  // Another run may have begun meanwhile.
+  refuseLive(folder, domain);
   folder.remove();
   if ((await connection.state(domain)).state === 'shutoff') return;
   await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });

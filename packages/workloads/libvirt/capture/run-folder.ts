@@ -3,7 +3,15 @@
  * A run that was killed leaves its folder; the next one of the machine finds it by its name, and in it
  * marks of what was done to the machine and has to be undone.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
 import type { User } from '../host/capabilities.ts';
@@ -45,20 +53,28 @@ export class RunFolder {
 
   /**
    * Makes the folder, for the user that QEMU runs as. Only one run can; fails with `vm-busy`
-   * otherwise.
+   * otherwise. It gets its name when it says whose it is: without an owner it would be left over.
    */
   make(user: User | undefined): void {
     const { path } = this;
+    const partial = `${path}.${process.pid}`;
     try {
       mkdirSync(dirname(path), { recursive: true });
-      mkdirSync(path, { mode: 0o700 });
-      giveFolderTo(user, path);
-      writeFileSync(join(path, OWNER), processIdentity(process.pid) ?? '');
+      rmSync(partial, { recursive: true, force: true });
+      mkdirSync(partial, { mode: 0o700 });
+      giveFolderTo(user, partial);
+      writeFileSync(join(partial, OWNER), processIdentity(process.pid) ?? '');
     } catch (error) {
+      rmSync(partial, { recursive: true, force: true });
       const reason = systemErrorCode(error);
-      // Another run was faster, by a moment.
-      if (reason === 'EEXIST') throw new CofferError('vm-busy', { path }, error);
       throw new CofferError('target-unwritable', { path, reason }, error);
+    }
+    try {
+      renameSync(partial, path);
+    } catch (error) {
+      rmSync(partial, { recursive: true, force: true });
+      // Another run was faster, by a moment.
+      throw new CofferError('vm-busy', { path }, error);
     }
   }
 
