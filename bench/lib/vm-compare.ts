@@ -27,6 +27,7 @@ async function fullBackup(lab: VmLab, guest: SiteGuest, tool: VmTool): Promise<v
     await removeCheckpoints(guest);
     await tool.begin();
     await warm(guest);
+    tool.warmUp();
     return noted(lab, tool, await measure(tool.full(guest.name)));
   });
   lab.add('full', tool.name, taken, { storedMiB: storedMiB(tool) });
@@ -59,6 +60,7 @@ async function restored(lab: VmLab, guest: SiteGuest, tool: VmTool): Promise<voi
     to.name = `${guest.name}-${tool.name}-${round++}`;
     to.folder = lab.site.makeFolder(join(tool.name, to.name));
     prepareCache('warm', tool.stored);
+    tool.warmUp();
     return await measure(tool.restore(guest.name, to));
   });
   const disks = await guest.disks();

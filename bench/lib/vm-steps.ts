@@ -24,6 +24,7 @@ export async function instantRestores(lab: VmLab, guest: SiteGuest): Promise<voi
     starts.push(await startSeconds(guest));
     await guest.destroy();
     prepareCache('warm', lab.coffer.stored);
+    lab.coffer.warmUp();
     const to = { name: `instant-${round++}`, folder };
     const startedAt = performance.now();
     const restore = await measure(lab.coffer.restore(guest.name, to, '--instant'));

@@ -19,6 +19,8 @@ export interface VmTool {
   /** The folder that holds all its points. */
   readonly stored: string;
   version(): string;
+  /** Brings its code into memory, which is dropped with all else before a run. */
+  warmUp(): void;
   /** Removes all points, so that the next one is the first. */
   begin(): Promise<void>;
   full(vm: string): Command;
@@ -51,6 +53,11 @@ export class CofferForVms implements VmTool {
 
   version(): string {
     return firstLineOf([PROGRAM, '--version']);
+  }
+
+  warmUp(): void {
+    this.#now('vms', '--connect', this.#site.uri, '--json');
+    this.#now('points', '--json');
   }
 
   async begin(): Promise<void> {
@@ -119,6 +126,11 @@ export class VirtnbdbackupForVms implements VmTool {
 
   version(): string {
     return firstLineOf([PEER, '--version']);
+  }
+
+  warmUp(): void {
+    this.version();
+    firstLineOf(['virtnbdrestore', '--version']);
   }
 
   async begin(): Promise<void> {
