@@ -1,6 +1,6 @@
 /** `coffer backup vm:NAME...` and `coffer check vm:NAME...`. */
 import { CofferError } from '@coffer/base';
-import { backupVms, type VmResult } from '@coffer/flows/backup/vms.ts';
+import type { VmResult } from '@coffer/flows/backup/vms.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { findVmsNamed, type VmOptions } from '../libvirt/compose.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
@@ -73,8 +73,11 @@ async function backUpGroup(
   // Who has nothing to back up needs no new repository, either.
   if (chooseRepository(options).isEmbedded) await finding;
   await ensureEmbeddedRepository(options);
+  // Loaded while the key is derived.
+  const flow = import('@coffer/flows/backup/vms.ts');
   try {
     return await withRepository(options, 'required', async (repository) => {
+      const { backupVms } = await flow;
       const found = await finding;
       const progress = newProgress();
       return await showProgress(options, checks ? 'check' : 'backup', progress, () =>

@@ -1,7 +1,6 @@
 /** `coffer restore POINT --instant`: a machine that runs at once. */
 import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
-import { migrateInstant, restoreVmInstant } from '@coffer/flows/restore/vm-instant.ts';
 import { instantRecords } from '../instant/records.ts';
 import { StartedKeeper } from '../instant/start-keeper.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
@@ -33,9 +32,12 @@ export async function runRestoreInstant(
   await host.giveFiles([keeper.runFolder]);
   const folder = await folderOf(host, options);
   const records = instantRecords();
+  // Loaded while the key is derived.
+  const flow = import('@coffer/flows/restore/vm-instant.ts');
   const progress = newProgress();
   const signal = interruptSignal;
   const result = await withRepository(options, 'required', async (repository) => {
+    const { migrateInstant, restoreVmInstant } = await flow;
     const point = await namedPoint(repository, splitPointPath(source).name);
     const restored = await restoreVmInstant({
       repository,
