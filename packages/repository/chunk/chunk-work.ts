@@ -56,7 +56,7 @@ export function inlineChunkWork(
     cut: async ({ slab, span, last }) => engine.cut(slab.bytes, span, last),
     seal: async ({ slab, spans, ids }, onPack) => {
       for (const pack of engine.seal(slab.bytes, spans, ids)) {
-        onPack(pack, () => engine.recycle(pack.bytes.buffer as SharedArrayBuffer));
+        onPack(pack, () => engine.recycle(pack.bytes.buffer as ArrayBuffer));
       }
     },
     open: async ({ source, target, items }) => engine.open(source.bytes, target.bytes, items),

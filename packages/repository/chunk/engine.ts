@@ -82,7 +82,7 @@ export class ChunkEngine {
     return this.#builder.isEmpty ? undefined : this.#builder.finish();
   }
 
-  recycle(memory: SharedArrayBuffer): void {
+  recycle(memory: ArrayBuffer): void {
     this.#builder.recycle(memory);
   }
 

@@ -43,15 +43,15 @@ export type ThreadRequest =
       readonly items: OpenItemsMessage;
     }
   | { readonly type: 'finish' }
-  | { readonly type: 'recycle'; readonly memory: SharedArrayBuffer };
+  | { readonly type: 'recycle'; readonly memory: ArrayBuffer };
 
-/** A finished pack on its way between threads, which share its memory. */
-export interface SharedPack {
+/** A finished pack on its way between threads: its memory is moved, not copied. */
+export interface MovedPack {
   readonly pack: Uint8Array;
   /** Where the pack begins in the memory. */
   readonly offset: number;
   readonly sizeBytes: number;
-  readonly memory: SharedArrayBuffer;
+  readonly memory: ArrayBuffer;
 }
 
 /** Items to open, as few flat arrays: a message copies every buffer that it refers to, whole. */
@@ -112,7 +112,7 @@ export type ThreadResult =
   | { readonly type: 'ready' }
   | { readonly type: 'ids'; readonly ids: Uint8Array }
   | { readonly type: 'lengths'; readonly lengths: readonly number[] }
-  | { readonly type: 'packs'; readonly packs: readonly SharedPack[] }
+  | { readonly type: 'packs'; readonly packs: readonly MovedPack[] }
   | { readonly type: 'failures'; readonly failures: readonly OpenFailure[] }
   | { readonly type: 'error'; readonly error: unknown };
 

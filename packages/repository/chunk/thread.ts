@@ -6,7 +6,7 @@ import { ChunkEngine } from './engine.ts';
 import {
   asBuffer,
   fromShared,
-  type SharedPack,
+  type MovedPack,
   type ThreadRequest,
   type ThreadResult,
   type ThreadStart,
@@ -29,7 +29,8 @@ port.on('message', (request: ThreadRequest) => {
     engine.recycle(request.memory);
     return;
   }
-  port.postMessage(answer(request));
+  const result = answer(request);
+  port.postMessage(result, result.type === 'packs' ? result.packs.map((pack) => pack.memory) : []);
 });
 
 const ready: ThreadResult = { type: 'ready' };
@@ -69,10 +70,10 @@ function perform(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadRe
 }
 
 function packs(finished: readonly FinishedPack[]): ThreadResult {
-  return { type: 'packs', packs: finished.map(toSharedPack) };
+  return { type: 'packs', packs: finished.map(toMovedPack) };
 }
 
-function toSharedPack({ pack, sizeBytes, bytes }: FinishedPack): SharedPack {
-  const memory = bytes.buffer as SharedArrayBuffer;
+function toMovedPack({ pack, sizeBytes, bytes }: FinishedPack): MovedPack {
+  const memory = bytes.buffer as ArrayBuffer;
   return { pack: new Uint8Array(pack), offset: bytes.byteOffset, sizeBytes, memory };
 }

@@ -12,7 +12,7 @@ import type { EngineKeys } from './engine.ts';
 import type { Slab } from './slab.ts';
 import {
   asBuffer,
-  type SharedPack,
+  type MovedPack,
   packOpenItems,
   type ThreadRequest,
   type ThreadResult,
@@ -124,9 +124,9 @@ class ChunkThread {
     return result as Extract<ThreadResult, { type: T }>;
   }
 
-  recycle(memory: SharedArrayBuffer): void {
+  recycle(memory: ArrayBuffer): void {
     const request: ThreadRequest = { type: 'recycle', memory };
-    this.#worker.postMessage(request);
+    this.#worker.postMessage(request, [memory]);
   }
 
   async close(): Promise<void> {
@@ -142,7 +142,7 @@ class ChunkThread {
   }
 }
 
-function toFinishedPack({ pack, offset, sizeBytes, memory }: SharedPack): FinishedPack {
+function toFinishedPack({ pack, offset, sizeBytes, memory }: MovedPack): FinishedPack {
   const bytes = Buffer.from(memory, offset, sizeBytes);
   const footer = decodePack(bytes, 'a pack of a chunk thread');
   return {

@@ -44,7 +44,7 @@ export interface MovedChunk {
 export class PackBuilder {
   readonly #publicKey: Buffer;
   readonly #random: Random;
-  readonly #spare: SharedArrayBuffer[] = [];
+  readonly #spare: ArrayBuffer[] = [];
   readonly #sizeBytes: number;
   #bytes: Buffer | undefined;
   #length = 0;
@@ -111,7 +111,7 @@ export class PackBuilder {
   }
 
   /** Takes back the memory of a pack that was stored: fresh memory costs a page fault each 4 KiB. */
-  recycle(memory: SharedArrayBuffer): void {
+  recycle(memory: ArrayBuffer): void {
     this.#spare.push(memory);
   }
 
@@ -168,10 +168,7 @@ export class PackBuilder {
   }
 }
 
-/**
- * Aligned, so that a store can write it to a disk without a copy. Shared, so that it passes between
- * threads unseen by their garbage collectors: each that is moved makes them go through the whole heap.
- */
+/** Aligned, so that a store can write it to a disk without a copy. */
 function newMemory(sizeBytes: number): Buffer {
-  return aligned(new SharedArrayBuffer(sizeBytes + DIRECT_ALIGNMENT_BYTES));
+  return aligned(new ArrayBuffer(sizeBytes + DIRECT_ALIGNMENT_BYTES));
 }

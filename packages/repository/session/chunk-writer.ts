@@ -194,7 +194,7 @@ export class ChunkWriter {
 
   #uploadFrom(builder: PackBuilder): void {
     const pack = builder.finish();
-    this.#upload(pack, () => builder.recycle(pack.bytes.buffer as SharedArrayBuffer));
+    this.#upload(pack, () => builder.recycle(pack.bytes.buffer as ArrayBuffer));
   }
 
   #upload(pack: FinishedPack, recycle: () => void): void {
