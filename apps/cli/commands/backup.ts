@@ -53,8 +53,21 @@ export async function runBackup(
   if (path === undefined || others.length > 0) {
     throw new CofferError('usage', { reason: 'only machines can be backed up several at once' });
   }
-  if (options.together) throw new CofferError('usage', { reason: '--together is for machines' });
+  refuseOptionsOfMachines(options);
   await runBackupPath(path, options);
+}
+
+/** What is asked for is not passed over in silence. Fails with `usage`. */
+function refuseOptionsOfMachines(options: BackupCommandOptions): void {
+  const { together, memory, pause, includeSwap } = options;
+  const given = {
+    '--together': together,
+    '--memory': memory,
+    '--pause': pause,
+    '--include-swap': includeSwap,
+  };
+  const wrong = Object.entries(given).find(([, isGiven]) => isGiven);
+  if (wrong) throw new CofferError('usage', { option: wrong[0], reason: 'it is for machines' });
 }
 
 async function runBackupPath(path: string, options: BackupCommandOptions): Promise<void> {

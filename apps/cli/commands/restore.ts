@@ -44,6 +44,9 @@ export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
   if (isOfMachine(options)) refuseOptionsOfFiles(options);
+  if (options.resume && (options.instant || (options.as === undefined && !options.original))) {
+    throw new CofferError('usage', { option: '--resume', reason: 'it is for --original and --as' });
+  }
   if (options.instant) {
     const { runRestoreInstant } = await import('./restore-instant.ts');
     await runRestoreInstant(source, options);

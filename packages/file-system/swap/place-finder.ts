@@ -8,8 +8,8 @@ import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 
 /** Larger than what caches in front of a disk keep, so that reads come through. */
 const PROBE_BYTES = 4 * 1024 * 1024;
-/** More is not searched: whoever made the disk may want to keep us busy. */
-const SEARCHED_BYTES_MAX = 2 ** 40;
+/** In all searches together more is not searched: whoever made the disk may want to keep us busy. */
+const SEARCHED_BYTES_MAX = 2 ** 39;
 const PLACES_MAX = 2 ** 20;
 
 export interface Place extends ByteRange {
@@ -25,6 +25,8 @@ export class PlaceFinder {
   readonly disks: readonly Disk[];
   readonly #probe = Buffer.alloc(PROBE_BYTES);
   #found: Place[] = [];
+  #searchableBytes = SEARCHED_BYTES_MAX;
+  #placesLeft = PLACES_MAX;
 
   constructor(disks: readonly Disk[]) {
     this.disks = disks.map((disk, diskIndex) => this.#noting(disk, diskIndex));
@@ -36,7 +38,8 @@ export class PlaceFinder {
    */
   async find(read: Read, start: number, end: number): Promise<Place[]> {
     this.#found = [];
-    if (end - start > SEARCHED_BYTES_MAX) throw tooMuch(`${end - start} bytes`);
+    if (end - start > this.#searchableBytes) throw tooMuch(`${end - start} bytes`);
+    this.#searchableBytes -= Math.max(0, end - start);
     for (let offset = start; offset < end; offset += PROBE_BYTES) {
       await read(offset, this.#probe.subarray(0, Math.min(PROBE_BYTES, end - offset)));
     }
@@ -57,7 +60,7 @@ export class PlaceFinder {
 
   #note(place: Place): void {
     const last = this.#found.at(-1);
-    if (this.#found.length === PLACES_MAX) throw tooMuch(`${PLACES_MAX} pieces`);
+    if (this.#placesLeft-- <= 0) throw tooMuch(`${PLACES_MAX} pieces`);
     const isNext =
       last?.diskIndex === place.diskIndex && last.offset + last.length === place.offset;
     if (last && isNext) this.#found[this.#found.length - 1] = joined(last, place);

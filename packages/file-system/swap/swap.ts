@@ -19,6 +19,8 @@ export interface SwapArea {
 }
 
 const FSTAB_BYTES_MAX = 64 * 1024;
+/** No host has more; a hostile guest may name thousands. */
+const TABLE_FILES_MAX = 32;
 /** Where installers put them, where `/etc/fstab` does not tell. */
 const LINUX_FILES = ['/swapfile', '/swap.img', '/swap/swapfile'];
 /** In the root of a volume of Windows; `hiberfil.sys` is none of them, since it may be needed. */
@@ -111,9 +113,10 @@ async function swapFilesInTable(fileSystem: FileSystem): Promise<string[]> {
     await fileSystem.read(file, 0, bytes);
     const lines = bytes.toString('utf8').split('\n');
     const entries = lines.map((line) => line.trim().split(/\s+/));
-    return entries.flatMap(([path = '', , type]) =>
+    const paths = entries.flatMap(([path = '', , type]) =>
       type === 'swap' && path.startsWith('/') ? [path] : [],
     );
+    return paths.slice(0, TABLE_FILES_MAX);
   });
 }
 

@@ -49,9 +49,9 @@ export interface VmResult extends BackupResult {
   };
   readonly disks: readonly DiskRead[];
   readonly excluded: VmCapture['excluded'];
-  /** What the guest has swapped out reads as zeroes in the point. */
   /** Of the memory that was captured with the disks. */
   readonly memoryBytes: number | undefined;
+  /** What the guest has swapped out, which was not read. */
   readonly swap: readonly Pick<LeftOut[number], 'disk' | 'area' | 'bytes'>[];
 }
 
