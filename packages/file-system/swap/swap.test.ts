@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { seededRandom } from '@coffer/base';
+import { isCofferError, seededRandom } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import { withoutRanges } from '@coffer/disk/without-ranges.ts';
 import { withNtfs } from '../ntfs/testing/ntfs-image.ts';
@@ -169,6 +169,16 @@ test('an area that a guest has hibernated into is kept, as is one that is cut or
   endless.writeUInt32LE(0xffff_ffff, 1028);
   const { bytes } = await withoutSwap([memoryDisk(endless)]);
   assert.equal(bytes, MIB - SWAP_HEADER_BYTES, 'no more than there is');
+});
+
+test('no more is searched than a host has, however much a disk promises', async () => {
+  const huge: Disk = { ...memoryDisk(Buffer.alloc(1)), sizeBytes: 2 ** 50 };
+  const finder = new PlaceFinder([huge]);
+  const read: Read = (offset, target) => finder.disks[0]!.read(offset, target);
+  const unsupported = (error: unknown): boolean => isCofferError(error, 'file-system-unsupported');
+  await assert.rejects(finder.find(read, 0, 2 ** 40), unsupported);
+  await finder.find(read, 0, 2 ** 30);
+  await assert.rejects(finder.find(read, 0, 2 ** 39), unsupported, 'of all searches together');
 });
 
 test('a disk that cannot be understood has no swap, and is no failure', async () => {
