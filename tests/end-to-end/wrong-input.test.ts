@@ -24,6 +24,11 @@ test('wrong usage ends with 2', async () => {
     ['find', '[z-a]'],
     ['backup', '.', '--tag', 'no value'],
     ['copy', '--from', 'a'],
+    ['backup', '.', '--memory'],
+    ['backup', '.', '--include-swap'],
+    ['backup', '.', '--limit-rate', '5M@8-18'],
+    ['restore', 'x', '--to', 'y', '--resume'],
+    ['restore', 'x', '--as', 'y', '--folder', '.', '--instant', '--resume'],
     ['points', '--repo', 'ftp://somewhere'],
   ];
   for (const words of cases) {
