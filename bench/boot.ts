@@ -51,8 +51,7 @@ export async function boot(_options: Options, report: Report): Promise<void> {
 
 async function bootMs(disk: string, folder: string): Promise<number> {
   mkdirSync(folder);
-  const guest = await BootedGuest.boot(disk, folder);
-  await guest.kill();
+  await using guest = await BootedGuest.boot(disk, folder);
   return guest.bootMs;
 }
 

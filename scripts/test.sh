@@ -64,10 +64,11 @@ if [ -z "$only_files" ]; then
   npm run --silent check || check_status=$?
 fi
 
+# A test that fails may leave behind what would keep its process, and so the run, alive for ever.
 test_status=0
 node_modules/.bin/node --disable-warning=ExperimentalWarning --test \
-  --test-concurrency="$(nproc)" --test-reporter=spec --test-reporter-destination=stdout \
-  "$@" || test_status=$?
+  --test-concurrency="$(nproc)" --test-timeout=900000 --test-force-exit \
+  --test-reporter=spec --test-reporter-destination=stdout "$@" || test_status=$?
 
 if [ "$check_status" -ne 0 ]; then
   say 'the check (types, lint or format) failed; see above the tests'

@@ -84,10 +84,11 @@ describe('a point that is used in place', () => {
       const { child } = await running(...words);
       const folder = sandbox.path(`boot-${boots}`);
       mkdirSync(folder);
-      const booted = await BootedGuest.boot(`nbd+unix:///?socket=${socket}`, folder);
-      assert.equal((await booted.run('cat /root/boots')).trim(), String(boots));
-      await booted.run('sync');
-      await booted.kill();
+      {
+        await using booted = await BootedGuest.boot(`nbd+unix:///?socket=${socket}`, folder);
+        assert.equal((await booted.run('cat /root/boots')).trim(), String(boots));
+        await booted.run('sync');
+      }
       await interrupt(child);
     }
     await sandbox.done('restore', 'web@latest', '--to', sandbox.path('after'), '--verify');
@@ -99,9 +100,8 @@ describe('a point that is used in place', () => {
     await sandbox.done('restore', 'web@latest', '--to', restored);
     const folder = sandbox.path('boot-restored');
     mkdirSync(folder);
-    const booted = await BootedGuest.boot(restored, folder);
+    await using booted = await BootedGuest.boot(restored, folder);
     assert.equal((await booted.run('cat /root/boots')).trim(), '1');
-    await booted.kill();
   });
 
   test('volumes are listed, and files in them are listed, read and restored', async () => {

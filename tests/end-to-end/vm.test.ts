@@ -128,9 +128,8 @@ describe('live virtual machines', { timeout: 480_000 }, () => {
     mkdirSync(folder);
     const disk = sandbox.path('booted.raw');
     await sandbox.done('restore', 'vm:web01@latest/vda', '--to', disk);
-    const booted = await BootedGuest.boot(disk, folder);
+    await using booted = await BootedGuest.boot(disk, folder);
     assert.equal((await booted.run('cat /root/again')).trim(), '1');
-    await booted.kill();
   });
 
   test('a machine without an agent is captured as it is, and refused when more is demanded', async () => {

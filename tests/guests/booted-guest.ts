@@ -1,5 +1,6 @@
 /** A guest that QEMU runs, and its agent. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '@coffer/base';
@@ -8,8 +9,8 @@ const BOOT_TIMEOUT_MS = 120_000;
 const ANSWER_TIMEOUT_MS = 10_000;
 const POLL_MS = 50;
 
-/** Boots a disk, given as QEMU names it (a file, or the URI of an NBD export). */
-export class BootedGuest {
+/** Boots a disk, given as QEMU names it (a file, or the URI of an NBD export). Ends with its block. */
+export class BootedGuest implements AsyncDisposable {
   /** From the start of QEMU to the first answer of the agent. */
   bootMs = 0;
   readonly #process: ChildProcess;
@@ -41,7 +42,7 @@ export class BootedGuest {
     try {
       await guest.#answers(startedAt + BOOT_TIMEOUT_MS);
     } catch (error) {
-      await guest.kill();
+      await guest[Symbol.asyncDispose]();
       throw error;
     }
     guest.bootMs = systemClock.now() - startedAt;
@@ -62,7 +63,7 @@ export class BootedGuest {
     }
   }
 
-  async kill(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const ended = new Promise((resolve) => this.#process.once('exit', resolve));
     this.#process.kill('SIGKILL');
@@ -92,21 +93,25 @@ export class BootedGuest {
   }
 }
 
+/**
+ * The agent may still have to answer what an earlier connection asked and did not wait for, so it is
+ * told to repeat a number first, and all up to that is not for us (QEMU Guest Agent Protocol,
+ * guest-sync).
+ */
 async function answerOf(socket: Socket, question: unknown, timeoutMs: number): Promise<unknown> {
-  return await new Promise((resolve, reject) => {
-    let text = '';
-    socket.setTimeout(timeoutMs, () => reject(new Error('the agent does not answer')));
-    socket.on('error', reject);
-    socket.on('data', (piece) => {
-      text += piece.toString();
-      const line = text
-        .split('\n')
-        .find((each) => each.includes('"return"') || each.includes('"error"'));
-      if (line === undefined) return;
-      const answer = JSON.parse(line) as { return?: unknown; error?: { desc: string } };
-      if (answer.error) reject(new Error(answer.error.desc));
-      else resolve(answer.return);
-    });
-    socket.write(`${JSON.stringify(question)}\n`);
-  });
+  const id = randomInt(2 ** 32);
+  socket.setTimeout(timeoutMs, () => socket.destroy(new Error('the agent does not answer')));
+  const sync = { execute: 'guest-sync', arguments: { id } };
+  socket.write(`${JSON.stringify(sync)}\n${JSON.stringify(question)}\n`);
+  let said = '';
+  for await (const piece of socket) {
+    said += String(piece);
+    const ours = said.slice(said.indexOf(String(id)));
+    const [, line, rest] = ours.split('\n');
+    if (rest === undefined) continue;
+    const answer = JSON.parse(line!) as { return?: unknown; error?: { desc: string } };
+    if (answer.error) throw new Error(answer.error.desc);
+    return answer.return;
+  }
+  throw new Error('the agent does not answer');
 }

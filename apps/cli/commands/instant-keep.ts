@@ -2,6 +2,10 @@
 import { keepServing } from '../instant/keeper.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 
-export async function runInstantKeep(uuid: string, options: GlobalOptions): Promise<void> {
-  await keepServing({ uuid, repository: chooseRepository(options).location });
+export async function runInstantKeep(
+  uuid: string,
+  startedBy: number,
+  options: GlobalOptions,
+): Promise<void> {
+  await keepServing({ uuid, repository: chooseRepository(options).location }, startedBy);
 }

@@ -20,8 +20,9 @@ const START_TIMEOUT_MS = 60_000;
 /** A machine that starts needs the processors, and has had no reason to pause yet. */
 const SETTLE_MS = 10_000;
 
-export async function keepServing(place: InstantPlace): Promise<void> {
-  const watched = new WatchedRecord(place.uuid);
+/** `startedBy` is the process of the restore, which may have been killed before this one looks. */
+export async function keepServing(place: InstantPlace, startedBy: number): Promise<void> {
+  const watched = new WatchedRecord(place.uuid, startedBy);
   let settledAt = clock.now() + SETTLE_MS;
   while (!watched.isGone && !interruptSignal.aborted) {
     await using server = ServedMachine.start(place);
@@ -36,11 +37,12 @@ export async function keepServing(place: InstantPlace): Promise<void> {
 /** The record of the machine, which the restore writes a moment after it has started this process. */
 class WatchedRecord {
   readonly #uuid: string;
-  readonly #startedBy = process.ppid;
+  readonly #startedBy: number;
   wasThere = false;
 
-  constructor(uuid: string) {
+  constructor(uuid: string, startedBy: number) {
     this.#uuid = uuid;
+    this.#startedBy = startedBy;
   }
 
   get current(): InstantRecord | undefined {

@@ -32,8 +32,8 @@ export class StartedKeeper implements AsyncDisposable {
     rmSync(runFolder, { recursive: true, force: true });
     mkdirSync(runFolder, { mode: 0o750 });
     const log = openSync(logPathIn(runFolder), 'a', 0o600);
-    const words = cofferCommand('instant', 'keep', place.uuid, '--repo', place.repository);
-    const [program, ...args] = words;
+    const words = ['instant', 'keep', place.uuid, String(process.pid)];
+    const [program, ...args] = cofferCommand(...words, '--repo', place.repository);
     const child = spawn(program!, args, {
       detached: true,
       stdio: ['ignore', log, log],

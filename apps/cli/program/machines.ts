@@ -133,9 +133,10 @@ function addInstantProcesses(instant: Command): void {
   instant
     .command('keep', { hidden: true })
     .argument('<uuid>')
-    .action(async (uuid: string, _options, self: Command) => {
+    .argument('<started by>')
+    .action(async (uuid: string, startedBy: string, _options, self: Command) => {
       const { runInstantKeep } = await import('../commands/instant-keep.ts');
-      await runInstantKeep(uuid, self.optsWithGlobals<GlobalOptions>());
+      await runInstantKeep(uuid, Number(startedBy), self.optsWithGlobals<GlobalOptions>());
     });
   instant
     .command('serve', { hidden: true })

@@ -23,6 +23,7 @@ export interface RunOptions {
 export class Sandbox {
   readonly folder: string;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #running = new Set<ChildProcess>();
 
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), 'coffer-e2e-'));
@@ -74,6 +75,8 @@ export class Sandbox {
 
   start(words: readonly string[], { env = {}, input }: RunOptions = {}): ChildProcess {
     const child = spawn(COFFER, words, { env: { ...this.#env, ...env }, cwd: this.folder });
+    this.#running.add(child);
+    child.once('exit', () => this.#running.delete(child));
     child.stdin.on('error', () => {});
     child.stdin.end(input ?? '');
     return child;
@@ -111,6 +114,8 @@ export class Sandbox {
   }
 
   remove(): void {
+    // What a test that failed did not end.
+    for (const child of this.#running) child.kill('SIGKILL');
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
   }
 
