@@ -138,6 +138,13 @@ export const SOURCE_ERRORS = {
     'The virtual machine stopped during its backup',
     'Run the backup again; it works on a machine that is off, too.',
   ),
+  'vm-saved': row(
+    14,
+    409,
+    'never',
+    'The virtual machine is saved with its memory, which would be lost',
+    'Start it, or drop what is saved with `virsh managedsave-remove`.',
+  ),
   'vm-name-taken': row(
     15,
     409,

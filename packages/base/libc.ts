@@ -176,8 +176,13 @@ export function nextData(fd: number, offset: number, endOffset: number): DataRun
  */
 export async function beginWriteBack(fd: number, offset: number, length: number): Promise<void> {
   await new Promise<void>((resolve) => {
-    // It may wait for a busy disk, so it runs beside the thread that asks.
-    syncFileRange.async(fd, offset, length, BEGIN_WRITE_BACK, () => resolve());
+    try {
+      // It may wait for a busy disk, so it runs beside the thread that asks.
+      syncFileRange.async(fd, offset, length, BEGIN_WRITE_BACK, () => resolve());
+    } catch {
+      // Too many calls are under way.
+      resolve();
+    }
   });
 }
 

@@ -11,6 +11,7 @@ import {
   sizeOf,
 } from '@coffer/base/libc.ts';
 import { type ByteRange, type Disk, type Extent, wholeOf, type WritableDisk } from './disk.ts';
+import { targetFailure } from './target-failure.ts';
 
 /** Zeroes are written in pieces of this size where no hole can be made. */
 const ZEROES = Buffer.alloc(1024 * 1024);
@@ -40,7 +41,7 @@ export async function createRawDisk(path: string, sizeBytes: number): Promise<Wr
     await handle.truncate(sizeBytes);
     return new RawDisk({ path, handle, direct: await openDirect(path), sizeBytes });
   } catch (error) {
-    throw new CofferError(targetCode(error), { path, reason: systemErrorCode(error) }, error);
+    throw targetFailure(path, error);
   }
 }
 
@@ -132,8 +133,7 @@ class RawDisk implements WritableDisk {
       await writeAll(this.#handle, bytes.subarray(done), offset + done);
       await beginWriteBack(this.#handle.fd, offset, bytes.length);
     } catch (error) {
-      const details = { path: this.#path, reason: systemErrorCode(error) };
-      throw new CofferError(targetCode(error), details, error);
+      throw targetFailure(this.#path, error);
     }
   }
 
@@ -191,9 +191,4 @@ function openCode(
 ): 'source-not-found' | 'source-unreadable' | 'target-unwritable' {
   if (role === 'target') return 'target-unwritable';
   return systemErrorCode(error) === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
-}
-
-function targetCode(error: unknown): 'target-full' | 'target-unwritable' {
-  const code = systemErrorCode(error);
-  return code === 'ENOSPC' || code === 'EDQUOT' ? 'target-full' : 'target-unwritable';
 }

@@ -31,6 +31,8 @@ export interface KnownVm {
   readonly name: string;
   readonly uuid: string;
   readonly isOff: boolean;
+  /** It is off, and goes on with its saved memory at its next start, which needs its disks as they are. */
+  readonly isSaved: boolean;
   /** Images that are files or devices of the host, by the names of the disks. */
   readonly disks: ReadonlyMap<string, { readonly path: string; readonly format: string }>;
 }

@@ -162,10 +162,13 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
   });
 
   test('what a guest has swapped out is left out, unless it is asked for', async () => {
-    const sizeBytes = 32 * 1024 * 1024;
+    const [start, sizeBytes] = [1024 * 1024, 32 * 1024 * 1024];
+    const area = sandbox.path('swap.area');
+    writeFileSync(area, randomBytes(sizeBytes));
+    execFileSync('/sbin/mkswap', ['-q', area]);
     const raw = sandbox.path('swap.raw');
-    writeFileSync(raw, randomBytes(sizeBytes));
-    execFileSync('/sbin/mkswap', ['-q', raw]);
+    writeFileSync(raw, Buffer.concat([Buffer.alloc(start), readFileSync(area)]));
+    execFileSync('/sbin/sfdisk', ['-q', raw], { input: 'label: dos\nstart=2048, type=82\n' });
     const swap = `${images}/swap.qcow2`;
     execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, swap]);
     const guest = await SiteGuest.define(site, mini, {
@@ -176,8 +179,8 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     type WithSwap = Backup & { swap: unknown; disks: { mode: string }[] };
     const first = (await vm.backUp()) as WithSwap;
     const bytes = sizeBytes - 4096;
-    assert.deepEqual(first.swap, [{ disk: 'vdb', area: 'disk', bytes }]);
-    execFileSync('qemu-io', ['-f', 'qcow2', '-c', `write -P 5 1M 20M`, swap], { stdio: 'ignore' });
+    assert.deepEqual(first.swap, [{ disk: 'vdb', area: 'p1', bytes }]);
+    execFileSync('qemu-io', ['-f', 'qcow2', '-c', `write -P 5 2M 20M`, swap], { stdio: 'ignore' });
     const second = (await vm.backUp()) as WithSwap;
     assert.deepEqual(
       second.disks.map(({ mode }) => mode),
@@ -186,7 +189,7 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     // The kernel of the guest, which is always read, is smaller than what was written.
     assert.ok(second.bytesRead < 20 * 1024 * 1024, `${second.bytesRead} bytes were read`);
     const expected = readFileSync(raw);
-    expected.fill(0, 4096);
+    expected.fill(0, start + 4096);
     assert.ok(readFileSync(await restored(second.point, 'vdb')).equals(expected));
     const asked = await vm.backUp('--include-swap', '--exclude-disk', 'vda');
     await vm.assertPointHas(asked.point, [{ target: 'vdb', path: swap, format: 'qcow2' }]);

@@ -94,6 +94,20 @@ describe('live virtual machines', { timeout: 480_000 }, () => {
     await vm.assertPointIsCurrent();
   });
 
+  test('a machine that is saved keeps its memory', async () => {
+    const bootId = await guest.run('cat /proc/sys/kernel/random/boot_id');
+    await guest.virsh('managedsave', 'web01');
+    await guest.waitUntilOff();
+    const connect = ['--connect', site.uri];
+    await sandbox.fails(['backup', 'vm:web01', ...connect], 'vm-saved', 14);
+    const restore = ['restore', 'vm:web01@latest', '--original', '--yes', ...connect];
+    await sandbox.fails(restore, 'vm-saved', 14);
+    const [found] = await sandbox.json<{ name: string; reason: string }[]>(['vms', ...connect]);
+    assert.deepEqual([found?.name, found?.reason], ['web01', 'it is saved with its memory']);
+    await guest.start();
+    assert.equal(await guest.run('cat /proc/sys/kernel/random/boot_id'), bootId);
+  });
+
   test('a machine that is off is captured without running', async () => {
     await guest.run('sync');
     await guest.destroy();

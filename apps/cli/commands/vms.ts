@@ -23,7 +23,9 @@ function printVm(vm: DiscoveredVm): void {
   const { name, state, consistency, reason, remedy, agent, disks } = vm;
   const why = reason === undefined ? '' : ` (${reason}; ${remedy})`;
   const level = consistency === 'off' ? 'as it is' : `${consistency}-consistent${why}`;
-  printLine(`${printable(name)}: ${state}, would be captured ${level}`);
+  const would =
+    consistency === undefined ? `cannot be captured${why}` : `would be captured ${level}`;
+  printLine(`${printable(name)}: ${state}, ${would}`);
   if (agent) printAgent(agent);
   for (const disk of disks) printDisk(disk);
 }

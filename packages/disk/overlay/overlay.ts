@@ -7,9 +7,10 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { CofferError, Semaphore, systemErrorCode } from '@coffer/base';
+import { CofferError, Semaphore } from '@coffer/base';
 import { punchHole } from '@coffer/base/libc.ts';
 import { type ByteRange, type Disk, type Extent, wholeOf, type WritableDisk } from '../disk.ts';
+import { targetFailure } from '../target-failure.ts';
 import { BlockMap, type BlockRun } from './block-map.ts';
 import {
   bitmapSizeBytes,
@@ -37,7 +38,7 @@ export async function openOverlay(options: OverlayOptions): Promise<Overlay> {
     return new Overlay(options, handle, map);
   } catch (error) {
     await handle.close();
-    throw error instanceof CofferError ? error : unwritable(path, error);
+    throw error instanceof CofferError ? error : targetFailure(path, error);
   }
 }
 
@@ -45,7 +46,7 @@ async function openFile(path: string): Promise<FileHandle> {
   try {
     return await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   } catch (error) {
-    throw unwritable(path, error);
+    throw targetFailure(path, error);
   }
 }
 
@@ -168,7 +169,7 @@ export class Overlay implements WritableDisk {
       await this.#handle.sync();
     } catch (error) {
       if (changed) this.#map.giveBack(changed);
-      throw unwritable(this.#path, error);
+      throw targetFailure(this.#path, error);
     }
   }
 
@@ -229,7 +230,7 @@ export class Overlay implements WritableDisk {
     try {
       await writeAll(this.#handle, bytes, this.#start + offset);
     } catch (error) {
-      throw unwritable(this.#path, error);
+      throw targetFailure(this.#path, error);
     }
   }
 }
@@ -239,10 +240,4 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array, offset: number): 
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
     done += bytesWritten;
   }
-}
-
-function unwritable(path: string, error: unknown): CofferError {
-  const reason = systemErrorCode(error);
-  const isFull = reason === 'ENOSPC' || reason === 'EDQUOT';
-  return new CofferError(isFull ? 'target-full' : 'target-unwritable', { path, reason }, error);
 }

@@ -7,9 +7,10 @@
  * that is not written. Then the references are counted and synced, and the mark is taken away.
  */
 import { rm, truncate } from 'node:fs/promises';
-import { CofferError, Semaphore, systemErrorCode } from '@coffer/base';
+import { CofferError, Semaphore } from '@coffer/base';
 import { type ByteRange, type Extent, wholeOf, type WritableDisk } from '../disk.ts';
 import { createRawDisk } from '../raw.ts';
+import { targetFailure } from '../target-failure.ts';
 import { ClusterMap, type MappedRange } from './cluster-map.ts';
 import {
   CLUSTER_BYTES,
@@ -136,8 +137,7 @@ class NewQcow2 implements WritableDisk {
       await truncate(this.#path, sizeBytes);
       this.#fileSizeBytes = sizeBytes;
     } catch (error) {
-      const details = { path: this.#path, reason: systemErrorCode(error) };
-      throw new CofferError('target-unwritable', details, error);
+      throw targetFailure(this.#path, error);
     }
   }
 

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type ErrorCode, isCofferError, seededRandom, systemRandom } from '@coffer/base';
 import { createDifferencingVhdx, createVhdx } from './create.ts';
-import { encodeGuid, randomGuid } from './guid-codec.ts';
+import { encodeGuid, randomGuid } from '../guid-codec.ts';
 import { METADATA_TABLE_BYTES } from './metadata-table-codec.ts';
 import { decodeParentLocator, encodeParentLocator } from './parent-locator-codec.ts';
 import { METADATA_OFFSET, patchHeaders } from './testing/patch.ts';

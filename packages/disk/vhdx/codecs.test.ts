@@ -13,7 +13,7 @@ import {
 } from './bat-codec.ts';
 import { crc32c } from '@coffer/base/crc32c.ts';
 import { checksumOf } from './checksum.ts';
-import { decodeGuid, encodeGuid, parseGuid, randomGuid, ZERO_GUID } from './guid-codec.ts';
+import { decodeGuid, encodeGuid, parseGuid, randomGuid, ZERO_GUID } from '../guid-codec.ts';
 import { currentHeader, decodeHeader, encodeHeader, newHeader } from './header-codec.ts';
 import {
   decodeLogEntryHeader,

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import type { Random } from '@coffer/base';
 import type { WritableDisk } from '../disk.ts';
-import { randomGuid } from './guid-codec.ts';
+import { randomGuid } from '../guid-codec.ts';
 import { openImage, readItems } from './image.ts';
 import { createImageFile, type ImageFile } from './image-file.ts';
 import { checkParameters, type DiskParameters, isKnownItem } from './metadata-codec.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type ErrorCode, isCofferError, seededRandom } from '@coffer/base';
-import { encodeGuid, randomGuid } from './guid-codec.ts';
+import { encodeGuid, randomGuid } from '../guid-codec.ts';
 import { HEADER_OFFSETS } from './header-codec.ts';
 import { DAMAGES, itemEntry } from './testing/damages.ts';
 import { MemoryFile } from './testing/memory-file.ts';

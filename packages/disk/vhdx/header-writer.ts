@@ -4,7 +4,7 @@
  */
 import type { Random } from '@coffer/base';
 import { unsupported } from './damage.ts';
-import { randomGuid } from './guid-codec.ts';
+import { randomGuid } from '../guid-codec.ts';
 import { type CurrentHeader, encodeHeader, type Header, HEADER_OFFSETS } from './header-codec.ts';
 import type { ImageFile } from './image-file.ts';
 

@@ -1,8 +1,8 @@
 /** The file of an image that is written: a raw disk that can grow. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { CofferError, systemErrorCode } from '@coffer/base';
 import type { ByteRange, Extent, WritableDisk } from '../disk.ts';
 import { createRawDisk, openWritableRawDisk } from '../raw.ts';
+import { targetFailure } from '../target-failure.ts';
 
 export interface ImageFile extends WritableDisk {
   /** Cuts the file, or makes it longer by zeroes. */
@@ -24,7 +24,7 @@ async function growing(path: string, disk: WritableDisk): Promise<ImageFile> {
     return new GrowingFile(path, disk, await open(path, 'r+'));
   } catch (error) {
     await disk.close();
-    throw failed(path, error);
+    throw targetFailure(path, error);
   }
 }
 
@@ -49,7 +49,7 @@ class GrowingFile implements ImageFile {
     try {
       await this.#handle.truncate(sizeBytes);
     } catch (error) {
-      throw failed(this.#path, error);
+      throw targetFailure(this.#path, error);
     }
     this.#sizeBytes = sizeBytes;
   }
@@ -75,7 +75,7 @@ class GrowingFile implements ImageFile {
     try {
       await this.#disk.flush();
     } catch (error) {
-      throw failed(this.#path, error);
+      throw targetFailure(this.#path, error);
     }
   }
 
@@ -83,10 +83,4 @@ class GrowingFile implements ImageFile {
     await this.#handle.close();
     await this.#disk.close();
   }
-}
-
-function failed(path: string, error: unknown): CofferError {
-  const reason = systemErrorCode(error);
-  const isFull = reason === 'ENOSPC' || reason === 'EDQUOT';
-  return new CofferError(isFull ? 'target-full' : 'target-unwritable', { path, reason }, error);
 }

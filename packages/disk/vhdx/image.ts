@@ -4,7 +4,7 @@ import type { Disk } from '../disk.ts';
 import { openRawDisk } from '../raw.ts';
 import { type BatLayout, BAT_ENTRY_BYTES, batLayout } from './bat-codec.ts';
 import { damaged, type Place, within } from './damage.ts';
-import { ZERO_GUID } from './guid-codec.ts';
+import { ZERO_GUID } from '../guid-codec.ts';
 import {
   checkIdentifier,
   type CurrentHeader,

@@ -4,7 +4,7 @@
  */
 import { assert } from '@coffer/base';
 import { checksumOf } from './checksum.ts';
-import { decodeGuid, encodeGuid } from './guid-codec.ts';
+import { decodeGuid, encodeGuid } from '../guid-codec.ts';
 import { readUint64, writeUint64 } from './integer-codec.ts';
 import { FILE_BYTES_MAX, LOG_SECTOR_BYTES } from './sizes.ts';
 

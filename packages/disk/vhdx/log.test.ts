@@ -9,7 +9,7 @@ import { after, test } from 'node:test';
 import { isCofferError, seededRandom, systemRandom } from '@coffer/base';
 import { assertHolds } from '../testing/contract.ts';
 import { createVhdx } from './create.ts';
-import { randomGuid, ZERO_GUID } from './guid-codec.ts';
+import { randomGuid, ZERO_GUID } from '../guid-codec.ts';
 import type { Header } from './header-codec.ts';
 import { readHeader } from './image.ts';
 import { encodeLogEntry } from './log-entry-codec.ts';

@@ -1,6 +1,6 @@
 /** The known metadata items: what the disk is, and how it is stored ([MS-VHDX] 2.6.2). */
 import { damaged, type Place, unsupported } from './damage.ts';
-import { decodeGuid, encodeGuid, GUID_BYTES } from './guid-codec.ts';
+import { decodeGuid, encodeGuid, GUID_BYTES } from '../guid-codec.ts';
 import { readUint64, writeUint64 } from './integer-codec.ts';
 import type { ItemPlace, MetadataItem } from './metadata-table-codec.ts';
 import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, DISK_BYTES_MAX } from './sizes.ts';

@@ -9,7 +9,7 @@
  */
 import { assert, type Random } from '@coffer/base';
 import { unsupported } from './damage.ts';
-import { randomGuid, ZERO_GUID } from './guid-codec.ts';
+import { randomGuid, ZERO_GUID } from '../guid-codec.ts';
 import type { HeaderWriter } from './header-writer.ts';
 import type { ImageFile } from './image-file.ts';
 import { encodeLogEntry, ENTRY_UPDATES_MAX } from './log-entry-codec.ts';

@@ -1,6 +1,6 @@
 /** The metadata table: which items there are, and where in the metadata region ([MS-VHDX] 2.6.1). */
 import { damaged, type Place, unsupported, within } from './damage.ts';
-import { decodeGuid, encodeGuid } from './guid-codec.ts';
+import { decodeGuid, encodeGuid } from '../guid-codec.ts';
 import { ALIGNMENT_BYTES, MIB, roundUp } from './sizes.ts';
 
 export const METADATA_TABLE_BYTES = 64 * 1024;

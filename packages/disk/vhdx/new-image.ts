@@ -8,7 +8,7 @@ import {
   PAYLOAD,
   payloadEntryIndex,
 } from './bat-codec.ts';
-import { randomGuid } from './guid-codec.ts';
+import { randomGuid } from '../guid-codec.ts';
 import { encodeHeader, encodeIdentifier, HEADER_OFFSETS, newHeader } from './header-codec.ts';
 import type { ImageFile } from './image-file.ts';
 import { encodeMetadata, type Metadata } from './metadata-codec.ts';

@@ -3,7 +3,7 @@
  * ([MS-VHDX] 2.6.2.6).
  */
 import { damaged, type Place, unsupported, within } from './damage.ts';
-import { decodeGuid, encodeGuid, GUID_BYTES, parseGuid } from './guid-codec.ts';
+import { decodeGuid, encodeGuid, GUID_BYTES, parseGuid } from '../guid-codec.ts';
 
 const VHDX_TYPE = 'b04aefb7-d19e-4a81-b789-25b8e9445913';
 const HEADER_BYTES = 20;

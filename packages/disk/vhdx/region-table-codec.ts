@@ -4,7 +4,7 @@
  */
 import { checksumOf } from './checksum.ts';
 import { damaged, type Place, unsupported, within } from './damage.ts';
-import { decodeGuid, encodeGuid } from './guid-codec.ts';
+import { decodeGuid, encodeGuid } from '../guid-codec.ts';
 import { readUint64, writeUint64 } from './integer-codec.ts';
 import { ALIGNMENT_BYTES, FILE_BYTES_MAX, HEADER_SECTION_BYTES } from './sizes.ts';
 

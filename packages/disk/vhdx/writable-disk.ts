@@ -20,7 +20,7 @@ import type { BlockMap } from './block-map.ts';
 import { BlockWriter } from './block-writer.ts';
 import { ChainedDisk } from './chained-disk.ts';
 import { openParents } from './chain.ts';
-import { ZERO_GUID } from './guid-codec.ts';
+import { ZERO_GUID } from '../guid-codec.ts';
 import { HeaderWriter } from './header-writer.ts';
 import { readHeader, readImage, readLog, type VhdxImage } from './image.ts';
 import type { ImageFile } from './image-file.ts';

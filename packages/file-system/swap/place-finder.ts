@@ -11,6 +11,8 @@ const PROBE_BYTES = 4 * 1024 * 1024;
 /** In all searches together more is not searched: whoever made the disk may want to keep us busy. */
 const SEARCHED_BYTES_MAX = 2 ** 39;
 const PLACES_MAX = 2 ** 20;
+/** What has no place, such as compressed content, is searched slowly, and no swap of any system. */
+const PLACELESS_BYTES_MAX = 2 ** 34;
 
 export interface Place extends ByteRange {
   /** Of the disks that were given. */
@@ -27,8 +29,12 @@ export class PlaceFinder {
   #found: Place[] = [];
   #searchableBytes = SEARCHED_BYTES_MAX;
   #placesLeft = PLACES_MAX;
+  #placelessBytes = PLACELESS_BYTES_MAX;
+  #notedBytes = 0;
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(disks: readonly Disk[]) {
+  constructor(disks: readonly Disk[], signal?: AbortSignal) {
+    this.#signal = signal;
     this.disks = disks.map((disk, diskIndex) => this.#noting(disk, diskIndex));
   }
 
@@ -41,7 +47,12 @@ export class PlaceFinder {
     if (end - start > this.#searchableBytes) throw tooMuch(`${end - start} bytes`);
     this.#searchableBytes -= Math.max(0, end - start);
     for (let offset = start; offset < end; offset += PROBE_BYTES) {
-      await read(offset, this.#probe.subarray(0, Math.min(PROBE_BYTES, end - offset)));
+      this.#signal?.throwIfAborted();
+      const length = Math.min(PROBE_BYTES, end - offset);
+      const before = this.#notedBytes;
+      await read(offset, this.#probe.subarray(0, length));
+      this.#placelessBytes -= length - (this.#notedBytes - before);
+      if (this.#placelessBytes < 0) throw tooMuch(`${PLACELESS_BYTES_MAX} bytes without a place`);
     }
     return this.#found;
   }
@@ -59,6 +70,7 @@ export class PlaceFinder {
   }
 
   #note(place: Place): void {
+    this.#notedBytes += place.length;
     const last = this.#found.at(-1);
     if (this.#placesLeft-- <= 0) throw tooMuch(`${PLACES_MAX} pieces`);
     const isNext =

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,7 +13,7 @@ import { openFileSystem } from '../volumes/open-file-system.ts';
 import { joinedDisk, rangeDisk } from '../volumes/range-disk.ts';
 import { listVolumes } from '../volumes/volumes.ts';
 import { PlaceFinder, type Read } from './place-finder.ts';
-import { findSwap } from './swap.ts';
+import { findSwap, type FindSwapOptions } from './swap.ts';
 import { SWAP_HEADER_BYTES } from './swap-header-codec.ts';
 
 const MIB = 1024 * 1024;
@@ -34,8 +34,8 @@ async function usedSwap(sizeBytes: number, seed: number): Promise<Buffer> {
 }
 
 /** The disks as they would be protected, with how much of each is left out. */
-async function withoutSwap(disks: readonly Disk[]) {
-  const areas = await findSwap(disks);
+async function withoutSwap(disks: readonly Disk[], options: Partial<FindSwapOptions> = {}) {
+  const areas = await findSwap(disks, { isAtRest: true, ...options });
   const places = areas.flatMap((area) => area.places);
   return {
     names: areas.map(({ name }) => name),
@@ -84,7 +84,7 @@ async function linuxDisk(format: readonly string[]): Promise<{ disk: Buffer; oth
     const path = join(folder, 'disk');
     await writeFile(path, '');
     await truncate(path, 32 * MIB);
-    await tool('sgdisk', ['-n', '1:2048:+4M', '-n', '2:10240:+24M', path]);
+    await tool('sgdisk', ['-n', '1:2048:+4M', '-t', '1:8200', '-n', '2:10240:+24M', path]);
     return await readFile(path);
   });
   (await usedSwap(4 * MIB, 3)).copy(disk, MIB);
@@ -140,35 +140,112 @@ test('a logical volume has its places on several disks', async () => {
   assert.equal(byte[0], 2, 'other reads are made');
 });
 
-test('page files of Windows are left out; what it hibernates into is not', async () => {
-  const [page, hibernated] = [seededRandom(1).bytes(3 * MIB), seededRandom(2).bytes(MIB)];
-  const fill = (folder: string): void => {
-    writeFileSync(join(folder, 'pagefile.sys'), page);
-    writeFileSync(join(folder, 'hiberfil.sys'), hibernated);
-  };
-  await withNtfs({ sizeBytes: 16 * MIB }, fill, async ({ path }) => {
-    const { names, disks } = await withoutSwap([memoryDisk(await readFile(path))]);
-    assert.deepEqual(names, ['disk/pagefile.sys']);
-    const content = await contentOf(disks[0]!, 'disk', ['pagefile.sys']);
-    assert.ok(content.equals(Buffer.alloc(page.length)));
-    assert.ok((await contentOf(disks[0]!, 'disk', ['hiberfil.sys'])).equals(hibernated));
-  });
+/** A file system of Windows in a whole disk. */
+async function windowsDisk(fill: (folder: string) => void): Promise<Disk> {
+  return await withNtfs({ sizeBytes: 16 * MIB }, fill, async ({ path }) =>
+    memoryDisk(await readFile(path)),
+  );
+}
+
+test('page files of Windows are left out', async () => {
+  const page = seededRandom(1).bytes(3 * MIB);
+  const disk = await windowsDisk((folder) => writeFileSync(join(folder, 'pagefile.sys'), page));
+  const { names, disks } = await withoutSwap([disk]);
+  assert.deepEqual(names, ['disk/pagefile.sys']);
+  const content = await contentOf(disks[0]!, 'disk', ['pagefile.sys']);
+  assert.ok(content.equals(Buffer.alloc(page.length)));
+  const changing = await withoutSwap([disk], { isAtRest: false });
+  assert.deepEqual(changing.names, [], 'its journal may know better');
 });
 
-test('an area that a guest has hibernated into is kept, as is one that is cut or damaged', async () => {
+test('a file that has another name too is no page file', async () => {
+  const disk = await windowsDisk((folder) => {
+    writeFileSync(join(folder, 'database'), seededRandom(1).bytes(3 * MIB));
+    linkSync(join(folder, 'database'), join(folder, 'pagefile.sys'));
+  });
+  assert.deepEqual((await withoutSwap([disk])).names, []);
+});
+
+/** A disk with one partition of a type. */
+async function partitioned(content: Buffer, table: 'gpt' | 'dos', type: string): Promise<Buffer> {
+  return await withFolder(async (folder) => {
+    const path = join(folder, 'disk');
+    await writeFile(path, '');
+    await truncate(path, content.length + 2 * MIB);
+    const sectors = content.length / 512;
+    const script = `label: ${table}\nstart=2048, size=${sectors}, type=${type}\n`;
+    await tool('sh', ['-c', `printf '%s' "$1" | /sbin/sfdisk -q "$2"`, 'sh', script, path]);
+    const disk = await readFile(path);
+    content.copy(disk, MIB);
+    return disk;
+  });
+}
+
+const SWAP_TYPE = '0657FD6D-A4AB-43C4-84E5-0933C84B4F4F';
+const DATA_TYPE = '0FC63DAF-8483-4772-8E79-3D69D8477DE4';
+
+async function namesOf(...disks: Buffer[]): Promise<string[]> {
+  return (await withoutSwap(disks.map((disk) => memoryDisk(disk)))).names;
+}
+
+test('what has the header of swap is swap only where swap is expected', async () => {
   const swap = await usedSwap(MIB, 4);
-  const names = async (disk: Buffer): Promise<string[]> =>
-    (await withoutSwap([memoryDisk(disk)])).names;
-  assert.deepEqual(await names(swap), ['disk']);
-  const hibernated = Buffer.from(swap);
-  hibernated.write('S1SUSPEND\0', SWAP_HEADER_BYTES - 10, 'latin1');
-  assert.deepEqual(await names(hibernated), []);
-  assert.deepEqual(await names(swap.subarray(0, SWAP_HEADER_BYTES)), []);
-  assert.deepEqual(await names(Buffer.alloc(MIB)), []);
+  assert.deepEqual(await namesOf(await partitioned(swap, 'gpt', SWAP_TYPE)), ['p1']);
+  assert.deepEqual(await namesOf(await partitioned(swap, 'dos', '82')), ['p1']);
+  assert.deepEqual(await namesOf(await partitioned(swap, 'gpt', DATA_TYPE)), []);
+  assert.deepEqual(await namesOf(await partitioned(swap, 'dos', '83')), []);
+  assert.deepEqual(await namesOf(swap), []);
+});
+
+test('a member of a RAID is none, whatever it was before', async () => {
+  const swap = await usedSwap(MIB, 4);
+  // The superblocks of 1.1, 1.2, 1.0 and 0.90.
+  for (const place of [0, 4096, MIB - 8192, MIB - 65_536]) {
+    const member = Buffer.from(swap);
+    member.writeUInt32LE(0xa92b4efc, place);
+    assert.deepEqual(await namesOf(await partitioned(member, 'gpt', SWAP_TYPE)), [], `${place}`);
+  }
+});
+
+test('an area that is cut or damaged is none', async () => {
+  const swap = await usedSwap(MIB, 4);
   const endless = Buffer.from(swap);
-  endless.writeUInt32LE(0xffff_ffff, 1028);
-  const { bytes } = await withoutSwap([memoryDisk(endless)]);
-  assert.equal(bytes, MIB - SWAP_HEADER_BYTES, 'no more than there is');
+  endless.writeUInt32LE(MIB / 4096, 1028);
+  for (const bad of [swap.subarray(0, MIB / 2), endless, Buffer.alloc(MIB)]) {
+    assert.deepEqual(await namesOf(await partitioned(bad, 'gpt', SWAP_TYPE)), []);
+  }
+});
+
+test('of a guest that has hibernated all is kept, wherever it has', async () => {
+  const { disk: linux } = await linuxDisk(['-t', 'ext4']);
+  assert.deepEqual(await namesOf(linux), ['p1', 'p2/hidden', 'p2/swap.img']);
+  const swap = await usedSwap(MIB, 4);
+  for (const mark of ['S1SUSPEND\0', 'S2SUSPEND\0', 'ULSUSPEND\0', 'LINHIB0001']) {
+    const hibernated = Buffer.from(swap);
+    hibernated.write(mark, SWAP_HEADER_BYTES - mark.length, 'latin1');
+    assert.deepEqual(await namesOf(linux, hibernated), [], mark);
+  }
+});
+
+test('of a Windows that has hibernated all is kept', async () => {
+  const page = seededRandom(1).bytes(MIB);
+  for (const [mark, expected] of [
+    ['HIBR', []],
+    ['hibr', []],
+    ['RSTR', []],
+    ['WAKE', ['disk/pagefile.sys']],
+    ['\0\0\0\0', ['disk/pagefile.sys']],
+  ] as const) {
+    const hibernated = Buffer.alloc(MIB, 1);
+    hibernated.write(mark, 'latin1');
+    const disk = await windowsDisk((folder) => {
+      writeFileSync(join(folder, 'pagefile.sys'), page);
+      writeFileSync(join(folder, 'hiberfil.sys'), hibernated);
+    });
+    const { names, disks } = await withoutSwap([disk]);
+    assert.deepEqual(names, expected, mark);
+    assert.ok((await contentOf(disks[0]!, 'disk', ['hiberfil.sys'])).equals(hibernated));
+  }
 });
 
 test('no more is searched than a host has, however much a disk promises', async () => {
@@ -181,6 +258,17 @@ test('no more is searched than a host has, however much a disk promises', async 
   await assert.rejects(finder.find(read, 0, 2 ** 39), unsupported, 'of all searches together');
 });
 
+test('a search for what has no place ends, and can be ended', async () => {
+  const finder = new PlaceFinder([memoryDisk(Buffer.alloc(1))]);
+  let reads = 0;
+  const decompress: Read = async () => reads++;
+  const unsupported = (error: unknown): boolean => isCofferError(error, 'file-system-unsupported');
+  await assert.rejects(finder.find(decompress, 0, 2 ** 36), unsupported);
+  assert.ok(reads <= 4097, `${reads} reads`);
+  const ended = new PlaceFinder([], AbortSignal.abort(new Error('ended')));
+  await assert.rejects(ended.find(decompress, 0, 1), /ended/);
+});
+
 test('a disk that cannot be understood has no swap, and is no failure', async () => {
   const { disk } = await linuxDisk(['-t', 'ext4']);
   const random = seededRandom(11);
@@ -190,6 +278,6 @@ test('a disk that cannot be understood has no swap, and is no failure', async ()
       const place = 5 * MIB + Math.floor(random.fraction() * 300_000);
       damaged[place] = Math.floor(random.fraction() * 256);
     }
-    await findSwap([memoryDisk(damaged)]);
+    await withoutSwap([memoryDisk(damaged)]);
   }
 });

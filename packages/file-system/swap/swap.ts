@@ -2,14 +2,18 @@
  * What guests have swapped out: swap partitions and logical volumes, swap files of Linux, and the
  * page files of Windows. None of it means anything after the next start, and much of it changes all
  * the time. The header of a swap area stays out of this: the guest needs it to swap again.
+ *
+ * Whatever is in doubt is no swap: what is left out is lost. A guest that has hibernated swaps in
+ * when it goes on, so all of it is kept.
  */
 import { type FileMetadata, isCofferError } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import type { FileSystem } from '../file-system.ts';
 import { openFileSystem } from '../volumes/open-file-system.ts';
+import { isRaidMember } from '../volumes/raid-member.ts';
 import { listVolumes, type Volume } from '../volumes/volumes.ts';
 import { type Place, PlaceFinder, type Read } from './place-finder.ts';
-import { SWAP_HEADER_BYTES, swapEndOf } from './swap-header-codec.ts';
+import { isHibernated, SWAP_HEADER_BYTES, swapEndOf } from './swap-header-codec.ts';
 
 /** Swap areas of one volume, or of a file on it. */
 export interface SwapArea {
@@ -18,34 +22,81 @@ export interface SwapArea {
   readonly places: readonly Place[];
 }
 
+export interface FindSwapOptions {
+  /** The guest had written to its file systems what was in their journals. */
+  readonly isAtRest: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 const FSTAB_BYTES_MAX = 64 * 1024;
 /** No host has more; a hostile guest may name thousands. */
 const TABLE_FILES_MAX = 32;
 /** Where installers put them, where `/etc/fstab` does not tell. */
 const LINUX_FILES = ['/swapfile', '/swap.img', '/swap/swapfile'];
-/** In the root of a volume of Windows; `hiberfil.sys` is none of them, since it may be needed. */
+/** In the root of a volume of Windows. */
 const WINDOWS_FILES = ['pagefile.sys', 'swapfile.sys'];
-const LINUX_KINDS: ReadonlySet<Volume['kind']> = new Set(['ext2', 'ext3', 'ext4', 'xfs', 'btrfs']);
+const WINDOWS_HIBERNATION_FILE = '/hiberfil.sys';
+/** What that file begins with when Windows has gone on since, or never hibernated. */
+const WINDOWS_AWAKE = /^(wake|\0{4})/i;
+/**
+ * Not XFS and btrfs: there several files may share what looks like that of one, and the journal of
+ * XFS, which may give places to other files, is not read here.
+ */
+const LINUX_KINDS: ReadonlySet<Volume['kind']> = new Set(['ext2', 'ext3', 'ext4']);
+/** Of a GPT and of a master boot record. */
+const SWAP_PARTITION_TYPES: ReadonlySet<string | undefined> = new Set([
+  '0657fd6d-a4ab-43c4-84e5-0933c84b4f4f',
+  '82',
+]);
 
-/** What cannot be read has no swap that is found. */
-export async function findSwap(disks: readonly Disk[]): Promise<SwapArea[]> {
-  const finder = new PlaceFinder(disks);
+/** What cannot be read has no swap that is found. Fails only with the reason of `signal`. */
+export async function findSwap(
+  disks: readonly Disk[],
+  { isAtRest, signal }: FindSwapOptions,
+): Promise<SwapArea[]> {
+  const finder = new PlaceFinder(disks, signal);
   const areas: SwapArea[] = [];
-  for (const volume of await listVolumes(finder.disks)) {
-    areas.push(...(await orNone(() => swapOf(volume, finder))));
+  try {
+    for (const volume of await listVolumes(finder.disks)) {
+      signal?.throwIfAborted();
+      areas.push(...(await orNone(() => swapOf(volume, { finder, isAtRest }))));
+    }
+  } catch (error) {
+    if (error instanceof Hibernated) return [];
+    throw error;
   }
+  signal?.throwIfAborted();
   return areas.filter(({ places }) => places.length > 0);
 }
 
-async function swapOf(volume: Volume, finder: PlaceFinder): Promise<SwapArea[]> {
-  if (volume.problem) return [];
-  if (volume.kind === 'swap') {
-    const disk = volume.open();
-    const read: Read = (offset, target) => disk.read(offset, target);
-    return [{ name: volume.name, places: await placesOfSwap(read, disk.sizeBytes, finder) }];
-  }
+/** The guest goes on with what it has swapped out. */
+class Hibernated extends Error {}
+
+interface Search {
+  readonly finder: PlaceFinder;
+  readonly isAtRest: boolean;
+}
+
+async function swapOf(volume: Volume, { finder, isAtRest }: Search): Promise<SwapArea[]> {
+  if (volume.problem || (await isRaidMember(volume.open()))) return [];
+  if (volume.kind === 'swap' || volume.kind === 'unknown') return await ofVolume(volume, finder);
   if (LINUX_KINDS.has(volume.kind)) return await filesOf(volume, finder, linuxSwap);
-  return volume.kind === 'ntfs' ? await filesOf(volume, finder, windowsSwap) : [];
+  if (volume.kind !== 'ntfs') return [];
+  const areas = await filesOf(volume, finder, windowsSwap);
+  return isAtRest ? areas : [];
+}
+
+/** Others may have been swap before they became what they are. */
+function isForSwap({ offset, partitionType }: Volume): boolean {
+  const isLogical = offset === undefined;
+  return isLogical || SWAP_PARTITION_TYPES.has(partitionType);
+}
+
+async function ofVolume(volume: Volume, finder: PlaceFinder): Promise<SwapArea[]> {
+  const disk = volume.open();
+  const read: Read = (offset, target) => disk.read(offset, target);
+  const places = await placesOfSwap(read, disk.sizeBytes, finder);
+  return isForSwap(volume) ? [{ name: volume.name, places }] : [];
 }
 
 interface OpenedVolume {
@@ -83,6 +134,12 @@ async function linuxSwap({ volume, fileSystem, finder }: OpenedVolume): Promise<
 }
 
 async function windowsSwap({ volume, fileSystem, finder }: OpenedVolume): Promise<SwapArea[]> {
+  const hibernation = await fileAt(fileSystem, WINDOWS_HIBERNATION_FILE);
+  if (hibernation && hibernation.sizeBytes > 0) {
+    const mark = Buffer.alloc(4);
+    await fileSystem.read(hibernation, 0, mark);
+    if (!WINDOWS_AWAKE.test(mark.toString('latin1'))) throw new Hibernated();
+  }
   const areas: SwapArea[] = [];
   for (const name of WINDOWS_FILES) {
     const file = await fileAt(fileSystem, `/${name}`);
@@ -94,14 +151,16 @@ async function windowsSwap({ volume, fileSystem, finder }: OpenedVolume): Promis
   return areas;
 }
 
-/** Without the header; none where there is none, or where the guest has hibernated into it. */
+/** Without the header; none where that does not tell of all of an area. */
 async function placesOfSwap(read: Read, sizeBytes: number, finder: PlaceFinder): Promise<Place[]> {
   if (sizeBytes < SWAP_HEADER_BYTES) return [];
   const header = Buffer.alloc(SWAP_HEADER_BYTES);
   await read(0, header);
+  if (isHibernated(header)) throw new Hibernated();
   const end = swapEndOf(header);
-  if (end === undefined) return [];
-  return await finder.find(read, SWAP_HEADER_BYTES, Math.min(end, sizeBytes));
+  // Linux would not swap to a part of an area: this is one of something larger, or was.
+  if (end === undefined || end > sizeBytes) return [];
+  return await finder.find(read, SWAP_HEADER_BYTES, end);
 }
 
 /** The paths of swap files in `/etc/fstab`, if it is on this volume. */
@@ -126,7 +185,8 @@ async function fileAt(fileSystem: FileSystem, path: string): Promise<FileMetadat
     if (node?.type !== 'directory') return undefined;
     node = await fileSystem.find(node, Buffer.from(name));
   }
-  return node?.type === 'file' ? node : undefined;
+  // No system has a second name for its swap; to take that one could hide any file.
+  return node?.type === 'file' && !node.hardLink ? node : undefined;
 }
 
 /** Damage, and what no reader here knows, is no reason not to protect a machine. */

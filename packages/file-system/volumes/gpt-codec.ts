@@ -1,5 +1,6 @@
 /** A GUID partition table: its header and its entries (UEFI 2.10, 5.3). */
 import { crc32 } from 'node:zlib';
+import { decodeGuid } from '@coffer/disk/guid-codec.ts';
 import type { Partition } from './partition.ts';
 
 export interface GptHeader {
@@ -65,6 +66,7 @@ export function parseGptEntries(
       number: index + 1,
       offset: Number(first) * sectorBytes,
       length,
+      type: decodeGuid(entry, 0),
       label: label === '' ? undefined : label,
     });
   }

@@ -26,8 +26,8 @@ export async function mbrPartitions(
   }
 }
 
-function primary({ index, startSector, sectorCount }: MbrEntry): Partition {
-  return partition(index + 1, startSector, sectorCount);
+function primary(entry: MbrEntry): Partition {
+  return partition(entry.index + 1, entry.startSector, entry);
 }
 
 /** Each link names one partition, relative to itself, and the next link, relative to the first. */
@@ -42,7 +42,7 @@ async function* logicalPartitions(disk: Disk, firstSector: number): AsyncIterabl
     seen.add(sector);
     const entries = await readLink(disk, sector);
     const own = entries.find((entry) => !isExtended(entry));
-    if (own) yield partition(number++, sector + own.startSector, own.sectorCount);
+    if (own) yield partition(number++, sector + own.startSector, own);
     const next = entries.find(isExtended);
     sector = next === undefined ? undefined : firstSector + next.startSector;
   }
@@ -59,7 +59,16 @@ async function readLink(disk: Disk, sector: number): Promise<MbrEntry[]> {
   throw new CofferError('file-system-damaged', { structure: 'extended partition', offset });
 }
 
-function partition(number: number, startSector: number, sectorCount: number): Partition {
-  const offset = startSector * SECTOR_BYTES;
-  return { number, offset, length: sectorCount * SECTOR_BYTES, label: undefined };
+function partition(
+  number: number,
+  startSector: number,
+  { sectorCount, type }: MbrEntry,
+): Partition {
+  return {
+    number,
+    offset: startSector * SECTOR_BYTES,
+    length: sectorCount * SECTOR_BYTES,
+    type: type.toString(16).padStart(2, '0'),
+    label: undefined,
+  };
 }

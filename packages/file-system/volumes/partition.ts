@@ -6,6 +6,8 @@ export interface Partition {
   readonly number: number;
   readonly offset: number;
   readonly length: number;
+  /** What it is for, as the table says: a GUID, or two digits (`82`); in lower case. */
+  readonly type: string;
   /** The name that the table gives it; only a GPT has names. */
   readonly label: string | undefined;
 }

@@ -33,6 +33,8 @@ export interface Volume {
   readonly uuid: string | undefined;
   /** The name in the partition table. */
   readonly partitionName: string | undefined;
+  /** What the partition table says that it is for: a GUID, or two digits (`82`). */
+  readonly partitionType: string | undefined;
   /** Why it cannot be opened, or what is wrong with the disk that it is. */
   readonly problem: CofferError | undefined;
   /** Closing the disk does not close the disks given. Fails with `problem`. */
@@ -119,11 +121,12 @@ async function readTable(disk: Disk): Promise<PartitionTable | undefined> {
 async function partitionVolume(
   disk: Disk,
   diskIndex: number,
-  { number, offset, length, label }: Partition,
+  { number, offset, length, label, type }: Partition,
 ): Promise<Volume> {
   const part = rangeDisk(disk, { offset, length });
   const name = `p${number}`;
-  return { ...(await described(part)), name, diskIndex, offset, partitionName: label };
+  const partition = { partitionName: label, partitionType: type };
+  return { ...(await described(part)), name, diskIndex, offset, ...partition };
 }
 
 async function wholeDisk(
@@ -138,12 +141,14 @@ async function wholeDisk(
     name: 'disk',
     diskIndex,
     offset: 0,
-    partitionName: undefined,
+    ...NO_PARTITION,
     problem: problem ?? volume.problem,
   };
 }
 
-type Described = Omit<Volume, 'name' | 'diskIndex' | 'offset' | 'partitionName'>;
+const NO_PARTITION = { partitionName: undefined, partitionType: undefined };
+
+type Described = Omit<Volume, 'name' | 'diskIndex' | 'offset' | keyof typeof NO_PARTITION>;
 
 async function described(disk: Disk): Promise<Described> {
   const { detected, problem } = await detectOrProblem(disk);
@@ -189,7 +194,7 @@ async function logicalVolume(
     name: `${groupName}-${name}`,
     diskIndex: first?.diskIndex ?? groupDiskIndex(groupName, physical),
     offset: undefined,
-    partitionName: undefined,
+    ...NO_PARTITION,
     sizeBytes,
   };
   try {

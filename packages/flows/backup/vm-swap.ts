@@ -8,7 +8,7 @@ import { digest } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { joinedRanges, rangesOutside, withoutRanges } from '@coffer/disk/without-ranges.ts';
 import { findSwap, type SwapArea } from '@coffer/file-system/swap/swap.ts';
-import type { CapturedDisk } from '@coffer/workloads/vm-capture.ts';
+import type { CapturedDisk, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import type { VmManifest } from './manifest.ts';
 
 /** A disk without what was left out of it. */
@@ -23,12 +23,21 @@ export interface WithoutSwap {
   readonly swap: LeftOut;
 }
 
-/** Leaves out no swap when `readsSwap` says so; `before` is what the base has left out. */
+export interface WithoutSwapOptions {
+  /** Leaves out nothing. */
+  readonly readsSwap: boolean;
+  /** What the base has left out. */
+  readonly before: LeftOut;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export async function withoutSwap(
-  disks: readonly CapturedDisk[],
-  { readsSwap, before }: { readonly readsSwap: boolean; readonly before: LeftOut },
+  { disks, consistency }: Pick<VmCapture, 'disks' | 'consistency'>,
+  { readsSwap, before, signal }: WithoutSwapOptions,
 ): Promise<WithoutSwap> {
-  const areas = readsSwap ? [] : await findSwap(disks.map(({ disk }) => disk));
+  const isAtRest = ['application', 'file-system'].includes(consistency.level);
+  const searched = readsSwap ? [] : disks.map(({ disk }) => disk);
+  const areas = await findSwap(searched, { isAtRest, signal });
   const swap = disks.flatMap(({ name }, diskIndex) => describe(areas, { name, diskIndex }));
   const isLeftOutStill = (one: LeftOut[number]): boolean =>
     swap.some((each) => each.disk === one.disk && each.places === one.places);

@@ -53,8 +53,8 @@ export async function backupVm(
 ): Promise<VmBackupResult> {
   const findings: Finding[] = [];
   let bytesRead = 0;
-  const { readsSwap } = options;
-  const read = await withoutSwap(capture.disks, { readsSwap, before: base?.swap ?? [] });
+  const { readsSwap, signal } = options;
+  const read = await withoutSwap(capture, { readsSwap, before: base?.swap ?? [], signal });
   const disks = await mapBounded(read.disks, DISKS_AT_ONCE, async (captured) => {
     const stored = await backupCaptured(options, captured, base);
     bytesRead += stored.bytesRead;

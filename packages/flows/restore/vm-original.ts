@@ -42,7 +42,7 @@ export interface VmOriginalOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The machine is off afterwards. Fails with `undo-pending`, `target-unfit`, `vm-name-taken`. */
+/** The machine is off afterwards. Fails with `undo-pending`, `target-unfit`, `vm-saved`. */
 export async function restoreVmOriginal(options: VmOriginalOptions): Promise<VmRestoreResult> {
   const { repository, point, host } = options;
   const startedAt = repository.clock.now();
@@ -101,6 +101,7 @@ async function overOriginal(
   startedAt: number,
 ): Promise<Written> {
   const { host, point, records, delta } = options;
+  refuseSaved(known);
   const { pairs, findings } = pairDisks(point, vm, known);
   const replacements = [
     ...pairs.map((pair) =>
@@ -123,6 +124,11 @@ async function overOriginal(
   }
   records.write({ ...record, state: 'done' });
   return { ...written, findings };
+}
+
+/** Its memory would go on with other disks than it knows. */
+function refuseSaved({ name, isSaved }: KnownVm): void {
+  if (isSaved) throw new CofferError('vm-saved', { vm: name });
 }
 
 function isOtherImage(replacement: Replacement): boolean {
@@ -315,6 +321,7 @@ export async function undoOriginal(options: UndoOptions, record: UndoRecord): Pr
   const { host, records } = options;
   if (record.state === 'accepted') throw new CofferError('undo-missing', { vm: record.vm });
   const known = await host.find(record.uuid);
+  if (known) refuseSaved(known);
   const changed = record.replacements.filter(hasHappened);
   // While new images were made only, the machine has run on, and goes on.
   if (known && !known.isOff && changed.length > 0) await host.stop(record.uuid);

@@ -176,6 +176,11 @@ export class LibvirtConnection {
     return { state: STATES[state] ?? 'nostate', reason };
   }
 
+  /** True when a machine that is off has its memory in a file, and goes on with it at its next start. */
+  async hasManagedSave(domain: Domain): Promise<boolean> {
+    return (await this.#call(domainProcedures.hasManagedSave, domain, 0)) !== 0;
+  }
+
   async suspend(domain: Domain): Promise<void> {
     await this.#call(domainProcedures.suspend, domain);
   }

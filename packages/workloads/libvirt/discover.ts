@@ -11,8 +11,8 @@ export interface DiscoveredVm {
   readonly name: string;
   readonly uuid: string;
   readonly state: string;
-  /** What a backup would get now. */
-  readonly consistency: Consistency;
+  /** What a backup would get now; undefined when there can be none. */
+  readonly consistency: Consistency | undefined;
   /** Why it is not better, and what would help. */
   readonly reason: string | undefined;
   readonly remedy: string | undefined;
@@ -69,7 +69,8 @@ async function describe(
   const hasChannel = definition.guestAgent !== undefined;
   const agent =
     state === 'running' && hasChannel ? await describeAgent(connection, domain, clock) : undefined;
-  const reached = expect({ name: domain.name, state, hasChannel, agent });
+  const isSaved = state === 'shutoff' && (await connection.hasManagedSave(domain));
+  const reached = expect({ name: domain.name, state, isSaved, hasChannel, agent });
   return { name: domain.name, uuid: domain.uuid, state, ...reached, agent, disks };
 }
 
@@ -132,6 +133,7 @@ async function sizesOf(
 interface Seen {
   readonly name: string;
   readonly state: string;
+  readonly isSaved: boolean;
   readonly hasChannel: boolean;
   readonly agent: DiscoveredAgent | undefined;
 }
@@ -140,9 +142,14 @@ interface Seen {
 function expect({
   name,
   state,
+  isSaved,
   hasChannel,
   agent,
 }: Seen): Pick<DiscoveredVm, 'consistency' | 'reason' | 'remedy'> {
+  if (isSaved) {
+    const remedy = `start it, or drop what is saved with virsh managedsave-remove ${name}`;
+    return { consistency: undefined, reason: 'it is saved with its memory', remedy };
+  }
   if (state === 'shutoff') return { consistency: 'off', reason: undefined, remedy: undefined };
   if (!hasChannel) {
     const remedy =

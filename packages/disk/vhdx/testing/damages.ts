@@ -1,6 +1,6 @@
 /** What may be wrong with an image, and what has to be said of it. */
 import { type ErrorCode, seededRandom } from '@coffer/base';
-import { encodeGuid, randomGuid } from '../guid-codec.ts';
+import { encodeGuid, randomGuid } from '../../guid-codec.ts';
 import { HEADER_OFFSETS } from '../header-codec.ts';
 import {
   BAT_OFFSET,

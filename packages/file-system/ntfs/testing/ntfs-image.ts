@@ -19,11 +19,11 @@ export interface NtfsImageOptions {
 }
 
 /** Makes a volume, mounts it, lets `fill` write, and lets `check` read; then all is removed. */
-export async function withNtfs(
+export async function withNtfs<Result>(
   { sizeBytes, clusterBytes = 4096, sectorBytes = 512 }: NtfsImageOptions,
   fill: (folder: string) => void,
-  check: (image: NtfsImage) => Promise<void>,
-): Promise<void> {
+  check: (image: NtfsImage) => Promise<Result>,
+): Promise<Result> {
   const work = mkdtempSync(join(tmpdir(), 'coffer-ntfs-'));
   const path = join(work, 'image');
   const folder = join(work, 'mounted');
@@ -34,7 +34,7 @@ export async function withNtfs(
     const sizes = ['-c', String(clusterBytes), '-s', String(sectorBytes)];
     run('mkntfs', '-F', '-q', ...sizes, '-L', 'Größe', path);
     mounted(path, folder, 'rw', () => fill(folder));
-    await mountedAsync(path, folder, () => check({ path, folder }));
+    return await mountedAsync(path, folder, () => check({ path, folder }));
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
@@ -69,10 +69,14 @@ function mounted(path: string, folder: string, mode: 'rw' | 'ro', use: () => voi
   }
 }
 
-async function mountedAsync(path: string, folder: string, use: () => Promise<void>): Promise<void> {
+async function mountedAsync<Result>(
+  path: string,
+  folder: string,
+  use: () => Promise<Result>,
+): Promise<Result> {
   mount(path, folder, 'ro');
   try {
-    await use();
+    return await use();
   } finally {
     run('umount', folder);
   }

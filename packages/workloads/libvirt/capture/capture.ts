@@ -68,8 +68,8 @@ const NBD_REQUEST_TIMEOUT_MS = 120_000;
 const DIRTY = 1;
 
 /**
- * In the order of the machines. Fails with `vm-busy`, `scratch-full`, `consistency-not-reached` and
- * the codes of libvirt; then nothing is captured.
+ * In the order of the machines. Fails with `vm-busy`, `vm-saved`, `scratch-full`,
+ * `consistency-not-reached` and the codes of libvirt; then nothing is captured.
  */
 export async function captureVms(machines: readonly CaptureOptions[]): Promise<VmCapture[]> {
   await using scope = new AsyncDisposableStack();
@@ -233,7 +233,10 @@ interface Prepared {
   readonly watch: ScratchWatch;
 }
 
-/** A machine that is off is started without running, so that both are captured in one way. */
+/**
+ * A machine that is off is started without running, so that both are captured in one way. One that
+ * is saved would use up its saved memory by that: fails with `vm-saved`.
+ */
 async function running(
   { connection, domain }: CaptureOptions,
   folder: RunFolder,
@@ -241,6 +244,9 @@ async function running(
 ): Promise<{ domain: Domain; power: Power }> {
   const { state } = await connection.state(domain);
   if (state !== 'shutoff') return { domain, power: state === 'running' ? 'running' : 'paused' };
+  if (await connection.hasManagedSave(domain)) {
+    throw new CofferError('vm-saved', { vm: domain.name });
+  }
   folder.mark('started');
   const created = await connection.create(domain, { paused: true });
   scope.defer(() => connection.destroy(created));

@@ -63,7 +63,9 @@ export class LibvirtHost implements VmHost {
         const path = imagePathOf(disk);
         return path === undefined ? [] : [[disk.target, { path, format: disk.format }] as const];
       });
-      return { name: domain.name, uuid, isOff: state === 'shutoff', disks: new Map(images) };
+      const isOff = state === 'shutoff';
+      const isSaved = isOff && (await connection.hasManagedSave(domain));
+      return { name: domain.name, uuid, isOff, isSaved, disks: new Map(images) };
     } catch (error) {
       if (isCofferError(error, 'vm-not-found')) return undefined;
       throw error;

@@ -193,6 +193,7 @@ export const domainProcedures = {
     state: from.i32(),
     reason: from.i32(),
   })),
+  hasManagedSave: remote('domain-has-managed-save-image', 183, domainFlags, integer),
   suspend: remote('domain-suspend', 34, ofDomain, nothing),
   resume: remote('domain-resume', 28, ofDomain, nothing),
   create: remote('domain-create-with-flags', 196, domainFlags, readDomain),
