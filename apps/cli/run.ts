@@ -3,6 +3,7 @@ import {
   CofferError,
   ERRORS,
   type ErrorCode,
+  firstFailure,
   isCofferError,
   systemErrorCode,
 } from '@coffer/base/errors.ts';
@@ -94,13 +95,6 @@ function toFailure(thrown: unknown): CofferError {
   const code = foreseen(systemErrorCode(error));
   // What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG.
   return new CofferError(code ?? 'internal', { reason }, error);
-}
-
-/** What began it: giving back what a run held may have failed, too, and for the same reason. */
-function firstFailure(error: unknown): unknown {
-  let first = error;
-  while (first instanceof SuppressedError) first = first.suppressed as unknown;
-  return first;
 }
 
 /** Failed system calls that did not pass through a store, a source or a target. */

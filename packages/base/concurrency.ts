@@ -86,13 +86,17 @@ export async function mapBounded<T, R>(
   const results: R[] = [];
   const queue = new TaskQueue(limit);
   let index = 0;
-  for (const value of values) {
-    const place = index++;
-    await queue.add(async () => {
-      results[place] = await map(value);
-    });
+  try {
+    for (const value of values) {
+      const place = index++;
+      await queue.add(async () => {
+        results[place] = await map(value);
+      });
+    }
+  } finally {
+    // When one fails, none goes on behind the back of who asked.
+    await queue.drain();
   }
-  await queue.drain();
   return results;
 }
 

@@ -30,6 +30,13 @@ export const TARGET_ERRORS = {
     'There is nothing to undo or to accept',
     'See `coffer undo --list`.',
   ),
+  'undo-too-late': row(
+    15,
+    409,
+    'never',
+    'The disks were written to after the restore had changed them in place',
+    'What is overwritten since was not kept. Run `coffer accept`, or restore another point then.',
+  ),
   'memory-missing': row(
     12,
     404,

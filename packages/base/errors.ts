@@ -79,3 +79,23 @@ function describe(code: ErrorCode, details: ErrorDetails): string {
     .map(([name, value]) => `${name}: ${String(value)}`);
   return facts.length === 0 ? ERRORS[code].title : `${ERRORS[code].title} (${facts.join(', ')})`;
 }
+
+/** What began it: giving back what a run held may have failed, too, and for the same reason. */
+export function firstFailure(error: unknown): unknown {
+  let first = error;
+  while (first instanceof SuppressedError) first = first.suppressed as unknown;
+  return first;
+}
+
+/** Cleans up after a failure, and fails with that: also when cleaning up fails, too. */
+export async function afterFailure(
+  error: unknown,
+  cleanUp: () => Promise<unknown>,
+): Promise<never> {
+  try {
+    await cleanUp();
+  } catch (other) {
+    throw new SuppressedError(other, error);
+  }
+  throw error;
+}

@@ -15,6 +15,7 @@ const preadv2 = library.func(
   'int64_t preadv2(int fd, void *vector, int count, int64_t offset, int flags)',
 );
 const fcntl = library.func('int fcntl(int fd, int command, ...)');
+const flock = library.func('int flock(int fd, int operation)');
 const setsockopt = library.func(
   'int setsockopt(int fd, int level, int name, void *value, uint32_t length)',
 );
@@ -50,6 +51,8 @@ const READ_NO_WAIT = 8;
 const LOCK_QUERY = 36;
 const LOCK_WRITE = 1;
 const LOCK_NONE = 2;
+/** LOCK_EX | LOCK_NB. */
+const LOCK_ALONE_NOW = 2 | 4;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 /** MSG_DONTWAIT: takes what is there, and does not wait for more. */
@@ -137,6 +140,14 @@ export function isLocked(fd: number, offset: number, length: number): boolean {
   lock.writeBigInt64LE(BigInt(offset), 8);
   lock.writeBigInt64LE(BigInt(length), 16);
   return fcntl(fd, LOCK_QUERY, 'void *', lock) === 0 && lock.readInt16LE(0) !== LOCK_NONE;
+}
+
+/**
+ * Takes an open file for whoever has opened it (flock(2)), until it is closed, if only by the end of
+ * the process; false when another one has it.
+ */
+export function tryToLock(fd: number): boolean {
+  return flock(fd, LOCK_ALONE_NOW) === 0;
 }
 
 /** Asks for so much memory for what a socket sends; the system may give less. */

@@ -1,6 +1,7 @@
 /** Small records of this machine, one file each, that are whole after a crash: the old or the new one. */
 import {
   closeSync,
+  fstatSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -8,10 +9,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
+import { tryToLock } from '@coffer/base/libc.ts';
 import * as v from 'valibot';
 
 const SUFFIX = '.json';
@@ -55,6 +58,32 @@ export class RecordFolder<T extends { readonly uuid: string }> {
 
   remove(uuid: string): void {
     rmSync(this.#pathOf(uuid), { force: true });
+  }
+
+  /**
+   * What a record tells of is changed by one run at a time, until this is disposed. Fails with
+   * `vm-busy`.
+   */
+  lock(uuid: string): Disposable {
+    mkdirSync(this.path, { recursive: true, mode: 0o700 });
+    const path = join(this.path, `${uuid}.lock`);
+    for (;;) {
+      const fd = openSync(path, 'a', 0o600);
+      if (!tryToLock(fd)) {
+        closeSync(fd);
+        throw new CofferError('vm-busy', { uuid, reason: 'another command changes it' });
+      }
+      // Whoever had it may have removed it since it was opened here.
+      if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
+        return {
+          [Symbol.dispose]: () => {
+            rmSync(path, { force: true });
+            closeSync(fd);
+          },
+        };
+      }
+      closeSync(fd);
+    }
   }
 
   #pathOf(uuid: string): string {

@@ -198,6 +198,17 @@ describe('guests that are held still', { timeout: 900_000 }, () => {
     await off.close();
   });
 
+  test('a machine that was off, and that somebody lets run meanwhile, runs on', async () => {
+    const used = await define('used');
+    const held = await new ProtectedVm(sandbox, used, scratch).holdBackup();
+    await used.resume();
+    assert.equal((await held.release()).code, 0);
+    assert.equal(await used.state(), 'running');
+    assert.deepEqual(readdirSync(scratch), []);
+    await used.destroy();
+    await used.close();
+  });
+
   test('machines that are captured together are of one moment', async () => {
     let counting = true;
     // What is written to one guest is written to the other when the first has it on its disk.

@@ -97,8 +97,17 @@ describe('points that run as they are', { timeout: 900_000 }, () => {
       await untilWhole(now);
       assert.equal(await now.state(), 'running');
     }
+    const keeper = keeperOf(now);
+    killed(`instant serve ${now.domain.uuid}`);
+    await sandbox.json(['instant', 'resume', 'now']);
+    assert.equal(keeperOf(now), keeper, 'who keeps it starts another server');
+    await untilWhole(now);
     await now.close();
   });
+
+  function keeperOf({ domain }: SiteGuest): string {
+    return execFileSync('pgrep', ['-f', `instant keep ${domain.uuid}`]).toString();
+  }
 
   /** The agent does not answer while the machine is paused. */
   async function untilWhole(guest: SiteGuest): Promise<void> {
@@ -178,15 +187,16 @@ describe('points that run as they are', { timeout: 900_000 }, () => {
 
   test('a restore that is killed leaves nothing that serves, or a machine to discard', async () => {
     const before = [readdirSync(folder), runFolders()];
+    const ofSite = `.* --repo ${sandbox.path('repo')}`;
     for (const afterMs of [0, 350, 850]) {
       const child = sandbox.start(instantly('killed'));
       const ended = new Promise((resolve) => child.once('exit', resolve));
-      await eventually('it has started another process', () => processesOf('.*') !== '');
+      await eventually('it has started another process', () => processesOf(ofSite) !== '');
       await setTimeout(afterMs);
       child.kill('SIGKILL');
       await ended;
       for (const { vm } of await list()) await sandbox.json(['instant', 'discard', vm, '--yes']);
-      await eventually('its processes have ended', () => processesOf('.*') === '');
+      await eventually('its processes have ended', () => processesOf(ofSite) === '');
       await eventually('its folder is gone', () => isDeepStrictEqual(runFolders(), before[1]));
       assert.deepEqual(readdirSync(folder), before[0]);
     }

@@ -93,12 +93,12 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
     await web.start();
     await assertState('first');
     assert.equal((await sandbox.json<unknown[]>(['undo', '--list'])).length, 1);
-    await sandbox.json(['undo', 'vm:web', '--yes', ...connect]);
+    await sandbox.json(['undo', 'vm:web', '--yes']);
     assert.equal(await web.state(), 'shutoff');
     await web.start();
     await assertState('spoilt');
     assert.deepEqual(leftBehind(), []);
-    await sandbox.fails(['undo', 'vm:web', '--yes', ...connect], 'undo-missing', 12);
+    await sandbox.fails(['undo', 'vm:web', '--yes'], 'undo-missing', 12);
   });
 
   test('what is accepted stays, and the machine is protected as before', async () => {
@@ -119,17 +119,27 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
     await web.run('dd if=/dev/urandom of=/root/large bs=64k count=100; sync');
     const { bytesWritten, bytesKept } = await sandbox.json<Restored>(original(point, '--delta'));
     assert.ok(bytesWritten < 20 * MIB && bytesKept > 70 * MIB, `${bytesWritten} ${bytesKept}`);
-    await web.start();
-    await assertState('first');
-    const { disks } = (await vm.assertPointIsCurrent()) as VmBackup;
-    assert.equal(disks.find(({ name }) => name === 'vda')?.mode, 'changes');
-    await sandbox.json(['undo', 'vm:web', '--yes', ...connect]);
+    await sandbox.json(['undo', 'vm:web', '--yes']);
     await web.start();
     await assertState('spoilt');
     await web.run('[ $(stat -c %s /root/large) = 6553600 ]');
     const after = (await vm.assertPointIsCurrent()) as VmBackup;
     assert.equal(after.disks.find(({ name }) => name === 'vda')?.mode, 'changes');
     assert.deepEqual(leftBehind(), []);
+    await sandbox.json<Restored>(original(point, '--delta'));
+    await web.start();
+    await assertState('first');
+    await sandbox.fails(['undo', 'vm:web', '--yes'], 'undo-too-late', 15);
+    assert.equal(await web.state(), 'running');
+    await sandbox.json(['accept', 'vm:web']);
+    assert.deepEqual(leftBehind(), []);
+    const { disks } = (await vm.assertPointIsCurrent()) as VmBackup;
+    assert.equal(disks.find(({ name }) => name === 'vda')?.mode, 'changes');
+    await sandbox.json<Restored>(original(point, '--delta', '--start'));
+    assert.deepEqual(leftBehind(), [], 'nothing could be undone');
+    await web.reconnect();
+    await web.waitForAgent();
+    await assertState('first');
   });
 
   test('a restore that is killed at any moment can be undone, and done again', async () => {
@@ -143,7 +153,7 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
       await new Promise((resolve) => setTimeout(resolve, 100 * index));
       child.kill('SIGKILL');
       await ended;
-      await sandbox.json(['undo', 'vm:web', '--yes', ...connect]);
+      await sandbox.json(['undo', 'vm:web', '--yes']);
       assert.deepEqual(leftBehind(), []);
       if ((await web.state()) === 'shutoff') await web.start();
       await assertState('before');

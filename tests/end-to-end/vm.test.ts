@@ -189,6 +189,7 @@ describe('live virtual machines', { timeout: 480_000 }, () => {
       const [only] = await captureVms([
         {
           connection: guest.connection,
+          reconnect: () => site.open(),
           domain: guest.domain,
           base: undefined,
           exclude: [],

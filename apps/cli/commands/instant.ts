@@ -1,4 +1,5 @@
 /** `coffer instant`: machines that run on points. */
+import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
 import {
@@ -6,12 +7,13 @@ import {
   type InstantOptions,
   migrateInstant,
 } from '@coffer/flows/restore/vm-instant.ts';
-import type { Repository } from '@coffer/repository';
+import { clock } from '../compose.ts';
 import { instantRecordOf, instantRecords } from '../instant/records.ts';
 import { isServed } from '../instant/served.ts';
-import { StartedKeeper } from '../instant/start-keeper.ts';
+import { isKept } from '../instant/keeper-lock.ts';
+import { logPathIn, StartedKeeper } from '../instant/start-keeper.ts';
 import { openVmHost } from '../libvirt/compose.ts';
-import { printLine, printResult } from '../output.ts';
+import { printLine, printResult, reportFindings } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
 import { showProgress } from '../progress.ts';
@@ -19,6 +21,9 @@ import { confirm, type ConfirmOptions } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
 import { withRepositoryAt } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
+
+const SERVE_TIMEOUT_MS = 60_000;
+const SERVE_POLL_MS = 100;
 
 export async function runInstantList(options: GlobalOptions): Promise<void> {
   const found: (Pick<InstantRecord, 'vm' | 'uuid' | 'point' | 'repository'> & {
@@ -39,14 +44,15 @@ export async function runInstantList(options: GlobalOptions): Promise<void> {
 export async function runInstantMigrate(name: string, options: GlobalOptions): Promise<void> {
   await withInstant(name, options, async (instant, record) => {
     const progress = newProgress();
-    await showProgress(options, 'migrate', progress, () =>
+    const findings = await showProgress(options, 'migrate', progress, () =>
       migrateInstant({ ...instant, progress }, record),
     );
     const images = record.disks.map(({ image }) => image);
-    printResult(options, { vm: record.vm, uuid: record.uuid, images }, () => {
+    printResult(options, { vm: record.vm, uuid: record.uuid, images, findings }, () => {
       printLine(`${record.vm} runs on images of its own:`);
       images.forEach((image) => printLine(`  ${image}`));
     });
+    reportFindings(options, findings);
   });
 }
 
@@ -57,10 +63,11 @@ export async function runInstantDiscard(
   const { vm } = instantRecordOf(name);
   await confirm(options, `End ${vm} and remove what it has written since it was restored?`);
   await withInstant(name, options, async (instant, record) => {
-    await discardInstant(instant, record);
-    printResult(options, { vm, uuid: record.uuid, discarded: true }, () => {
+    const findings = await discardInstant(instant, record);
+    printResult(options, { vm, uuid: record.uuid, discarded: true, findings }, () => {
       printLine(`${vm} is gone`);
     });
+    reportFindings(options, findings);
   });
 }
 
@@ -69,7 +76,9 @@ export async function runInstantResume(name: string, options: GlobalOptions): Pr
   const record = instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
-  if (!(await isServed(socketPathOf(record)))) {
+  using _alone = instantRecords().lock(record.uuid);
+  if (isKept(record.runFolder)) await untilServed(record);
+  else {
     const passphrase = await requiredPassphrase({ ...options, repo: record.repository });
     await using keeper = StartedKeeper.start(record, passphrase);
     await host.giveFiles([keeper.runFolder]);
@@ -82,6 +91,18 @@ export async function runInstantResume(name: string, options: GlobalOptions): Pr
   });
 }
 
+/** The process that keeps it is starting another server. */
+async function untilServed(record: InstantRecord): Promise<void> {
+  const giveUpAt = clock.now() + SERVE_TIMEOUT_MS;
+  while (!(await isServed(socketPathOf(record)))) {
+    if (clock.now() > giveUpAt) {
+      const said = `see ${logPathIn(record.runFolder)}`;
+      throw new CofferError('tool-failed', { tool: 'coffer instant keep', said });
+    }
+    await clock.sleep(SERVE_POLL_MS);
+  }
+}
+
 async function withInstant(
   name: string,
   options: GlobalOptions,
@@ -90,8 +111,16 @@ async function withInstant(
   const record = instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
-  // To release the point no key is needed.
-  await withRepositoryAt(record.repository, options, 'none', async (repository: Repository) => {
-    await use({ repository, host, records: instantRecords(), signal: interruptSignal }, record);
-  });
+  const releasePoint = async ({
+    point: id,
+    repository: location,
+  }: InstantRecord): Promise<void> => {
+    // No key is needed for it.
+    await withRepositoryAt(location, options, 'none', async (repository) => {
+      const points = await repository.points(() => {});
+      const point = points.find((each) => each.id === id);
+      if (point) await repository.release(point);
+    });
+  };
+  await use({ host, records: instantRecords(), releasePoint, signal: interruptSignal }, record);
 }

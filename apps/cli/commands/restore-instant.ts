@@ -55,12 +55,14 @@ export async function runRestoreInstant(
     });
     keeper.release();
     const record = records.read(uuid);
-    if (migrate && record) {
-      await showProgress(options, 'migrate', progress, () =>
-        migrateInstant({ repository, host, records, progress, signal }, record),
-      );
-    }
-    return { ...restored, migrated: migrate };
+    const releasePoint = (): Promise<void> => repository.release(point);
+    const left =
+      migrate && record
+        ? await showProgress(options, 'migrate', progress, () =>
+            migrateInstant({ host, records, releasePoint, progress, signal }, record),
+          )
+        : [];
+    return { ...restored, migrated: migrate, findings: [...restored.findings, ...left] };
   });
   printResult(options, result, () => {
     printLine(`Machine ${name} (${uuid}) runs after ${formatDuration(result.durationMs)}`);

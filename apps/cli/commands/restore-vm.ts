@@ -6,7 +6,11 @@ import { newProgress, type Progress } from '@coffer/flows/progress.ts';
 import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/restore/vm-copy.ts';
 import { restoreVmDisks } from '@coffer/flows/restore/vm-disks.ts';
 import { goOnWithMemory, memoryOf } from '@coffer/flows/restore/vm-memory.ts';
-import { restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
+import {
+  acceptStarted,
+  changesInPlace,
+  restoreVmOriginal,
+} from '@coffer/flows/restore/vm-original.ts';
 import { vmOf } from '@coffer/flows/restore/vm-point.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
@@ -42,10 +46,15 @@ export async function runRestoreVm(source: string, options: RestoreCommandOption
         : await restoreCopy(run, name, options);
     if (options.start) await run.host.start(restored.uuid);
     if (options.resume) await goOn(run, restored.uuid, options);
+    if (original && startsAgain(options)) acceptStarted(undoRecords(), restored.uuid);
     return restored;
   });
   printResult(options, result, () => printRestored(result, options));
   reportFindings(options, result.findings);
+}
+
+function startsAgain({ start = false, resume = false }: RestoreCommandOptions): boolean {
+  return start || resume;
 }
 
 /** The memory knows who the machine is. Fails with `usage`, and with `memory-missing`. */
@@ -113,19 +122,24 @@ async function restoreOriginal(
   run: VmRun,
   options: RestoreCommandOptions,
 ): Promise<VmRestoreResult> {
+  const { delta = false, connect } = options;
   const { name, uuid } = vmOf(run.repository, run.point);
   const known = await run.host.find(uuid);
   const taken = new Date(run.point.takenAt).toISOString();
   if (known) {
     const stops = known.isOff ? '' : ', which is stopped,';
-    await confirm(options, `Replace the disks of ${known.name}${stops} by those of ${taken}?`);
+    const isFinal = startsAgain(options) && changesInPlace(known, delta);
+    const warning = isFinal ? ' What is changed in place cannot be undone once it runs.' : '';
+    const question = `Replace the disks of ${known.name}${stops} by those of ${taken}?${warning}`;
+    await confirm(options, question);
   } else {
     await confirm(options, `${name} is gone. Define it again with the disks of ${taken}?`);
   }
   return await showProgress(options, 'restore', run.progress, () =>
     restoreVmOriginal({
       ...run,
-      delta: options.delta ?? false,
+      connect,
+      delta,
       records: undoRecords(),
       signal: interruptSignal,
     }),
@@ -171,9 +185,12 @@ function printRestored(result: VmRestoreResult, options: RestoreCommandOptions):
   printLine(
     `wrote ${formatBytes(bytesWritten)}${kept}${start ? ', started' : ''}${resume ? ', goes on' : ''}`,
   );
-  if (!original || !undoRecords().read(uuid)) return;
+  const record = original ? undoRecords().read(uuid) : undefined;
+  if (!record) return;
+  const isInPlace = record.replacements.some(({ kind }) => kind === 'kept');
   printLine(`\nThe old state is kept until you say: coffer accept vm:${name}`);
-  printLine(`To have it back:                      coffer undo vm:${name}`);
+  const until = isInPlace ? ', until it is started' : '';
+  printLine(`To have it back${until}: coffer undo vm:${name}`);
 }
 
 /** Of `--network OLD=NEW`. Fails with `usage`. */

@@ -11,7 +11,6 @@ import type { GlobalOptions } from '../settings.ts';
 import { undoRecords } from '../undo-records.ts';
 
 export interface UndoCommandOptions extends GlobalOptions, ConfirmOptions {
-  readonly connect: string;
   readonly list?: boolean;
 }
 
@@ -24,7 +23,7 @@ export async function runUndo(
     return;
   }
   const record = recordOf(name);
-  await using opened = await openVmHost(options.connect, new Map());
+  await using opened = await openVmHost(record.connect, new Map());
   await confirm(options, `Stop ${record.vm} where it runs, and bring back the state before?`);
   await undoOriginal({ host: opened.host, records: undoRecords(), clock, random }, record);
   const { vm, uuid, point } = record;

@@ -11,27 +11,40 @@ import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-
 import type { OpenedVmHost } from '../libvirt/compose.ts';
 import { interruptSignal } from '../run.ts';
 import { cofferCommand } from './command.ts';
+import { becomeKeeper } from './keeper-lock.ts';
 import { type InstantPlace, instantRecords, runFolderOf } from './records.ts';
 import { isServed } from './served.ts';
 
 const POLL_MS = 500;
 const RESTART_DELAY_MS = 200;
+/** Where it cannot serve, such as without its repository. */
+const RESTART_DELAY_MAX_MS = 15_000;
 const START_TIMEOUT_MS = 60_000;
 /** A machine that starts needs the processors, and has had no reason to pause yet. */
 const SETTLE_MS = 10_000;
 
 /** `startedBy` is the process of the restore, which may have been killed before this one looks. */
 export async function keepServing(place: InstantPlace, startedBy: number): Promise<void> {
+  if (!becomeKeeper(runFolderOf(place))) return;
   const watched = new WatchedRecord(place.uuid, startedBy);
   let settledAt = clock.now() + SETTLE_MS;
+  let delayMs = RESTART_DELAY_MS;
   while (!watched.isGone && !interruptSignal.aborted) {
     await using server = ServedMachine.start(place);
-    await server.ends(watched, settledAt);
+    const hasServed = await server.ends(watched, settledAt);
     settledAt = 0;
-    await clock.sleep(RESTART_DELAY_MS);
+    delayMs = hasServed ? RESTART_DELAY_MS : Math.min(2 * delayMs, RESTART_DELAY_MAX_MS);
+    await untilGone(watched, delayMs);
   }
   // Of others, who ends the machine removes it.
   if (!watched.wasThere) rmSync(runFolderOf(place), { recursive: true, force: true });
+}
+
+async function untilGone(watched: WatchedRecord, timeoutMs: number): Promise<void> {
+  for (const end = clock.now() + timeoutMs; clock.now() < end;) {
+    if (watched.isGone || interruptSignal.aborted) return;
+    await clock.sleep(RESTART_DELAY_MS);
+  }
 }
 
 /** The record of the machine, which the restore writes a moment after it has started this process. */
@@ -53,7 +66,9 @@ class WatchedRecord {
 
   /** The machine needs the point no more, or the restore was killed before it had written one. */
   get isGone(): boolean {
-    return this.current === undefined && (this.wasThere || process.ppid !== this.#startedBy);
+    // Asked first: the restore writes the record before it ends.
+    const isAlone = process.ppid !== this.#startedBy;
+    return this.current === undefined && (this.wasThere || isAlone);
   }
 }
 
@@ -77,17 +92,18 @@ class ServedMachine implements AsyncDisposable {
     return new ServedMachine(socketPathOf({ runFolder: runFolderOf(place) }), child);
   }
 
-  /** Resolves when the child has ended, or is needed no more. */
-  async ends(watched: WatchedRecord, settledAt: number): Promise<void> {
+  /** Resolves when the child has ended, or is needed no more; false when it did not serve. */
+  async ends(watched: WatchedRecord, settledAt: number): Promise<boolean> {
     const giveUpAt = clock.now() + START_TIMEOUT_MS;
     let isServing = false;
     while (this.#isAlive() && !watched.isGone && !interruptSignal.aborted) {
       isServing ||= await isServed(this.#socketPath);
       const record = watched.current;
-      if (!isServing && clock.now() > giveUpAt) return;
+      if (!isServing && clock.now() > giveUpAt) return false;
       if (isServing && record && clock.now() > settledAt) await this.#letGoOn(record);
       await clock.sleep(isServing ? POLL_MS : RESTART_DELAY_MS);
     }
+    return isServing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -78,6 +78,7 @@ export class StartedKeeper implements AsyncDisposable {
   }
 }
 
-function logPathIn(runFolder: string): string {
+/** What the process has to say. */
+export function logPathIn(runFolder: string): string {
   return join(runFolder, 'log');
 }

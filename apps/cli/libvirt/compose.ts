@@ -23,6 +23,8 @@ import { vmNameOf } from './vm-name.ts';
 
 /** Scratch files may grow large; /tmp is in memory on many systems. */
 const SCRATCH_FOLDER = '/var/tmp';
+const RECONNECT_ATTEMPTS_MAX = 15;
+const RECONNECT_DELAY_MS = 1000;
 
 export interface VmOptions {
   readonly connect: string;
@@ -87,6 +89,7 @@ export async function findVmsNamed(
           domains.map((domain, index) => ({
             ...choices,
             connection,
+            reconnect: () => openRestartedLibvirt(options.connect),
             domain,
             base: bases[index],
             repositoryId: config.repositoryId,
@@ -107,6 +110,18 @@ async function openLocalLibvirt(uri: string): Promise<LibvirtConnection> {
   await connection.close();
   const reason = 'the disks of machines are read and written on their host: run coffer there';
   throw new CofferError('usage', { connect: uri, reason });
+}
+
+/** A daemon that was restarted takes a moment. */
+async function openRestartedLibvirt(uri: string): Promise<LibvirtConnection> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await openLibvirt(uri);
+    } catch (error) {
+      if (attempt === RECONNECT_ATTEMPTS_MAX) throw error;
+      await clock.sleep(RECONNECT_DELAY_MS);
+    }
+  }
 }
 
 /** UUID of a new machine (RFC 9562, version 4). */

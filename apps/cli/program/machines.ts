@@ -54,7 +54,6 @@ function addUndo(program: Command): void {
     .argument('[vm]', 'vm:NAME or vm:UUID')
     .option('--list', 'list what can be undone')
     .option('--yes', 'do not ask before the machine is stopped')
-    .option('--connect <uri>', 'libvirt of the machine', DEFAULT_LIBVIRT)
     .action(async (name: string | undefined, _options, self: Command) => {
       const { runUndo } = await import('../commands/undo.ts');
       await runUndo(name, self.optsWithGlobals<UndoCommandOptions>());

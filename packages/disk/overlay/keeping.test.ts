@@ -74,3 +74,32 @@ test('at every write, what it destroys can be brought back already', async () =>
   await disk.close();
   assert.ok(writes > 6, `${writes}`);
 });
+
+test('a file of kept blocks that a crash has left without its head holds nothing yet', async () => {
+  const original = seededRandom(6).bytes(SIZE);
+  writeFileSync(path('begun'), original);
+  writeFileSync(path('begun-kept'), Buffer.alloc(100_000));
+  await bringBack(await kept('begun'));
+  assert.ok(readFileSync(path('begun')).equals(original));
+  const disk = await openKeeping(await kept('begun'));
+  await disk.write(0, Buffer.alloc(SIZE));
+  await disk.close();
+  await bringBack(await kept('begun'));
+  assert.ok(readFileSync(path('begun')).equals(original));
+});
+
+test('the disk is closed when what is kept of it cannot be opened', async () => {
+  writeFileSync(path('unkept'), Buffer.alloc(SIZE));
+  writeFileSync(path('unkept-kept'), 'something else');
+  for (const open of [openKeeping, bringBack]) {
+    const options = await kept('unkept');
+    let isClosed = false;
+    const close = async (): Promise<void> => {
+      isClosed = true;
+      await options.target.close();
+    };
+    const target = Object.assign(Object.create(options.target) as WritableDisk, { close });
+    await assert.rejects(open({ ...options, target }), { code: 'target-unwritable' });
+    assert.ok(isClosed);
+  }
+});

@@ -42,8 +42,14 @@ export async function bringBack(options: KeptOptions): Promise<void> {
   }
 }
 
+/** Closes the target when it fails, as the overlay does otherwise. */
 async function openKept({ target, path, base }: KeptOptions): Promise<Overlay> {
-  return await openOverlay({ below: target, base, path });
+  try {
+    return await openOverlay({ below: target, base, path });
+  } catch (error) {
+    await target.close();
+    throw error;
+  }
 }
 
 class KeepingDisk implements WritableDisk {

@@ -50,14 +50,14 @@ async function openFile(path: string): Promise<FileHandle> {
   }
 }
 
-/** Undefined for a new file. */
+/** Undefined for a new file, or one that was not made to its end: it holds nothing then. */
 async function readMap(
   handle: FileHandle,
   { below, base, path }: OverlayOptions,
 ): Promise<BlockMap | undefined> {
-  if ((await handle.stat()).size === 0) return undefined;
   const bytes = Buffer.alloc(BLOCK);
   await handle.read(bytes, 0, BLOCK, 0);
+  if (bytes.equals(Buffer.alloc(BLOCK))) return undefined;
   const head = decodeOverlayHead(bytes);
   if (!head) throw new CofferError('target-unwritable', { path, reason: 'it is no overlay' });
   if (head.base !== base || head.sizeBytes !== below.sizeBytes) {
@@ -174,9 +174,12 @@ export class Overlay implements WritableDisk {
   }
 
   async close(): Promise<void> {
-    await this.flush();
-    await this.#handle.close();
-    await this.#below.close();
+    try {
+      await this.flush();
+    } finally {
+      await this.#handle.close();
+      await this.#below.close();
+    }
   }
 
   /** Parts of a range by where their bytes are. */

@@ -1,6 +1,6 @@
 /** A run of a writer: what it captures becomes recovery points, all at once or none at all. */
 import { hostname } from 'node:os';
-import { type Finding, isCofferError } from '@coffer/base';
+import { type Finding, firstFailure, isCofferError } from '@coffer/base';
 import {
   type EncodedPoint,
   encodePoint,
@@ -63,6 +63,7 @@ export async function makePoints(
   const { repository, signal } = options;
   const takenAt = repository.clock.now();
   const session = await repository.beginSession(signal, { readsBack: options.readsBack });
+  let results: BackupResult[] | undefined;
   try {
     await using scope = new AsyncDisposableStack();
     const made: { point: EncodedPoint; result: BackupResult; captured: Captured }[] = [];
@@ -76,10 +77,13 @@ export async function makePoints(
     }
     signal?.throwIfAborted();
     await session.commit(made.map(({ point }) => point));
-    const results: BackupResult[] = [];
-    for (const { captured, result } of made) results.push(await kept(captured, result));
+    results = made.map(({ result }) => result);
+    for (const [index, { captured }] of made.entries()) {
+      results[index] = await kept(captured, results[index]!);
+    }
     return results;
   } catch (error) {
+    if (results) return results.map((result) => withLateFailure(result, result.item, error));
     await session.abandon().catch(() => {
       // The store may be gone; a garbage collection ends the session then.
     });
@@ -93,14 +97,16 @@ async function kept({ item, keep }: Captured, result: BackupResult): Promise<Bac
     await keep?.();
     return result;
   } catch (error) {
-    if (!isCofferError(error)) throw error;
-    const finding = {
-      code: error.code,
-      path: item,
-      message: `after the point was made: ${error.message}`,
-    };
-    return { ...result, findings: [...result.findings, finding] };
+    return withLateFailure(result, item, error);
   }
+}
+
+/** Of several failures, what failed first is told. */
+function withLateFailure(result: BackupResult, path: string, error: unknown): BackupResult {
+  const first = firstFailure(error);
+  if (!isCofferError(first)) throw error;
+  const finding = { code: first.code, path, message: `after the point was made: ${first.message}` };
+  return { ...result, findings: [...result.findings, finding] };
 }
 
 type Counts = Pick<BackupResult, 'bytesStored' | 'bytesStoredNodes' | 'chunksNew' | 'chunksReused'>;

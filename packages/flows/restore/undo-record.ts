@@ -2,7 +2,7 @@
  * What a restore over an original has replaced, so that it can be undone or accepted. The record is
  * written before anything is changed, and goes when nothing is left to undo.
  */
-import { renameSync } from 'node:fs';
+import { renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { RecordFolder, syncFolder } from '../record-folder.ts';
@@ -24,6 +24,8 @@ const Replacement = v.variant('kind', [
     path: v.string(),
     format: v.picklist(['raw', 'qcow2']),
     keptPath: v.string(),
+    /** Of the image when the restore had ended: what is kept brings back the old state of this one. */
+    stamp: v.optional(v.string()),
   }),
 ]);
 
@@ -31,6 +33,8 @@ const UndoRecord = v.object({
   vm: v.string(),
   uuid: v.string(),
   point: v.string(),
+  /** URI of libvirt. */
+  connect: v.string(),
   startedAt: v.number(),
   /** `under-way` is what a crash leaves: it can be undone only; `accepted` can be undone no more. */
   state: v.picklist(['under-way', 'done', 'accepted']),
@@ -50,6 +54,12 @@ export function undoRecordsIn(folder: string): UndoRecords {
 /** For blocks that are kept of a device, beside which there is no place for a file. */
 export function keptPathOf({ path }: UndoRecords, uuid: string, disk: string): string {
   return join(path, `${uuid}-${disk}.kept`);
+}
+
+/** Changes with whatever is written to the image. */
+export function stampOf({ path }: Pick<KeptReplacement, 'path'>): string {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats ? `${stats.size} ${stats.mtimeNs}` : 'gone';
 }
 
 /** Puts the new file into the place of the old one, which is kept. */

@@ -71,7 +71,7 @@ function tpmPath(
 
 /** All that is in the way of the files. */
 export function fileMisfits(
-  files: readonly PlannedFile[],
+  files: readonly Pick<PlannedFile, 'path'>[],
   { folder, bytesNeeded }: { readonly folder: string; readonly bytesNeeded: number },
 ): string[] {
   const problems = files.flatMap(({ path }) => {
@@ -115,16 +115,22 @@ export interface FileRestore {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Returns how many bytes were written. When one fails, none is left. */
+/** Returns how many bytes were written. When one fails, none of them is left. */
 export async function restoreFiles(
   options: FileRestore,
   files: readonly PlannedFile[],
 ): Promise<number> {
+  const finished: PlannedFile[] = [];
   try {
-    const results = await mapBounded(files, FILES_AT_ONCE, (file) => restoreImage(options, file));
+    const results = await mapBounded(files, FILES_AT_ONCE, async (file) => {
+      const result = await restoreImage(options, file);
+      finished.push(file);
+      return result;
+    });
     return results.reduce((sum, { bytesWritten }) => sum + bytesWritten, 0);
   } catch (error) {
-    removeFiles(files);
+    // The others may be of somebody else, and why this one has failed.
+    removeFiles(finished);
     throw error;
   }
 }

@@ -3,7 +3,7 @@
  * process of its own serves. Later the disks are moved to images of their own while it runs.
  */
 import { existsSync, rmSync } from 'node:fs';
-import { CofferError } from '@coffer/base';
+import { afterFailure, CofferError, type Finding, isCofferError } from '@coffer/base';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
@@ -47,10 +47,15 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   const planned = planFiles(vm, { name, uuid, folder, format: 'qcow2' });
   const files = planned.files.filter(({ oldPath }) => oldPath !== undefined);
   const misfits = await host.misfits({ xml: vm.xml, name, uuid });
-  refuseMisfits(misfits, fileMisfits(planned.files, { folder, bytesNeeded: 0 }));
-  const record = await recordOf(options, overlays, planned.files);
+  const all = [...planned.files, ...overlays.values()];
+  refuseMisfits(misfits, fileMisfits(all, { folder, bytesNeeded: 0 }));
+  const record = recordOf(options, overlays, planned.files);
+  const releasePoint = async (): Promise<void> => await repository.release(point);
+  using _alone = records.lock(uuid);
   records.write(record);
   try {
+    // Its chunks are needed as long as the machine runs on them.
+    if (record.holdsPoint) await repository.hold(point);
     // It takes as long as all the rest, and is needed only when the machine starts.
     const serving = options.serve();
     serving.catch(() => {
@@ -63,23 +68,19 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
     await serving;
     await host.start(uuid);
     const durationMs = repository.clock.now() - startedAt;
-    const all = [...planned.findings, ...findings];
+    const told = [...planned.findings, ...findings];
     const { id } = point;
-    return { point: id, name, uuid, bytesWritten, bytesKept: 0, durationMs, findings: all };
+    return { point: id, name, uuid, bytesWritten, bytesKept: 0, durationMs, findings: told };
   } catch (error) {
-    await discardInstant(options, record);
-    throw error;
+    return await afterFailure(error, () => discard({ host, records, releasePoint }, record));
   }
 }
 
-async function recordOf(
+function recordOf(
   { repository, point, name, uuid, connect, runFolder }: VmInstantOptions,
   overlays: ReadonlyMap<string, DiskImage>,
   planned: readonly PlannedFile[],
-): Promise<InstantRecord> {
-  // Its chunks are needed as long as the machine runs on them.
-  const holdsPoint = !point.held;
-  if (holdsPoint) await repository.hold(point);
+): InstantRecord {
   const images = planned.filter(({ oldPath }) => oldPath === undefined);
   return {
     vm: name,
@@ -88,7 +89,7 @@ async function recordOf(
     repository: repository.location,
     connect,
     runFolder,
-    holdsPoint,
+    holdsPoint: !point.held,
     disks: images.map(({ root, path }) => {
       return { name: root, overlay: overlays.get(root)?.path ?? '', image: path };
     }),
@@ -97,32 +98,35 @@ async function recordOf(
 }
 
 export interface InstantOptions {
-  readonly repository: Repository;
   readonly host: VmHost;
   readonly records: InstantRecords;
+  /** Ends the hold of the record's point. */
+  releasePoint(record: InstantRecord): Promise<void>;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Moves the disks to images of their own while the machine runs; then nothing of it needs the point.
- * Can be repeated after an interruption.
+ * Can be repeated after an interruption. Fails with `vm-not-found` and `vm-busy`.
  */
 export async function migrateInstant(
   options: InstantOptions & { readonly progress: Progress },
-  record: InstantRecord,
-): Promise<void> {
-  const { host, progress, signal } = options;
-  const known = await host.find(record.uuid);
-  if (!known) throw new CofferError('vm-not-found', { vm: record.vm });
+  { uuid, vm }: Pick<InstantRecord, 'uuid' | 'vm'>,
+): Promise<Finding[]> {
+  const { host, records, progress, signal } = options;
+  using _alone = records.lock(uuid);
+  const record = recordIn(records, { uuid, vm });
+  const known = await host.find(uuid);
+  if (!known) throw new CofferError('vm-not-found', { vm });
   if (known.isOff) {
     const reason = 'it is off: start it, so that its disks can be moved';
-    throw new CofferError('vm-busy', { vm: record.vm, reason });
+    throw new CofferError('vm-busy', { vm, reason });
   }
   for (const { name, image } of record.disks) {
     // Of a run that was interrupted.
     if (known.disks.get(name)?.path === image) continue;
     const before = progress.bytesDone;
-    await host.moveDisk(record.uuid, name, {
+    await host.moveDisk(uuid, name, {
       to: { path: image, format: 'qcow2' },
       onProgress: (bytesDone, bytesTotal) => {
         progress.bytesDone = before + bytesDone;
@@ -131,31 +135,64 @@ export async function migrateInstant(
       signal,
     });
   }
-  await finish(options, record);
+  return await finish(options, record);
 }
 
-/** Ends the machine and removes all of it. */
+/** Ends the machine and removes all of it. Fails with `vm-not-found` and `vm-busy`. */
 export async function discardInstant(
   options: InstantOptions,
-  record: InstantRecord,
-): Promise<void> {
+  { uuid, vm }: Pick<InstantRecord, 'uuid' | 'vm'>,
+): Promise<Finding[]> {
+  using _alone = options.records.lock(uuid);
+  return await discard(options, recordIn(options.records, { uuid, vm }));
+}
+
+/** Another command may have removed it since it was looked up. */
+function recordIn(
+  records: InstantRecords,
+  { uuid, vm }: Pick<InstantRecord, 'uuid' | 'vm'>,
+): InstantRecord {
+  const record = records.read(uuid);
+  if (record) return record;
+  throw new CofferError('vm-not-found', { vm, reason: 'it does not run on a point' });
+}
+
+async function discard(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
   const { host } = options;
   if (await host.find(record.uuid)) await host.remove(record.uuid);
   removeFiles(record.files.map((path) => ({ path })));
   removeFiles(record.disks.map(({ image: path }) => ({ path })));
-  await finish(options, record);
+  return await finish(options, record);
 }
 
 /** Without its record, the process that serves ends. */
-async function finish(
-  { repository, records }: InstantOptions,
-  { uuid, point: id, holdsPoint, disks, runFolder }: InstantRecord,
-): Promise<void> {
+async function finish(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
+  const { uuid, disks, runFolder } = record;
   for (const { overlay } of disks) rmSync(overlay, { force: true });
-  if (holdsPoint) {
-    const point = (await repository.points(() => {})).find((each) => each.id === id);
-    if (point) await repository.release(point);
-  }
-  records.remove(uuid);
+  const findings = record.holdsPoint ? await letGoOfPoint(options, record) : [];
+  options.records.remove(uuid);
   if (existsSync(runFolder)) rmSync(runFolder, { recursive: true, force: true });
+  return findings;
+}
+
+/** Another machine may run on the point, which was held already when that began. */
+async function letGoOfPoint(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
+  const { records } = options;
+  const { uuid, point, repository } = record;
+  const other = records
+    .list()
+    .find((each) => each.uuid !== uuid && each.point === point && each.repository === repository);
+  if (other) {
+    records.write({ ...other, holdsPoint: true });
+    return [];
+  }
+  try {
+    await options.releasePoint(record);
+    return [];
+  } catch (error) {
+    // The store may be gone; nothing else of the machine needs it.
+    if (!isCofferError(error)) throw error;
+    const message = `it is held still: coffer release ${point} (${error.message})`;
+    return [{ code: 'point-still-held', path: point, message }];
+  }
 }

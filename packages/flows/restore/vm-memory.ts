@@ -1,9 +1,8 @@
 /** A restored machine goes on with the memory that was captured with its disks, instead of booting. */
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
-import { type FileRestore, restoreImage } from './vm-files.ts';
+import { type FileRestore, removeFiles, restoreImage } from './vm-files.ts';
 import { vmOf } from './vm-point.ts';
 
 /** The name of the root. Fails with `memory-missing` when the point has none. */
@@ -25,10 +24,12 @@ export interface GoOnOptions extends FileRestore {
 export async function goOnWithMemory(options: GoOnOptions): Promise<void> {
   const { host, uuid, folder } = options;
   const path = join(folder, `${uuid}.memory`);
+  // Of a run that was killed.
+  removeFiles([{ path }]);
   try {
     await restoreImage(options, { root: memoryOf(options), path, format: 'raw' });
     await host.goOn(uuid, path);
   } finally {
-    rmSync(path, { force: true });
+    removeFiles([{ path }]);
   }
 }

@@ -3,11 +3,11 @@
  * old images beside the new ones, or, where only what differs is written, the blocks that it replaced.
  *
  * Invariant: from the first change until `accept`, the record says all that is needed to undo, whatever
- * step a crash has interrupted; undoing can be repeated.
+ * step a crash has interrupted; undoing can be repeated. One run at a time changes a machine.
  */
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Clock, CofferError, type Finding, type Random } from '@coffer/base';
+import { afterFailure, type Clock, CofferError, type Finding, type Random } from '@coffer/base';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import { openWritableImage } from '@coffer/disk/image.ts';
 import { bringBack, openKeeping } from '@coffer/disk/overlay/keeping.ts';
@@ -17,7 +17,13 @@ import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
 import { type DiskRestoreResult, restoreDisk } from './disk.ts';
 import { partialPathOf } from './disk-target.ts';
-import { fileMisfits, type PlannedFile, refuseMisfits, restoreFiles } from './vm-files.ts';
+import {
+  fileMisfits,
+  type PlannedFile,
+  refuseMisfits,
+  removeFiles,
+  restoreFiles,
+} from './vm-files.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
 import { dataBytesOf, vmOf } from './vm-point.ts';
 import {
@@ -26,6 +32,7 @@ import {
   move,
   type MovedReplacement,
   type Replacement,
+  stampOf,
   type UndoRecord,
   type UndoRecords,
 } from './undo-record.ts';
@@ -35,6 +42,8 @@ export interface VmOriginalOptions {
   readonly repository: Repository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
+  /** URI of the host. */
+  readonly connect: string;
   /** Writes only what differs, in place. */
   readonly delta: boolean;
   readonly records: UndoRecords;
@@ -47,6 +56,7 @@ export async function restoreVmOriginal(options: VmOriginalOptions): Promise<VmR
   const { repository, point, host } = options;
   const startedAt = repository.clock.now();
   const vm = vmOf(repository, point);
+  using _alone = options.records.lock(vm.uuid);
   await finishEarlier(options, vm);
   const known = await host.find(vm.uuid);
   const written = known
@@ -64,8 +74,8 @@ async function finishEarlier(
   const { records } = options;
   const record = records.read(uuid);
   if (record?.state === 'done') throw new CofferError('undo-pending', { vm: name });
-  if (record?.state === 'accepted') acceptOriginal(records, record);
-  if (record?.state === 'under-way') await undoOriginal(undoOptions(options), record);
+  if (record?.state === 'accepted') accept(records, record);
+  if (record?.state === 'under-way') await undo(undoOptions(options), record);
 }
 
 type Written = Pick<VmRestoreResult, 'bytesWritten' | 'bytesKept' | 'findings'>;
@@ -85,8 +95,13 @@ async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Prom
   });
   refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
   const bytesWritten = await restoreFiles(options, files);
-  await host.giveFiles(files.map(({ path }) => path));
-  await host.defineAgain(vm.xml);
+  try {
+    await host.giveFiles(files.map(({ path }) => path));
+    await host.defineAgain(vm.xml);
+  } catch (error) {
+    removeFiles(files);
+    throw error;
+  }
   return { bytesWritten, bytesKept: 0, findings: [] };
 }
 
@@ -100,7 +115,7 @@ async function overOriginal(
   known: KnownVm,
   startedAt: number,
 ): Promise<Written> {
-  const { host, point, records, delta } = options;
+  const { host, point, connect, records, delta } = options;
   refuseSaved(known);
   const { pairs, findings } = pairDisks(point, vm, known);
   const replacements = [
@@ -109,9 +124,9 @@ async function overOriginal(
     ),
     ...stateFiles(vm).map((pair) => moved(pair, { isDisk: false })),
   ];
-  await refuseScarceSpace(options, [...pairs, ...stateFiles(vm)], replacements);
+  await refuseUnfit(options, [...pairs, ...stateFiles(vm)], replacements);
   const { name, uuid } = vm;
-  const record = { vm: name, uuid, point: point.id, startedAt, replacements };
+  const record = { vm: name, uuid, point: point.id, connect, startedAt, replacements };
   records.write({ ...record, state: 'under-way' });
   let written: Omit<Written, 'findings'>;
   try {
@@ -119,10 +134,11 @@ async function overOriginal(
     // The images are others; what tracked the changes of those before is of no use for them.
     if (replacements.some(isOtherImage)) await host.forgetTracking(uuid);
   } catch (error) {
-    await undoOriginal(undoOptions(options), { ...record, state: 'under-way' });
-    throw error;
+    return await afterFailure(error, () =>
+      undo(undoOptions(options), { ...record, state: 'under-way' }),
+    );
   }
-  records.write({ ...record, state: 'done' });
+  records.write({ ...record, replacements: replacements.map(stamped), state: 'done' });
   return { ...written, findings };
 }
 
@@ -131,12 +147,18 @@ function refuseSaved({ name, isSaved }: KnownVm): void {
   if (isSaved) throw new CofferError('vm-saved', { vm: name });
 }
 
+function stamped(replacement: Replacement): Replacement {
+  return replacement.kind === 'kept'
+    ? { ...replacement, stamp: stampOf(replacement) }
+    : replacement;
+}
+
 function isOtherImage(replacement: Replacement): boolean {
   return replacement.kind === 'moved' && replacement.isDisk;
 }
 
 /** Fails with `target-unfit`. The old files stay until the new ones are accepted. */
-async function refuseScarceSpace(
+async function refuseUnfit(
   { repository, point, signal }: VmOriginalOptions,
   pairs: readonly Pair[],
   replacements: readonly Replacement[],
@@ -151,6 +173,9 @@ async function refuseScarceSpace(
     const bytesNeeded = await dataBytesOf(repository, roots, signal);
     const files = inFolder.map((pair) => ({ ...pair, path: newPathOf(pair), oldPath: undefined }));
     problems.push(...fileMisfits(files, { folder, bytesNeeded }));
+  }
+  for (const old of replacements.map(oldPathOf).filter((path) => existsSync(path))) {
+    problems.push(`there is a file already, which another restore may need: ${old}`);
   }
   refuseMisfits([], problems);
 }
@@ -197,6 +222,16 @@ function imageFormat(format: string): 'raw' | 'qcow2' {
   return format === 'qcow2' ? 'qcow2' : 'raw';
 }
 
+/** Of the old state. */
+function oldPathOf(replacement: Replacement): string {
+  return replacement.kind === 'moved' ? replacement.oldPath : replacement.keptPath;
+}
+
+/** True when a machine is changed where it is: what it overwrites when it runs again is not kept. */
+export function changesInPlace({ disks }: KnownVm, delta: boolean): boolean {
+  return delta || [...disks.values()].some(({ path }) => !isFile(path));
+}
+
 function isFile(path: string): boolean {
   const stats = statSync(path, { throwIfNoEntry: false });
   return stats === undefined || stats.isFile();
@@ -235,7 +270,8 @@ async function replace(
     written.bytesWritten += await restoreFiles(options, [file]);
     await host.giveFiles([replacement.newPath]);
   }
-  if (!known.isOff) await host.stop(known.uuid);
+  // Somebody may have started it since.
+  await host.stop(known.uuid);
   for (const { replacement, pair } of work) {
     if (replacement.kind === 'moved') move(replacement);
     else {
@@ -314,20 +350,29 @@ export interface UndoOptions {
 }
 
 /**
- * Brings the old state back; the machine is off afterwards, where that had gone. Can be repeated. Fails with `undo-missing`
- * when the new state was accepted.
+ * Brings the old state back; the machine is off afterwards, where that had gone. Can be repeated. Fails
+ * with `undo-missing`, also when the new state was accepted, and with `undo-too-late`.
  */
-export async function undoOriginal(options: UndoOptions, record: UndoRecord): Promise<void> {
-  const { host, records } = options;
-  if (record.state === 'accepted') throw new CofferError('undo-missing', { vm: record.vm });
+export async function undoOriginal(
+  options: UndoOptions,
+  { uuid, vm }: Pick<UndoRecord, 'uuid' | 'vm'>,
+): Promise<void> {
+  using _alone = options.records.lock(uuid);
+  const record = options.records.read(uuid);
+  if (!record || record.state === 'accepted') throw new CofferError('undo-missing', { vm });
+  await undo(options, record);
+}
+
+async function undo({ host, records, ...more }: UndoOptions, record: UndoRecord): Promise<void> {
   const known = await host.find(record.uuid);
   if (known) refuseSaved(known);
+  if (record.state === 'done') refuseTooLate(record, known);
   const changed = record.replacements.filter(hasHappened);
   // While new images were made only, the machine has run on, and goes on.
-  if (known && !known.isOff && changed.length > 0) await host.stop(record.uuid);
+  if (known && changed.length > 0) await host.stop(record.uuid);
   for (const replacement of record.replacements) {
     if (replacement.kind === 'moved') moveBack(replacement);
-    else if (existsSync(replacement.keptPath)) await writeBack(options, replacement);
+    else if (existsSync(replacement.keptPath)) await writeBack(more, replacement);
   }
   // What was kept goes first: without a record nobody would know of it.
   for (const replacement of record.replacements) {
@@ -335,6 +380,18 @@ export async function undoOriginal(options: UndoOptions, record: UndoRecord): Pr
   }
   if (known && changed.some(isOtherImage)) await host.forgetTracking(record.uuid);
   records.remove(record.uuid);
+}
+
+/** Fails with `undo-too-late`: the old state and the new one would be mixed. */
+function refuseTooLate({ vm, replacements }: UndoRecord, known: KnownVm | undefined): void {
+  for (const replacement of replacements) {
+    if (replacement.kind !== 'kept') continue;
+    const { path, stamp } = replacement;
+    const isRunning = known !== undefined && !known.isOff;
+    if (isRunning || stampOf(replacement) !== stamp) {
+      throw new CofferError('undo-too-late', { vm, path });
+    }
+  }
 }
 
 /** False as long as the old state is in its place. */
@@ -351,24 +408,42 @@ function moveBack({ path, newPath, oldPath, isNew }: MovedReplacement): void {
   syncFolder(dirname(path));
 }
 
-async function writeBack(options: UndoOptions, replacement: KeptReplacement): Promise<void> {
-  const target = await openImage(replacement, options);
+async function writeBack(
+  clockAndRandom: Pick<UndoOptions, 'clock' | 'random'>,
+  replacement: KeptReplacement,
+): Promise<void> {
+  const target = await openImage(replacement, clockAndRandom);
   await bringBack({ target, ...keptIn(replacement) });
 }
 
 /**
- * The new state stays: what was kept of the old one goes. Fails with `undo-pending` when the restore
- * did not come to its end.
+ * The new state stays: what was kept of the old one goes. Fails with `undo-missing`, and with
+ * `undo-pending` when the restore did not come to its end.
  */
-export function acceptOriginal(records: UndoRecords, record: UndoRecord): void {
+export function acceptOriginal(
+  records: UndoRecords,
+  { uuid, vm }: Pick<UndoRecord, 'uuid' | 'vm'>,
+): void {
+  using _alone = records.lock(uuid);
+  const record = records.read(uuid);
+  if (!record) throw new CofferError('undo-missing', { vm });
+  accept(records, record);
+}
+
+/** Of a machine that was changed in place and runs, the old state cannot come back. */
+export function acceptStarted(records: UndoRecords, uuid: string): void {
+  using _alone = records.lock(uuid);
+  const record = records.read(uuid);
+  if (record?.replacements.some(({ kind }) => kind === 'kept')) accept(records, record);
+}
+
+function accept(records: UndoRecords, record: UndoRecord): void {
   const { uuid, vm, replacements, state } = record;
   if (state === 'under-way') {
     throw new CofferError('undo-pending', { vm, reason: 'the restore was interrupted: undo it' });
   }
   // From now on there may be too little left to undo.
   records.write({ ...record, state: 'accepted' });
-  for (const each of replacements) {
-    rmSync(each.kind === 'moved' ? each.oldPath : each.keptPath, { force: true });
-  }
+  for (const replacement of replacements) rmSync(oldPathOf(replacement), { force: true });
   records.remove(uuid);
 }

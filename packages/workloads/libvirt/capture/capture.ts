@@ -9,7 +9,14 @@
  *
  * Invariant: the checkpoint of a failed run goes with it, and that of the last good one stays.
  */
-import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
+import {
+  afterFailure,
+  type Clock,
+  CofferError,
+  isCofferError,
+  mapBounded,
+  type Random,
+} from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { unixAddress } from '@coffer/disk/nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
@@ -24,11 +31,12 @@ import {
 } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type BackupDisk, backupXml, checkpointXml } from '../domain/backup-xml.ts';
+import { libvirtCodeOf } from '../errors.ts';
 import { qemuUserOf } from '../host/qemu-user.ts';
 import { checkpointPrefix, removeCheckpoint, removeOthers, removeStray } from './checkpoints.ts';
 import { filesOf } from './files.ts';
 import { type HeldGuest, holdGuest, type Power } from './hold.ts';
-import { endJob } from './job.ts';
+import { endBackup, endJob } from './job.ts';
 import { cleanLeftovers } from './leftovers.ts';
 import { examine, type Machine } from './machine.ts';
 import { type CapturedMemory, captureMemory } from './memory.ts';
@@ -40,6 +48,8 @@ import { freeBytesOf, type ScratchWatch, watchScratch } from './scratch-watch.ts
 /** A machine to capture. */
 export interface CaptureOptions {
   readonly connection: LibvirtConnection;
+  /** Opens another one, when that has ended before all of the capture is given back. */
+  readonly reconnect: () => Promise<LibvirtConnection>;
   readonly domain: Domain;
   readonly base: CaptureBase | undefined;
   /** Disks that are left out, by target. */
@@ -130,13 +140,20 @@ class CaptureRun implements AsyncDisposable {
     const { connection, domain, scratchFolder, clock, scratchBytesMax } = options;
     await using scope = new AsyncDisposableStack();
     const folder = new RunFolder(scratchFolder, domain.uuid);
-    await cleanLeftovers({ connection, domain, clock, folder, waitMs: options.waitMs });
+    const left = await cleanLeftovers({
+      connection,
+      domain,
+      clock,
+      folder,
+      waitMs: options.waitMs,
+    });
     folder.make(await qemuUserOf(connection));
+    if (left.frozen !== undefined) folder.mark('frozen', left.frozen);
     scope.defer(() => folder.leave());
     const { domain: live, power } = await running(options, folder, scope);
     const prefix = checkpointPrefix(options.repositoryId);
     const machine = await examine({ ...options, domain: live, checkpointPrefix: prefix });
-    refuseScarceScratch(options, machine, folder);
+    refuseScarceScratch({ ...options, memory: options.memory && power !== 'off' }, machine, folder);
     const wasRunning = power === 'running';
     const watched = { connection, domain: live, folder, scratchBytesMax, wasRunning, clock };
     const watch = scope.use(await watchScratch(watched));
@@ -161,7 +178,8 @@ class CaptureRun implements AsyncDisposable {
     await connection.backupBegin(domain, backup, this.#checkpoint.definition);
     // The job ends first: while it runs, its checkpoint is in use.
     this.#scope.defer(() => this.#checkpoint.removeUnlessKept());
-    this.#scope.defer(() => endJob(connection, domain, clock));
+    const end = this.#power === 'running' ? endBackup : endJob;
+    this.#scope.defer(() => end(connection, domain, clock));
     await memory?.refuseOther();
   }
 
@@ -211,7 +229,22 @@ class CaptureRun implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#scope.disposeAsync();
+    try {
+      await this.#scope.disposeAsync();
+    } catch (error) {
+      if (!this.#options.connection.ended.aborted) throw error;
+      await afterFailure(error, () => this.#cleanUpAgain());
+    }
+  }
+
+  /** As the next run would do it, which may be long after this one. */
+  async #cleanUpAgain(): Promise<void> {
+    const connection = await this.#options.reconnect();
+    try {
+      await cleanLeftovers({ ...this.#options, connection, folder: this.#folder });
+    } finally {
+      await connection.close();
+    }
   }
 
   /** Exports end with the machine, before libvirt tells so. */
@@ -248,10 +281,36 @@ async function running(
     throw new CofferError('vm-saved', { vm: domain.name });
   }
   folder.mark('started');
-  const created = await connection.create(domain, { paused: true });
-  scope.defer(() => connection.destroy(created));
+  const created = await startPaused(connection, domain, folder);
+  scope.defer(() => endStarted(connection, created, folder));
   folder.mark('started', String(created.id));
   return { domain: created, power: 'off' };
+}
+
+/** Without an answer of libvirt it may have been started: the mark stays for the next run. */
+async function startPaused(
+  connection: LibvirtConnection,
+  domain: Domain,
+  folder: RunFolder,
+): Promise<Domain> {
+  try {
+    return await connection.create(domain, { paused: true });
+  } catch (error) {
+    if (libvirtCodeOf(error) !== undefined) folder.unmark('started');
+    throw error;
+  }
+}
+
+/** A machine that somebody has let run meanwhile, or has started again, is theirs. */
+async function endStarted(
+  connection: LibvirtConnection,
+  started: Domain,
+  folder: RunFolder,
+): Promise<void> {
+  const { id } = await connection.domainByUuid(started.uuid);
+  const { state } = await connection.state(started);
+  if (id === started.id && state === 'paused') await connection.destroy(started);
+  folder.unmark('started');
 }
 
 /** Fails with `scratch-full`. */

@@ -10,7 +10,7 @@ import type { Domain, LibvirtConnection } from '../connection.ts';
 import { freezeApplications, type ScriptsOutcome, thawApplications } from './guest-scripts.ts';
 import { freeze, type FreezeTarget, type Frozen, ifAgentFailed, thaw } from './freeze.ts';
 import type { RunFolder } from './run-folder.ts';
-import { startWatchdog, WATCHDOG_SECONDS } from './watchdog.ts';
+import { startWatchdog, type Watchdog, WATCHDOG_SECONDS } from './watchdog.ts';
 
 /** What a machine did before its capture. */
 export type Power = 'running' | 'paused' | 'off';
@@ -49,13 +49,20 @@ export async function holdGuest(options: HoldOptions): Promise<HeldGuest> {
   return 'reason' in frozen ? await pausedOrNot(options, frozen.reason, frozen.isFailure) : frozen;
 }
 
-/** What a run that was killed has not let go. An agent that is gone is no reason to stop for good. */
-export async function releaseLeftover(target: FreezeTarget): Promise<void> {
+/**
+ * Lets go what a run that was killed holds. False when the agent does not answer, so that applications
+ * may still be at rest: that is no reason to stop for good.
+ */
+export async function releaseLeftover(target: FreezeTarget): Promise<boolean> {
   await thaw(target);
   const agent = new GuestAgent(target.connection, target.domain, target.clock);
-  const info = await agent.info().catch(ifAgentFailed);
-  if (info?.commands.has('guest-exec') && !info.isWindows) {
-    await thawApplications(agent).catch(ifAgentFailed);
+  try {
+    const info = await agent.info();
+    if (info.commands.has('guest-exec') && !info.isWindows) await thawApplications(agent);
+    return true;
+  } catch (error) {
+    if (!isCofferError(error)) throw error;
+    return false;
   }
 }
 
@@ -85,23 +92,54 @@ async function freezeGuest(
   const agent = new GuestAgent(connection, domain, clock);
   const info = await infoOfThawed(options, agent).catch(ifAgentFailed);
   if (!info) return { reason: 'the guest agent does not answer', isFailure: false };
-  const runsCommands = info.commands.has('guest-exec') && !info.isWindows;
-  folder.mark('frozen');
-  const scripts = runsCommands ? await freezeApplications(agent) : undefined;
-  // Without a watchdog the guest is less guarded; that is no reason not to back it up.
-  const watchdog = runsCommands ? await startWatchdog(agent).catch(ifAgentFailed) : undefined;
-  const selfThawsAt = watchdog && clock.now() + WATCHDOG_SECONDS * 1000;
-  folder.mark('frozen', String(selfThawsAt ?? ''));
-  const target = { connection, domain, clock, selfThawsAt };
-  const frozen = await freeze(target);
-  const letGo = async (): Promise<void> => {
-    await watchdog?.end().catch(ifAgentFailed);
-    if (scripts && scripts.kind !== 'none') await thawApplications(agent);
-    folder.unmark('frozen');
-  };
-  if (!('reason' in frozen)) return heldFrozen(target, frozen, levelOf(info, scripts), letGo);
-  const atRest = await failureOf(letGo);
-  return { reason: [frozen.reason, atRest].filter(Boolean).join('; '), isFailure: true };
+  const rest = new Rest(agent, folder, info);
+  try {
+    await rest.begin(clock);
+    const target = { connection, domain, clock, selfThawsAt: rest.selfThawsAt };
+    const frozen = await freeze(target);
+    const level = levelOf(info, rest.scripts);
+    if (!('reason' in frozen)) return heldFrozen(target, frozen, level, () => rest.end());
+    const atRest = await failureOf(() => rest.end());
+    return { reason: [frozen.reason, atRest].filter(Boolean).join('; '), isFailure: true };
+  } catch (error) {
+    await failureOf(() => rest.end());
+    throw error;
+  }
+}
+
+/** Applications that are at rest, and a watchdog that thaws file systems should this host die. */
+class Rest {
+  readonly #agent: GuestAgent;
+  readonly #folder: RunFolder;
+  readonly #runsCommands: boolean;
+  #watchdog: Watchdog | undefined;
+  /** Undefined where the agent runs no scripts. */
+  scripts: ScriptsOutcome | undefined;
+  /** When the watchdog thaws, where there is one. */
+  selfThawsAt: number | undefined;
+
+  constructor(agent: GuestAgent, folder: RunFolder, { commands, isWindows }: AgentInfo) {
+    this.#agent = agent;
+    this.#folder = folder;
+    this.#runsCommands = commands.has('guest-exec') && !isWindows;
+  }
+
+  async begin(clock: Clock): Promise<void> {
+    this.#folder.mark('frozen');
+    if (!this.#runsCommands) return;
+    this.scripts = await freezeApplications(this.#agent);
+    // Without a watchdog the guest is less guarded; that is no reason not to back it up.
+    this.#watchdog = await startWatchdog(this.#agent).catch(ifAgentFailed);
+    if (!this.#watchdog) return;
+    this.selfThawsAt = clock.now() + WATCHDOG_SECONDS * 1000;
+    this.#folder.mark('frozen', String(this.selfThawsAt));
+  }
+
+  async end(): Promise<void> {
+    await this.#watchdog?.end().catch(ifAgentFailed);
+    if (this.scripts && this.scripts.kind !== 'none') await thawApplications(this.#agent);
+    this.#folder.unmark('frozen');
+  }
 }
 
 /** An agent that died while all was frozen takes it for frozen, and does little, until it is asked. */

@@ -1,12 +1,19 @@
 /** The job of a machine: one at a time, of whoever began it. */
 import { type Clock, CofferError } from '@coffer/base';
-import type { Domain, JobStats, LibvirtConnection } from '../connection.ts';
+import {
+  type Domain,
+  type JobStats,
+  type LibvirtConnection,
+  PAUSED_BY_IO_ERROR,
+} from '../connection.ts';
 import { attributeOf, find, parseXml, rootOf } from '../domain/xml.ts';
 import { LIBVIRT_CODE, libvirtCodeOf } from '../errors.ts';
 
 const END_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 const POLL_OTHERS_MS = 500;
+const RESUME_ATTEMPTS_MAX = 20;
+const RESUME_DELAY_MS = 250;
 
 /** virDomainJobOperation, in the order of its numbers. */
 const OPERATIONS = [
@@ -39,6 +46,33 @@ export async function endJob(
       throw new CofferError('vm-busy', { vm: domain.name, reason: 'the backup job does not end' });
     }
     await clock.sleep(POLL_MS);
+  }
+}
+
+/** Ends a backup of ours. A machine that QEMU has paused for want of scratch space goes on. */
+export async function endBackup(
+  connection: LibvirtConnection,
+  domain: Domain,
+  clock: Clock,
+): Promise<void> {
+  await endJob(connection, domain, clock);
+  const { state, reason } = await connection.state(domain);
+  if (state === 'paused' && reason === PAUSED_BY_IO_ERROR) {
+    await resumeAfterIoError(connection, domain, clock);
+  }
+}
+
+/** The first attempt may find the machine still on its way into the pause. */
+export async function resumeAfterIoError(
+  connection: LibvirtConnection,
+  domain: Domain,
+  clock: Clock,
+): Promise<void> {
+  for (let attempt = 0; attempt < RESUME_ATTEMPTS_MAX; attempt++) {
+    const { state, reason } = await connection.state(domain);
+    if (state === 'paused' && reason === PAUSED_BY_IO_ERROR) await connection.resume(domain);
+    else if (state !== 'paused') return;
+    await clock.sleep(RESUME_DELAY_MS);
   }
 }
 

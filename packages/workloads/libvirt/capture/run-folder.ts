@@ -23,7 +23,8 @@ const NAME_LENGTH = 8;
 const OWNER = 'owner';
 
 /** What was done to the machine: `frozen` stays until applications and file systems go on again. */
-export type Mark = 'frozen' | 'suspended' | 'started';
+const MARKS = ['frozen', 'suspended', 'started'] as const;
+export type Mark = (typeof MARKS)[number];
 
 const SCRATCH = '.scratch';
 const BLOCK_SIZE_BYTES = 512;
@@ -67,7 +68,8 @@ export class RunFolder {
     } catch (error) {
       rmSync(partial, { recursive: true, force: true });
       const reason = systemErrorCode(error);
-      throw new CofferError('target-unwritable', { path, reason }, error);
+      const isFull = reason === 'ENOSPC' || reason === 'EDQUOT';
+      throw new CofferError(isFull ? 'scratch-full' : 'target-unwritable', { path, reason }, error);
     }
     try {
       renameSync(partial, path);
@@ -109,9 +111,9 @@ export class RunFolder {
     return bytes;
   }
 
-  /** Removes it. Where a guest is held still, what tells so stays for the next run. */
+  /** Removes it. Where something is to be done to the machine still, that stays for the next run. */
   leave(): void {
-    const isHeld = this.marked('frozen') !== undefined || this.marked('suspended') !== undefined;
+    const isHeld = MARKS.some((mark) => this.marked(mark) !== undefined);
     rmSync(isHeld ? join(this.path, OWNER) : this.path, { recursive: true, force: true });
   }
 

@@ -4,19 +4,20 @@
  * machine; then the backup ends, and the machine goes on: nothing of it is lost.
  */
 import { statfsSync } from 'node:fs';
-import { type Clock, CofferError } from '@coffer/base';
-import { type Domain, type LibvirtConnection, PAUSED_BY_IO_ERROR } from '../connection.ts';
-import { endJob } from './job.ts';
+import { type Clock, CofferError, isCofferError, systemErrorCode } from '@coffer/base';
+import type { Domain, LibvirtConnection } from '../connection.ts';
+import { endJob, resumeAfterIoError } from './job.ts';
 import type { RunFolder } from './run-folder.ts';
 
-const RESUME_ATTEMPTS_MAX = 20;
-const RESUME_DELAY_MS = 250;
 const POLL_MS = 200;
 /** What is left to others on the disk of the scratch files. */
 const FREE_BYTES_MIN = 8 * 1024 * 1024;
 
 export interface ScratchWatch extends AsyncDisposable {
-  /** Aborted with `scratch-full` when the space has run out. */
+  /**
+   * Aborted with `scratch-full` when the space has run out, and with `target-unwritable` when nobody
+   * can tell.
+   */
   readonly signal: AbortSignal;
 }
 
@@ -37,20 +38,19 @@ export function freeBytesOf(path: string): number {
 }
 
 export async function watchScratch(options: ScratchWatchOptions): Promise<ScratchWatch> {
-  const { connection, domain, folder } = options;
+  const { connection, domain } = options;
   const trouble = new AbortController();
   const end = new AbortController();
   let rescue: Promise<void> = Promise.resolve();
-  const giveUp = (details: Readonly<Record<string, number>>): void => {
+  const giveUp = (error: unknown): void => {
     if (trouble.signal.aborted) return;
-    const known = { vm: domain.name, scratch: folder.path };
-    trouble.abort(new CofferError('scratch-full', { ...known, ...details }));
+    trouble.abort(error);
     // Whoever leaves the capture ends the job again, and hears what is wrong then.
     rescue = letGoOn(options).catch(() => {});
   };
   const stop = await connection.on('ioError', (event) => {
     const isOurs = event.domain.uuid === domain.uuid && event.action === 'pause';
-    if (isOurs && event.reason === 'enospc') giveUp({});
+    if (isOurs && event.reason === 'enospc') giveUp(full(options));
   });
   const polling = poll(options, giveUp, end.signal);
   return {
@@ -65,33 +65,46 @@ export async function watchScratch(options: ScratchWatchOptions): Promise<Scratc
 }
 
 async function poll(
-  { folder, scratchBytesMax, clock }: ScratchWatchOptions,
-  giveUp: (details: Readonly<Record<string, number>>) => void,
+  options: ScratchWatchOptions,
+  giveUp: (error: unknown) => void,
   end: AbortSignal,
 ): Promise<void> {
   while (!end.aborted) {
-    const used = folder.scratchBytes();
-    const free = freeBytesOf(folder.path);
-    if (used > scratchBytesMax) giveUp({ used, limit: scratchBytesMax });
-    else if (used > 0 && free < FREE_BYTES_MIN) giveUp({ used, free });
-    await clock.sleep(POLL_MS, end).catch(() => {
+    try {
+      refuseScarce(options);
+    } catch (error) {
+      giveUp(error);
+    }
+    await options.clock.sleep(POLL_MS, end).catch(() => {
       // It is over.
     });
   }
 }
 
+/** Fails with `scratch-full`, and with `target-unwritable` when it cannot be seen. */
+function refuseScarce(options: ScratchWatchOptions): void {
+  const { folder, scratchBytesMax } = options;
+  try {
+    const used = folder.scratchBytes();
+    const free = freeBytesOf(folder.path);
+    if (used > scratchBytesMax) throw full(options, { used, limit: scratchBytesMax });
+    if (used > 0 && free < FREE_BYTES_MIN) throw full(options, { used, free });
+  } catch (error) {
+    if (isCofferError(error)) throw error;
+    const details = { path: folder.path, reason: systemErrorCode(error) };
+    throw new CofferError('target-unwritable', details, error);
+  }
+}
+
+function full(
+  { domain, folder }: ScratchWatchOptions,
+  details: Readonly<Record<string, number>> = {},
+): CofferError {
+  return new CofferError('scratch-full', { vm: domain.name, scratch: folder.path, ...details });
+}
+
 async function letGoOn(options: ScratchWatchOptions): Promise<void> {
   const { connection, domain, clock, wasRunning } = options;
   await endJob(connection, domain, clock);
-  if (wasRunning) await resume(options);
-}
-
-/** The first attempt may find the machine still on its way into the pause. */
-async function resume({ connection, domain, clock }: ScratchWatchOptions): Promise<void> {
-  for (let attempt = 0; attempt < RESUME_ATTEMPTS_MAX; attempt++) {
-    const { state, reason } = await connection.state(domain);
-    if (state === 'paused' && reason === PAUSED_BY_IO_ERROR) await connection.resume(domain);
-    else if (state !== 'paused') return;
-    await clock.sleep(RESUME_DELAY_MS);
-  }
+  if (wasRunning) await resumeAfterIoError(connection, domain, clock);
 }

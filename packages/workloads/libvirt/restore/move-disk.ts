@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { type Clock, CofferError, isCofferError } from '@coffer/base';
 import type { MoveOptions } from '../../vm-host.ts';
 import { type BlockJob, BLOCK_COPY, type Domain, type LibvirtConnection } from '../connection.ts';
+import { parseDomain } from '../domain/domain.ts';
 import { element, serializeXml } from '../domain/xml.ts';
 
 /** One that begins just after the server came back may fail, and one more may as well. */
@@ -29,14 +30,20 @@ export async function moveDisk(target: MoveTarget): Promise<void> {
   }
 }
 
-/** False when the copy has failed. A copy that a killed run has begun is taken over. */
+/**
+ * False when the copy has failed, which its end alone does not tell: a machine that runs on the new
+ * image has none either. A copy that a killed run has begun is taken over.
+ */
 async function tryToMove(target: MoveTarget): Promise<boolean> {
   const { connection, domain, disk, clock, signal, onProgress } = target;
-  if (!(await jobOf(target))) await begin(target);
+  if (!(await jobOf(target))) {
+    if (await isMoved(target)) return true;
+    await begin(target);
+  }
   try {
     for (;;) {
       const job = await jobOf(target);
-      if (!job) return false;
+      if (!job) return await isMoved(target);
       onProgress(job.done, job.total);
       if (job.total > 0 && job.done === job.total && (await pivot(target))) break;
       await clock.sleep(POLL_MS, signal);
@@ -51,6 +58,12 @@ async function tryToMove(target: MoveTarget): Promise<boolean> {
 
 async function jobOf({ connection, domain, disk }: MoveTarget): Promise<BlockJob | undefined> {
   return await connection.blockJobInfo(domain, disk);
+}
+
+async function isMoved({ connection, domain, disk, to }: MoveTarget): Promise<boolean> {
+  const { disks } = parseDomain(await connection.xml(domain));
+  const { source } = disks.find(({ target }) => target === disk) ?? {};
+  return source?.kind === 'file' && source.path === to.path;
 }
 
 async function begin({ connection, domain, disk, to }: MoveTarget): Promise<void> {

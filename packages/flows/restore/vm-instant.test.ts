@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, beforeEach, test } from 'node:test';
+import { CofferError } from '@coffer/base';
+import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
+import { newProgress } from '../progress.ts';
+import { instantRecordsIn, type InstantRecords } from './instant-record.ts';
+import {
+  type FakeVmHost,
+  fakeVmHost,
+  pointOf,
+  VM_UUID,
+  writeChunks,
+} from './testing/fake-vm-host.ts';
+import { restoreFiles } from './vm-files.ts';
+import { discardInstant, restoreVmInstant } from './vm-instant.ts';
+
+const OTHER_UUID = '22222222-2222-4333-8444-555555555555';
+const base = mkdtempSync(join(tmpdir(), 'coffer-vm-instant-'));
+const repositories = await TestRepository.create();
+after(async () => {
+  await repositories[Symbol.asyncDispose]();
+  rmSync(base, { recursive: true });
+});
+
+let repository: Repository;
+let folder: string;
+let point: RecoveryPoint;
+let host: FakeVmHost;
+let records: InstantRecords;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(base, 'test-'));
+  repository ??= await repositories.host();
+  const image = join(base, 'vda.raw');
+  writeChunks(image, 1, 2);
+  point = await pointOf(repository, image);
+  host = fakeVmHost(image);
+  host.machine.isThere = false;
+  records = instantRecordsIn(join(base, 'records', folder.slice(-6)));
+});
+
+async function started(name: string, uuid: string): Promise<void> {
+  await restoreVmInstant({
+    repository,
+    point: await pointNow(),
+    host,
+    name,
+    uuid,
+    folder,
+    connect: 'test:',
+    runFolder: join(base, `run-${name}`),
+    records,
+    serve: async () => {},
+    progress: newProgress(),
+  });
+}
+
+async function pointNow(): Promise<RecoveryPoint> {
+  return (await repository.points()).find(({ id }) => id === point.id)!;
+}
+
+const releasePoint = (): Promise<void> => repository.release(point);
+
+test('a point is held as long as any machine runs on it', async () => {
+  await started('a', VM_UUID);
+  await started('b', OTHER_UUID);
+  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  assert.equal((await pointNow()).held, true);
+  await discardInstant({ host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
+  assert.equal((await pointNow()).held, false);
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('a point that somebody holds is held after the machine, too', async () => {
+  await repository.hold(point);
+  await started('a', VM_UUID);
+  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  assert.equal((await pointNow()).held, true);
+});
+
+test('a machine is discarded also when its repository is gone', async () => {
+  await started('a', VM_UUID);
+  const gone = async (): Promise<void> => {
+    throw new CofferError('store-unavailable');
+  };
+  const options = { host, records, releasePoint: gone };
+  const findings = await discardInstant(options, { uuid: VM_UUID, vm: 'a' });
+  assert.deepEqual(
+    findings.map(({ code }) => code),
+    ['point-still-held'],
+  );
+  assert.deepEqual([records.list(), readdirSync(folder)], [[], []]);
+});
+
+test('without a record no point is held', async () => {
+  records.write = () => {
+    throw new CofferError('target-full');
+  };
+  await assert.rejects(started('a', VM_UUID), { code: 'target-full' });
+  assert.equal((await pointNow()).held, false);
+});
+
+test('a machine is moved or discarded by one run at a time', async () => {
+  host.define = async () => {
+    const options = { host, records, releasePoint };
+    await assert.rejects(discardInstant(options, { uuid: VM_UUID, vm: 'a' }), { code: 'vm-busy' });
+    return { uuid: VM_UUID, findings: [] };
+  };
+  await started('a', VM_UUID);
+  assert.deepEqual(host.calls, ['start']);
+});
+
+test('what another machine has written is not overwritten', async () => {
+  const overlay = join(folder, 'a-vda.overlay.qcow2');
+  writeFileSync(overlay, 'of another machine');
+  await assert.rejects(started('a', VM_UUID), { code: 'target-unfit' });
+  assert.equal(readFileSync(overlay, 'utf8'), 'of another machine');
+});
+
+test('files of others stay when some cannot be restored', async () => {
+  writeFileSync(join(folder, 'c'), 'of another machine');
+  const files = ['a', 'b', 'c'].map((name) => {
+    const path = join(folder, name);
+    return { root: 'vda', path, format: 'raw', oldPath: undefined } as const;
+  });
+  const options = { repository, point, progress: newProgress() };
+  await assert.rejects(restoreFiles(options, files), { code: 'target-not-empty' });
+  assert.deepEqual(readdirSync(folder), ['c']);
+});
