@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { ByteRange, Disk } from './disk.ts';
 import { diskContract } from './testing/contract.ts';
-import { joinedRanges, rangesOutside, withoutRanges } from './without-ranges.ts';
+import { joinedRanges, mergedRanges, rangesOutside, withoutRanges } from './without-ranges.ts';
 
 const SIZE = 64;
 const range = fc
@@ -77,3 +77,15 @@ test('of ranges, what is not left out remains, in order', async () => {
 async function* iterate(ranges: readonly ByteRange[]): AsyncGenerator<ByteRange> {
   yield* ranges;
 }
+
+test('ranges are merged in order, and none is twice', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(range), fc.array(range), async (ranges, others) => {
+      const merged = await Array.fromAsync(mergedRanges(iterate(joinedRanges(ranges)), others));
+      assert.deepEqual(bytesOf(merged), bytesOf(joinedRanges([...ranges, ...others])));
+      for (const [index, { offset, length }] of merged.entries()) {
+        assert.ok(length > 0 && offset + length <= (merged[index + 1]?.offset ?? SIZE));
+      }
+    }),
+  );
+});

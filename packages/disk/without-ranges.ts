@@ -39,6 +39,32 @@ export async function* rangesOutside(
   for await (const range of ranges) yield* partsOutside(range, joined);
 }
 
+/** All of ranges that are in order, and of others, which need not be: in order, without overlaps. */
+export async function* mergedRanges(
+  ranges: AsyncIterable<ByteRange>,
+  others: readonly ByteRange[],
+): AsyncGenerator<ByteRange> {
+  let done = 0;
+  for await (const { offset, length } of interleaved(ranges, joinedRanges(others))) {
+    const [start, end] = [Math.max(offset, done), offset + length];
+    if (end > start) yield { offset: start, length: end - start };
+    done = Math.max(done, end);
+  }
+}
+
+/** By where they begin; both are in order. */
+async function* interleaved(
+  ranges: AsyncIterable<ByteRange>,
+  others: readonly ByteRange[],
+): AsyncGenerator<ByteRange> {
+  let index = 0;
+  for await (const range of ranges) {
+    while (index < others.length && others[index]!.offset < range.offset) yield others[index++]!;
+    yield range;
+  }
+  yield* others.slice(index);
+}
+
 /** In order, without overlaps and without neighbours. */
 export function joinedRanges(ranges: readonly ByteRange[]): ByteRange[] {
   const joined: ByteRange[] = [];

@@ -191,7 +191,11 @@ describe('shapes of virtual machines', { timeout: 480_000 }, () => {
     const expected = readFileSync(raw);
     expected.fill(0, start + 4096);
     assert.ok(readFileSync(await restored(second.point, 'vdb')).equals(expected));
-    const asked = await vm.backUp('--include-swap', '--exclude-disk', 'vda');
+    const asked = (await vm.backUp('--include-swap', '--exclude-disk', 'vda')) as WithSwap;
+    assert.deepEqual(
+      asked.disks.map(({ mode }) => mode),
+      ['changes'],
+    );
     await vm.assertPointHas(asked.point, [{ target: 'vdb', path: swap, format: 'qcow2' }]);
     await guest.close();
   });

@@ -10,7 +10,7 @@ import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 const PROBE_BYTES = 4 * 1024 * 1024;
 /** In all searches together more is not searched: whoever made the disk may want to keep us busy. */
 const SEARCHED_BYTES_MAX = 2 ** 39;
-const PLACES_MAX = 2 ** 20;
+const PLACES_MAX = 4096;
 /** What has no place, such as compressed content, is searched slowly, and no swap of any system. */
 const PLACELESS_BYTES_MAX = 2 ** 34;
 
@@ -72,11 +72,14 @@ export class PlaceFinder {
   #note(place: Place): void {
     this.#notedBytes += place.length;
     const last = this.#found.at(-1);
-    if (this.#placesLeft-- <= 0) throw tooMuch(`${PLACES_MAX} pieces`);
     const isNext =
       last?.diskIndex === place.diskIndex && last.offset + last.length === place.offset;
-    if (last && isNext) this.#found[this.#found.length - 1] = joined(last, place);
-    else this.#found.push(place);
+    if (last && isNext) {
+      this.#found[this.#found.length - 1] = joined(last, place);
+      return;
+    }
+    if (this.#placesLeft-- <= 0) throw tooMuch(`${PLACES_MAX} pieces`);
+    this.#found.push(place);
   }
 }
 

@@ -42,10 +42,14 @@ const VmManifest = v.object({
   /** Which roots are files of the host. */
   files: v.array(v.object({ name: v.string(), role: v.picklist(FILE_ROLES), path: v.string() })),
   excluded: v.array(v.object({ name: v.string(), reason: v.string() })),
-  /** Swap that was not read, with a digest of where it is. */
+  /** Swap that was not read. */
   swap: v.optional(
     v.array(
-      v.object({ disk: v.string(), area: v.string(), bytes: v.number(), places: v.string() }),
+      v.object({
+        disk: v.string(),
+        area: v.string(),
+        ranges: v.array(v.object({ offset: v.number(), length: v.number() })),
+      }),
     ),
   ),
 });

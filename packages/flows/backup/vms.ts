@@ -13,7 +13,6 @@ import type {
 import type { Progress } from '../progress.ts';
 import { type BackupResult, type Captured, makePoints, type RunOptions } from './run.ts';
 import { backupVm, type DiskRead, type VmBackupResult } from './vm.ts';
-import type { LeftOut } from './vm-swap.ts';
 import { findVmBase, itemOfVm, type VmBase } from './vm-base.ts';
 
 /** A machine that is to be backed up. */
@@ -52,7 +51,11 @@ export interface VmResult extends BackupResult {
   /** Of the memory that was captured with the disks. */
   readonly memoryBytes: number | undefined;
   /** What the guest has swapped out, which was not read. */
-  readonly swap: readonly Pick<LeftOut[number], 'disk' | 'area' | 'bytes'>[];
+  readonly swap: readonly {
+    readonly disk: string;
+    readonly area: string;
+    readonly bytes: number;
+  }[];
 }
 
 /** In the order of the sources. Fails with what ended a capture, where it could not go on. */
@@ -160,6 +163,9 @@ function resultOf(
     disks,
     excluded,
     memoryBytes: roots.find((root) => root.name === memory?.name)?.sizeBytes,
-    swap: (manifest.swap ?? []).map(({ disk, area, bytes }) => ({ disk, area, bytes })),
+    swap: (manifest.swap ?? []).map(({ disk, area, ranges }) => {
+      const bytes = ranges.reduce((sum, { length }) => sum + length, 0);
+      return { disk, area, bytes };
+    }),
   };
 }
