@@ -82,9 +82,18 @@ function report(error: unknown, wantsJson: boolean): number {
   // Commander has told already what is wrong.
   if (!(error instanceof CommanderError)) {
     process.stderr.write(`coffer: ${printable(failure.message)}\n        ${help}\n`);
+    tellLater(error);
   }
   if (process.env['COFFER_DEBUG']) console.error(error);
   return exitCode;
+}
+
+/** What went wrong when something was given back, or undone, after the failure that was told. */
+function tellLater(error: unknown): void {
+  if (!(error instanceof SuppressedError)) return;
+  tellLater(error.suppressed);
+  const { message, row } = toFailure(error.error);
+  process.stderr.write(`coffer: after that: ${printable(message)}\n        ${row.help}\n`);
 }
 
 function toFailure(thrown: unknown): CofferError {

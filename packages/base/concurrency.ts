@@ -100,6 +100,25 @@ export async function mapBounded<T, R>(
   return results;
 }
 
+/** The same for what is of use only as a whole: the first failure aborts the others. */
+export async function mapBoundedOrNone<T, R>(
+  values: Iterable<T>,
+  limit: number,
+  signal: AbortSignal | undefined,
+  map: (value: T, signal: AbortSignal) => Promise<R>,
+): Promise<R[]> {
+  const failure = new AbortController();
+  const both = signal ? AbortSignal.any([signal, failure.signal]) : failure.signal;
+  return await mapBounded(values, limit, async (value) => {
+    try {
+      return await map(value, both);
+    } catch (error) {
+      failure.abort(error);
+      throw error;
+    }
+  });
+}
+
 /** Maps in order, keeping up to `ahead` results under way before they are asked for. */
 export async function* mapAhead<T, R>(
   values: Iterable<T> | AsyncIterable<T>,

@@ -34,7 +34,7 @@ export const TARGET_ERRORS = {
     15,
     409,
     'never',
-    'The disks were written to after the restore had changed them in place',
+    'The disks were written to after the restore had changed them in place, by the guest or a backup',
     'What is overwritten since was not kept. Run `coffer accept`, or restore another point then.',
   ),
   'memory-missing': row(

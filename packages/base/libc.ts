@@ -147,7 +147,10 @@ export function isLocked(fd: number, offset: number, length: number): boolean {
  * the process; false when another one has it.
  */
 export function tryToLock(fd: number): boolean {
-  return flock(fd, LOCK_ALONE_NOW) === 0;
+  if (flock(fd, LOCK_ALONE_NOW) === 0) return true;
+  // The same number as EWOULDBLOCK.
+  if (errnoName(koffi.errno()) === 'EAGAIN') return false;
+  throw new SystemError('flock');
 }
 
 /** Asks for so much memory for what a socket sends; the system may give less. */

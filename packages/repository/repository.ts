@@ -284,9 +284,13 @@ export class Repository {
   }
 
   async hold(point: RecoveryPoint): Promise<void> {
-    if (point.held) return;
     const record = { point: point.id, heldAt: this.clock.now() };
-    await this.store.put(holdName(point.id), encodeRecord('hold', record));
+    try {
+      await this.store.put(holdName(point.id), encodeRecord('hold', record));
+    } catch (error) {
+      // It is held already.
+      if (!isCofferError(error, 'object-exists')) throw error;
+    }
   }
 
   async release(point: RecoveryPoint): Promise<void> {

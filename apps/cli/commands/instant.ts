@@ -76,7 +76,8 @@ export async function runInstantResume(name: string, options: GlobalOptions): Pr
   const record = instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
-  using _alone = instantRecords().lock(record.uuid);
+  // While its disks move, it can be resumed all the same.
+  using _alone = instantRecords().lock(`${record.uuid}-keeper`);
   if (isKept(record.runFolder)) await untilServed(record);
   else {
     const passphrase = await requiredPassphrase({ ...options, repo: record.repository });

@@ -46,8 +46,8 @@ export async function runRestoreVm(source: string, options: RestoreCommandOption
         : await restoreCopy(run, name, options);
     if (options.start) await run.host.start(restored.uuid);
     if (options.resume) await goOn(run, restored.uuid, options);
-    if (original && startsAgain(options)) acceptStarted(undoRecords(), restored.uuid);
-    return restored;
+    const isFinal = original && startsAgain(options) && acceptStarted(undoRecords(), restored.uuid);
+    return { ...restored, isFinal };
   });
   printResult(options, result, () => printRestored(result, options));
   reportFindings(options, result.findings);
@@ -129,7 +129,7 @@ async function restoreOriginal(
   if (known) {
     const stops = known.isOff ? '' : ', which is stopped,';
     const isFinal = startsAgain(options) && changesInPlace(known, delta);
-    const warning = isFinal ? ' What is changed in place cannot be undone once it runs.' : '';
+    const warning = isFinal ? ' It is changed in place: nothing can be undone once it runs.' : '';
     const question = `Replace the disks of ${known.name}${stops} by those of ${taken}?${warning}`;
     await confirm(options, question);
   } else {
@@ -177,7 +177,10 @@ export async function runRestoreDisks(
   });
 }
 
-function printRestored(result: VmRestoreResult, options: RestoreCommandOptions): void {
+function printRestored(
+  result: VmRestoreResult & { readonly isFinal: boolean },
+  options: RestoreCommandOptions,
+): void {
   const { start, resume, original } = options;
   const { name, uuid, bytesWritten, bytesKept, durationMs } = result;
   printLine(`Restored machine ${name} (${uuid}) in ${formatDuration(durationMs)}`);
@@ -185,6 +188,7 @@ function printRestored(result: VmRestoreResult, options: RestoreCommandOptions):
   printLine(
     `wrote ${formatBytes(bytesWritten)}${kept}${start ? ', started' : ''}${resume ? ', goes on' : ''}`,
   );
+  if (result.isFinal) printLine('It was changed in place, and runs: its old state is not kept');
   const record = original ? undoRecords().read(uuid) : undefined;
   if (!record) return;
   const isInPlace = record.replacements.some(({ kind }) => kind === 'kept');

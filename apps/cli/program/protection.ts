@@ -69,7 +69,7 @@ function addRestore(program: Command): void {
     'coffer restore web01@latest/disk/p1:etc --to /tmp/etc',
     'coffer restore vm:web01@latest --as web01-copy --pool default --start',
     'coffer restore vm:web01@latest --as web01-now --folder /srv/images --instant --migrate',
-    'coffer restore vm:web01@latest --original --delta --start',
+    'coffer restore vm:web01@latest --original --start',
     'coffer restore vm:web01@latest --original --resume',
     'coffer restore vm:web01@latest --disks --to /srv/images --format qcow2',
   ])
@@ -80,7 +80,10 @@ function addRestore(program: Command): void {
     .option('--pool <name>', 'storage pool of libvirt that gets them')
     .option('--instant', 'start it at once, on the disks of the point')
     .option('--migrate', 'then move its disks to images of its own, while it runs')
-    .option('--original', 'stop the machine and give it its disks back; the old ones are kept')
+    .option(
+      '--original',
+      'stop the machine and give it its disks back; coffer undo has the old ones',
+    )
     .option('--yes', 'do not ask before the machine is stopped')
     .option('--disks', 'all disks of a machine as images in the folder --to')
     .addOption(repeatable('--disk <name>', 'only that disk of the machine'))

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -78,7 +86,11 @@ test('at every write, what it destroys can be brought back already', async () =>
 test('a file of kept blocks that a crash has left without its head holds nothing yet', async () => {
   const original = seededRandom(6).bytes(SIZE);
   writeFileSync(path('begun'), original);
-  writeFileSync(path('begun-kept'), Buffer.alloc(100_000));
+  const whole = await openKeeping(await kept('begun'));
+  await whole.close();
+  const { size } = statSync(path('begun-kept'));
+  truncateSync(path('begun-kept'), 0);
+  truncateSync(path('begun-kept'), size);
   await bringBack(await kept('begun'));
   assert.ok(readFileSync(path('begun')).equals(original));
   const disk = await openKeeping(await kept('begun'));
@@ -86,6 +98,15 @@ test('a file of kept blocks that a crash has left without its head holds nothing
   await disk.close();
   await bringBack(await kept('begun'));
   assert.ok(readFileSync(path('begun')).equals(original));
+});
+
+test('a file of something else is left alone, whatever it begins with', async () => {
+  writeFileSync(path('foreign'), Buffer.alloc(SIZE));
+  for (const content of [Buffer.alloc(SIZE), Buffer.alloc(100_000), Buffer.from('text')]) {
+    writeFileSync(path('foreign-kept'), content);
+    await assert.rejects(openKeeping(await kept('foreign')), { code: 'target-unwritable' });
+    assert.ok(readFileSync(path('foreign-kept')).equals(content));
+  }
 });
 
 test('the disk is closed when what is kept of it cannot be opened', async () => {

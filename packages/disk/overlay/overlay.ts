@@ -8,7 +8,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CofferError, Semaphore } from '@coffer/base';
-import { punchHole } from '@coffer/base/libc.ts';
+import { nextData, punchHole } from '@coffer/base/libc.ts';
 import { type ByteRange, type Disk, type Extent, wholeOf, type WritableDisk } from '../disk.ts';
 import { targetFailure } from '../target-failure.ts';
 import { BlockMap, type BlockRun } from './block-map.ts';
@@ -50,14 +50,16 @@ async function openFile(path: string): Promise<FileHandle> {
   }
 }
 
-/** Undefined for a new file, or one that was not made to its end: it holds nothing then. */
+/** Undefined for a new file, or one that was not made to its end: it is of that size, and empty. */
 async function readMap(
   handle: FileHandle,
   { below, base, path }: OverlayOptions,
 ): Promise<BlockMap | undefined> {
+  const { size } = await handle.stat();
+  const isNew = size === fileSizeBytes(below.sizeBytes) && !nextData(handle.fd, 0, size);
+  if (size === 0 || isNew) return undefined;
   const bytes = Buffer.alloc(BLOCK);
   await handle.read(bytes, 0, BLOCK, 0);
-  if (bytes.equals(Buffer.alloc(BLOCK))) return undefined;
   const head = decodeOverlayHead(bytes);
   if (!head) throw new CofferError('target-unwritable', { path, reason: 'it is no overlay' });
   if (head.base !== base || head.sizeBytes !== below.sizeBytes) {
@@ -71,10 +73,14 @@ async function readMap(
 
 async function create(handle: FileHandle, below: Disk, base: string): Promise<BlockMap> {
   const { sizeBytes } = below;
-  await handle.truncate(blocksOffset(sizeBytes) + sizeBytes);
+  await handle.truncate(fileSizeBytes(sizeBytes));
   await handle.write(encodeOverlayHead({ sizeBytes, base }), 0, BLOCK, 0);
   await handle.sync();
   return new BlockMap(Buffer.alloc(bitmapSizeBytes(sizeBytes)));
+}
+
+function fileSizeBytes(sizeBytes: number): number {
+  return blocksOffset(sizeBytes) + sizeBytes;
 }
 
 export class Overlay implements WritableDisk {

@@ -1,6 +1,8 @@
 /** A qcow2 image whose unwritten blocks come from an NBD export: QEMU runs a machine on it. */
-import { chmodSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
+import { CofferError, systemErrorCode } from '@coffer/base';
 import { formatNbdUri, type NbdAddress } from '../nbd/address.ts';
+import { targetFailure } from '../target-failure.ts';
 import { callQemuImg } from './tool.ts';
 
 export interface Qcow2OverlayOptions {
@@ -10,13 +12,27 @@ export interface Qcow2OverlayOptions {
   readonly below: NbdAddress;
 }
 
-/** Fails with `tool-missing` and `tool-failed`. */
+/** Fails with `target-not-empty` when there is such a file, with `tool-missing` and `tool-failed`. */
 export async function createQcow2Overlay(options: Qcow2OverlayOptions): Promise<void> {
   const { path, sizeBytes, below } = options;
+  occupy(path);
   const place = formatNbdUri({ ...below, tls: false });
   const size = String(Math.ceil(sizeBytes / 512) * 512);
   const words = ['create', '-q', '-u', '-f', 'qcow2', '-F', 'raw', '-b', place, path, size];
-  await callQemuImg(words);
-  // What the machine writes is nobody else's.
-  chmodSync(path, 0o600);
+  try {
+    await callQemuImg(words);
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  }
+}
+
+/** QEMU would write over what is there. What the machine writes is nobody else's. */
+function occupy(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EEXIST') throw targetFailure(path, error);
+    throw new CofferError('target-not-empty', { target: path }, error);
+  }
 }

@@ -62,15 +62,15 @@ export async function findSwap(
       areas.push(...(await orNone(() => swapOf(volume, { finder, isAtRest }))));
     }
   } catch (error) {
-    if (error instanceof Hibernated) return [];
-    throw error;
+    if (!(error instanceof InDoubt)) throw error;
+    areas.length = 0;
   }
   signal?.throwIfAborted();
   return areas.filter(({ places }) => places.length > 0);
 }
 
-/** The guest goes on with what it has swapped out. */
-class Hibernated extends Error {}
+/** The guest may go on with what it has swapped out. */
+class InDoubt extends Error {}
 
 interface Search {
   readonly finder: PlaceFinder;
@@ -78,12 +78,24 @@ interface Search {
 }
 
 async function swapOf(volume: Volume, { finder, isAtRest }: Search): Promise<SwapArea[]> {
+  if (volume.kind === 'bitlocker') throw new InDoubt();
+  if (volume.kind === 'ntfs') return await ofWindows(volume, { finder, isAtRest });
   if (volume.problem || (await isRaidMember(volume.open()))) return [];
   if (volume.kind === 'swap' || volume.kind === 'unknown') return await ofVolume(volume, finder);
   if (LINUX_KINDS.has(volume.kind)) return await filesOf(volume, finder, linuxSwap);
-  if (volume.kind !== 'ntfs') return [];
-  const areas = await filesOf(volume, finder, windowsSwap);
-  return isAtRest ? areas : [];
+  return [];
+}
+
+/** What cannot be read of Windows may tell that it has hibernated. */
+async function ofWindows(volume: Volume, { finder, isAtRest }: Search): Promise<SwapArea[]> {
+  try {
+    if (await isRaidMember(volume.open())) return [];
+    const areas = await filesOf(volume, finder, windowsSwap);
+    return isAtRest ? areas : [];
+  } catch (error) {
+    if (isCofferError(error)) throw new InDoubt();
+    throw error;
+  }
 }
 
 /** Others may have been swap before they became what they are. */
@@ -138,7 +150,7 @@ async function windowsSwap({ volume, fileSystem, finder }: OpenedVolume): Promis
   if (hibernation && hibernation.sizeBytes > 0) {
     const mark = Buffer.alloc(4);
     await fileSystem.read(hibernation, 0, mark);
-    if (!WINDOWS_AWAKE.test(mark.toString('latin1'))) throw new Hibernated();
+    if (!WINDOWS_AWAKE.test(mark.toString('latin1'))) throw new InDoubt();
   }
   const areas: SwapArea[] = [];
   for (const name of WINDOWS_FILES) {
@@ -156,7 +168,7 @@ async function placesOfSwap(read: Read, sizeBytes: number, finder: PlaceFinder):
   if (sizeBytes < SWAP_HEADER_BYTES) return [];
   const header = Buffer.alloc(SWAP_HEADER_BYTES);
   await read(0, header);
-  if (isHibernated(header)) throw new Hibernated();
+  if (isHibernated(header)) throw new InDoubt();
   const end = swapEndOf(header);
   // Linux would not swap to a part of an area: this is one of something larger, or was.
   if (end === undefined || end > sizeBytes) return [];

@@ -2,7 +2,7 @@
  * Stores what a capture of a virtual machine gives. What changed since the base is read where the
  * host can tell; a disk of which it cannot is read whole, and compared by chunk.
  */
-import { assert, type Finding, mapBounded } from '@coffer/base';
+import { assert, type Finding, mapBounded, mapBoundedOrNone } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { joinedRanges } from '@coffer/disk/without-ranges.ts';
@@ -55,13 +55,15 @@ export async function backupVm(
   let bytesRead = 0;
   const { readsSwap, signal } = options;
   const read = await withoutSwap(capture, { readsSwap, before: base?.swap ?? [], signal });
-  const disks = await mapBounded(read.disks, DISKS_AT_ONCE, async (captured) => {
-    const stored = await backupCaptured(options, captured, base);
+  const backUp = async (captured: ReadDisk, ended: AbortSignal): Promise<PointRoot> => {
+    const run = { ...options, signal: ended };
+    const stored = await backupCaptured(run, captured, base);
     bytesRead += stored.bytesRead;
     const old = options.checks && base && baseDisk(base.point, captured.name);
-    if (old) findings.push(...(await untracked(options, captured, { old, root: stored.root })));
+    if (old) findings.push(...(await untracked(run, captured, { old, root: stored.root })));
     return rootOf(captured.name, stored.root, captured.disk.sizeBytes);
-  });
+  };
+  const disks = await mapBoundedOrNone(read.disks, DISKS_AT_ONCE, signal, backUp);
   const files = await mapBounded(capture.files, 1, async (file) => {
     const stored = await backupFile(options, file);
     bytesRead += stored.bytesRead;

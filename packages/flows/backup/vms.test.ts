@@ -26,7 +26,6 @@ test('what fails after a point was made is told with it', async () => {
       (await repository.points()).map(({ id }) => id),
       [point],
     );
-    await repositories.host().then((other) => other.points());
   } finally {
     rmSync(folder, { recursive: true });
   }

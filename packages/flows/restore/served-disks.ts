@@ -1,4 +1,5 @@
 /** The disks of a point on a socket, and overlays on them that a machine can run on. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CofferError } from '@coffer/base';
 import { unixAddress } from '@coffer/disk/nbd/address.ts';
@@ -61,14 +62,21 @@ export function planOverlays(
   );
 }
 
-/** They need not be served yet. */
+/** They need not be served yet. When one cannot be made, none is left. */
 export async function createOverlays(
   overlays: ReadonlyMap<string, DiskImage>,
   { point, socketPath }: { readonly point: RecoveryPoint; readonly socketPath: string },
 ): Promise<void> {
-  for (const { name, sizeBytes } of rootsOf(point, [...overlays.keys()])) {
-    const path = overlays.get(name)?.path ?? '';
-    await createQcow2Overlay({ path, sizeBytes, below: unixAddress(socketPath, name) });
+  const made: string[] = [];
+  try {
+    for (const { name, sizeBytes } of rootsOf(point, [...overlays.keys()])) {
+      const path = overlays.get(name)?.path ?? '';
+      await createQcow2Overlay({ path, sizeBytes, below: unixAddress(socketPath, name) });
+      made.push(path);
+    }
+  } catch (error) {
+    for (const path of made) rmSync(path, { force: true });
+    throw error;
   }
 }
 

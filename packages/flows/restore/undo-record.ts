@@ -2,7 +2,7 @@
  * What a restore over an original has replaced, so that it can be undone or accepted. The record is
  * written before anything is changed, and goes when nothing is left to undo.
  */
-import { renameSync, statSync } from 'node:fs';
+import { readFileSync, renameSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { RecordFolder, syncFolder } from '../record-folder.ts';
@@ -41,6 +41,10 @@ const UndoRecord = v.object({
   replacements: v.array(Replacement),
 });
 
+/** Among the counters of a block device. */
+const SECTORS_WRITTEN = 6;
+const SECTORS_DISCARDED = 13;
+
 export type Replacement = v.InferOutput<typeof Replacement>;
 export type MovedReplacement = Extract<Replacement, { kind: 'moved' }>;
 export type KeptReplacement = Extract<Replacement, { kind: 'kept' }>;
@@ -56,10 +60,29 @@ export function keptPathOf({ path }: UndoRecords, uuid: string, disk: string): s
   return join(path, `${uuid}-${disk}.kept`);
 }
 
-/** Changes with whatever is written to the image. */
-export function stampOf({ path }: Pick<KeptReplacement, 'path'>): string {
+/** Changes with whatever is written to the image; undefined where that cannot be told. */
+export function stampOf({ path }: Pick<KeptReplacement, 'path'>): string | undefined {
   const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stats ? `${stats.size} ${stats.mtimeNs}` : 'gone';
+  if (!stats) return undefined;
+  return stats.isFile() ? `${stats.size} ${stats.mtimeNs}` : stampOfDevice(stats.rdev);
+}
+
+/**
+ * How much was written to a device since the host was started, by whatever name: the times of a node
+ * tell nothing of that (Documentation/block/stat.rst of Linux).
+ */
+function stampOfDevice(device: bigint): string | undefined {
+  // makedev(3): both numbers are in two parts.
+  const major = (device >> 8n) & 0xfffn;
+  const minor = (device & 0xffn) | ((device >> 12n) & 0xf_ff00n);
+  try {
+    const counters = readFileSync(`/sys/dev/block/${major}:${minor}/stat`, 'utf8');
+    const fields = counters.trim().split(/\s+/);
+    const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${bootId} ${fields[SECTORS_WRITTEN]} ${fields[SECTORS_DISCARDED] ?? 0}`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Puts the new file into the place of the old one, which is kept. */

@@ -1,7 +1,7 @@
 /** Restore of the disks of a virtual machine as images in a folder, without the machine. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { CofferError, mapBounded } from '@coffer/base';
+import { CofferError, mapBoundedOrNone } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RestoreResult } from './restore.ts';
 import { type FileRestore, restoreImage } from './vm-files.ts';
@@ -26,7 +26,9 @@ export async function restoreVmDisks(options: VmDisksOptions): Promise<RestoreRe
   });
   const taken = images.find(({ path }) => existsSync(path));
   if (taken) throw new CofferError('target-not-empty', { target: taken.path });
-  return await mapBounded(images, IMAGES_AT_ONCE, (image) => restoreImage(options, image));
+  return await mapBoundedOrNone(images, IMAGES_AT_ONCE, options.signal, (image, signal) =>
+    restoreImage({ ...options, signal }, image),
+  );
 }
 
 function namesOf({ repository, point, disks }: VmDisksOptions): string[] {

@@ -1,7 +1,7 @@
 /** Which files a restored machine is made of, where they go, and whether they can be there. */
 import { chownSync, existsSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CofferError, type Finding, mapBounded, systemErrorCode } from '@coffer/base';
+import { CofferError, type Finding, mapBoundedOrNone, systemErrorCode } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
@@ -122,11 +122,12 @@ export async function restoreFiles(
 ): Promise<number> {
   const finished: PlannedFile[] = [];
   try {
-    const results = await mapBounded(files, FILES_AT_ONCE, async (file) => {
-      const result = await restoreImage(options, file);
+    const one = async (file: PlannedFile, signal: AbortSignal): Promise<RestoreResult> => {
+      const result = await restoreImage({ ...options, signal }, file);
       finished.push(file);
       return result;
-    });
+    };
+    const results = await mapBoundedOrNone(files, FILES_AT_ONCE, options.signal, one);
     return results.reduce((sum, { bytesWritten }) => sum + bytesWritten, 0);
   } catch (error) {
     // The others may be of somebody else, and why this one has failed.

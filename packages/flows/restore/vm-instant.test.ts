@@ -43,10 +43,10 @@ beforeEach(async () => {
   records = instantRecordsIn(join(base, 'records', folder.slice(-6)));
 });
 
-async function started(name: string, uuid: string): Promise<void> {
+async function started(name: string, uuid: string, from?: RecoveryPoint): Promise<void> {
   await restoreVmInstant({
     repository,
-    point: await pointNow(),
+    point: from ?? (await pointNow()),
     host,
     name,
     uuid,
@@ -94,6 +94,28 @@ test('a machine is discarded also when its repository is gone', async () => {
     ['point-still-held'],
   );
   assert.deepEqual([records.list(), readdirSync(folder)], [[], []]);
+});
+
+test('the hold of a point goes with the last machine, also when one ends while another one moves', async () => {
+  await started('a', VM_UUID);
+  await started('b', OTHER_UUID);
+  const options = { host, records, releasePoint };
+  host.find = async (uuid) => {
+    host.find = async () => undefined;
+    if (uuid === OTHER_UUID) await discardInstant(options, { uuid: VM_UUID, vm: 'a' });
+    return undefined;
+  };
+  await discardInstant(options, { uuid: OTHER_UUID, vm: 'b' });
+  assert.equal((await pointNow()).held, false);
+});
+
+test('a point is held although the machine that it was held for has just gone', async () => {
+  await started('a', VM_UUID);
+  const seen = await pointNow();
+  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  point = seen;
+  await started('b', OTHER_UUID, seen);
+  assert.equal((await pointNow()).held, true);
 });
 
 test('without a record no point is held', async () => {

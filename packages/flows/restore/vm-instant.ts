@@ -53,16 +53,18 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   const releasePoint = async (): Promise<void> => await repository.release(point);
   using _alone = records.lock(uuid);
   records.write(record);
+  const made: { disks: InstantRecord['disks']; files: string[] } = { disks: [], files: [] };
   try {
-    // Its chunks are needed as long as the machine runs on them.
-    if (record.holdsPoint) await repository.hold(point);
+    await holdFor(options, record);
     // It takes as long as all the rest, and is needed only when the machine starts.
     const serving = options.serve();
     serving.catch(() => {
       // What else fails before is told first.
     });
     const bytesWritten = await restoreFiles(options, files);
+    made.files = record.files;
     await createOverlays(overlays, { point, socketPath: socketPathOf(record) });
+    made.disks = record.disks;
     const places = { files: placesOf(files).files, disks: overlays, pausesOnError: true };
     const { findings } = await host.define({ xml: vm.xml, name, uuid, ...places });
     await serving;
@@ -72,8 +74,30 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
     const { id } = point;
     return { point: id, name, uuid, bytesWritten, bytesKept: 0, durationMs, findings: told };
   } catch (error) {
-    return await afterFailure(error, () => discard({ host, records, releasePoint }, record));
+    const options = { host, records, releasePoint };
+    return await afterFailure(error, () => discard(options, { ...record, ...made }));
   }
+}
+
+/**
+ * Its chunks are needed as long as the machine runs on them. That the point is held already may have
+ * been for a machine that has gone since.
+ */
+async function holdFor(
+  { repository, point, records }: VmInstantOptions,
+  record: InstantRecord,
+): Promise<void> {
+  const isLeftToOthers = point.held && othersOn(records, record).length > 0;
+  if (!isLeftToOthers) await repository.hold(point);
+}
+
+function othersOn(
+  records: InstantRecords,
+  { uuid, point, repository }: InstantRecord,
+): InstantRecord[] {
+  return records
+    .list()
+    .filter((each) => each.uuid !== uuid && each.point === point && each.repository === repository);
 }
 
 function recordOf(
@@ -169,7 +193,9 @@ async function discard(options: InstantOptions, record: InstantRecord): Promise<
 async function finish(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
   const { uuid, disks, runFolder } = record;
   for (const { overlay } of disks) rmSync(overlay, { force: true });
-  const findings = record.holdsPoint ? await letGoOfPoint(options, record) : [];
+  // Another machine that has gone meanwhile may have passed the hold of the point on.
+  const { holdsPoint = false } = options.records.read(uuid) ?? {};
+  const findings = holdsPoint ? await letGoOfPoint(options, record) : [];
   options.records.remove(uuid);
   if (existsSync(runFolder)) rmSync(runFolder, { recursive: true, force: true });
   return findings;
@@ -178,16 +204,11 @@ async function finish(options: InstantOptions, record: InstantRecord): Promise<F
 /** Another machine may run on the point, which was held already when that began. */
 async function letGoOfPoint(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
   const { records } = options;
-  const { uuid, point, repository } = record;
-  const other = records
-    .list()
-    .find((each) => each.uuid !== uuid && each.point === point && each.repository === repository);
-  if (other) {
-    records.write({ ...other, holdsPoint: true });
-    return [];
-  }
+  const { point } = record;
   try {
-    await options.releasePoint(record);
+    const [other] = othersOn(records, record);
+    if (other) records.write({ ...other, holdsPoint: true });
+    else await options.releasePoint(record);
     return [];
   } catch (error) {
     // The store may be gone; nothing else of the machine needs it.

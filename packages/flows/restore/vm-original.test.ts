@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
@@ -7,7 +16,7 @@ import { CofferError, type ErrorCode, systemClock, systemRandom } from '@coffer/
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { newProgress } from '../progress.ts';
-import { undoRecordsIn, type UndoRecords } from './undo-record.ts';
+import { stampOf, undoRecordsIn, type UndoRecords } from './undo-record.ts';
 import {
   chunksIn,
   type FakeVmHost,
@@ -197,4 +206,43 @@ test('memory that a killed run has left is replaced', async () => {
   await goOnWithMemory(go);
   assert.deepEqual(read, [4]);
   assert.deepEqual(readdirSync(place), []);
+});
+
+test('an undo that was interrupted goes on where it was', async () => {
+  await restored({ delta: true });
+  const remove = records.remove.bind(records);
+  records.remove = () => {
+    throw new CofferError('target-unwritable');
+  };
+  await assert.rejects(undone(), code('target-unwritable'));
+  records.remove = remove;
+  await undone();
+  assert.deepEqual(chunksIn(image), [1, 2, 3]);
+  assert.deepEqual([records.read(VM_UUID), leftBeside()], [undefined, []]);
+});
+
+test('a machine that is saved while new images are made keeps its disks', async () => {
+  host.giveFiles = async () => void (host.machine.isSaved = true);
+  await assert.rejects(restored(), code('vm-saved'));
+  assert.deepEqual(chunksIn(image), [1, 2, 3]);
+  assert.deepEqual([records.read(VM_UUID), leftBeside()], [undefined, []]);
+});
+
+test('what was written to a device is told, by whatever name', async (context) => {
+  const backing = join(folder, 'backing');
+  writeChunks(backing, 1, 2, 3);
+  const device = execFileSync('losetup', ['--find', '--show', backing]).toString().trim();
+  context.after(() => execFileSync('losetup', ['--detach', device]));
+  const before = stampOf({ path: device });
+  assert.notEqual(before, undefined);
+  utimesSync(device, 1, 1);
+  assert.equal(stampOf({ path: device }), before);
+  const { rdev } = statSync(device);
+  const other = join(folder, 'other-name');
+  const numbers = [Math.floor(rdev / 256), rdev % 256].map(String);
+  execFileSync('mknod', [other, 'b', ...numbers]);
+  execFileSync('dd', ['if=/dev/zero', `of=${other}`, 'bs=4k', 'count=1', 'conv=fsync'], {
+    stdio: 'ignore',
+  });
+  assert.notEqual(stampOf({ path: device }), before);
 });

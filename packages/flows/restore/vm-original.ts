@@ -270,8 +270,7 @@ async function replace(
     written.bytesWritten += await restoreFiles(options, [file]);
     await host.giveFiles([replacement.newPath]);
   }
-  // Somebody may have started it since.
-  await host.stop(known.uuid);
+  await stopped(host, known);
   for (const { replacement, pair } of work) {
     if (replacement.kind === 'moved') move(replacement);
     else {
@@ -281,6 +280,13 @@ async function replace(
     }
   }
   return written;
+}
+
+/** Somebody may have started it, or saved it, since it was looked at. */
+async function stopped(host: VmHost, { uuid }: KnownVm): Promise<void> {
+  await host.stop(uuid);
+  const known = await host.find(uuid);
+  if (known) refuseSaved(known);
 }
 
 async function writeDifferences(
@@ -365,11 +371,15 @@ export async function undoOriginal(
 
 async function undo({ host, records, ...more }: UndoOptions, record: UndoRecord): Promise<void> {
   const known = await host.find(record.uuid);
-  if (known) refuseSaved(known);
   if (record.state === 'done') refuseTooLate(record, known);
   const changed = record.replacements.filter(hasHappened);
   // While new images were made only, the machine has run on, and goes on.
-  if (known && changed.length > 0) await host.stop(record.uuid);
+  if (known && changed.length > 0) {
+    refuseSaved(known);
+    await host.stop(record.uuid);
+  }
+  // From now on images are written to, which is not too late to go on with this.
+  records.write({ ...record, state: 'under-way' });
   for (const replacement of record.replacements) {
     if (replacement.kind === 'moved') moveBack(replacement);
     else if (existsSync(replacement.keptPath)) await writeBack(more, replacement);
@@ -388,7 +398,7 @@ function refuseTooLate({ vm, replacements }: UndoRecord, known: KnownVm | undefi
     if (replacement.kind !== 'kept') continue;
     const { path, stamp } = replacement;
     const isRunning = known !== undefined && !known.isOff;
-    if (isRunning || stampOf(replacement) !== stamp) {
+    if (isRunning || stamp === undefined || stampOf(replacement) !== stamp) {
       throw new CofferError('undo-too-late', { vm, path });
     }
   }
@@ -430,11 +440,16 @@ export function acceptOriginal(
   accept(records, record);
 }
 
-/** Of a machine that was changed in place and runs, the old state cannot come back. */
-export function acceptStarted(records: UndoRecords, uuid: string): void {
+/**
+ * Of a machine that was changed in place and runs, the old state cannot come back, and nothing of it
+ * is kept. False when it was not changed in place.
+ */
+export function acceptStarted(records: UndoRecords, uuid: string): boolean {
   using _alone = records.lock(uuid);
   const record = records.read(uuid);
-  if (record?.replacements.some(({ kind }) => kind === 'kept')) accept(records, record);
+  if (!record?.replacements.some(({ kind }) => kind === 'kept')) return false;
+  accept(records, record);
+  return true;
 }
 
 function accept(records: UndoRecords, record: UndoRecord): void {

@@ -29,7 +29,7 @@ import {
   type ReachedConsistency,
   type VmCapture,
 } from '../../vm-capture.ts';
-import type { Domain, LibvirtConnection } from '../connection.ts';
+import { type Domain, type LibvirtConnection, PAUSED_BY_IO_ERROR } from '../connection.ts';
 import { type BackupDisk, backupXml, checkpointXml } from '../domain/backup-xml.ts';
 import { libvirtCodeOf } from '../errors.ts';
 import { qemuUserOf } from '../host/qemu-user.ts';
@@ -148,7 +148,7 @@ class CaptureRun implements AsyncDisposable {
       waitMs: options.waitMs,
     });
     folder.make(await qemuUserOf(connection));
-    if (left.frozen !== undefined) folder.mark('frozen', left.frozen);
+    if (left) folder.markFrozen(domain, left.selfThawsAt);
     scope.defer(() => folder.leave());
     const { domain: live, power } = await running(options, folder, scope);
     const prefix = checkpointPrefix(options.repositoryId);
@@ -241,7 +241,12 @@ class CaptureRun implements AsyncDisposable {
   async #cleanUpAgain(): Promise<void> {
     const connection = await this.#options.reconnect();
     try {
-      await cleanLeftovers({ ...this.#options, connection, folder: this.#folder });
+      const { domain } = this.#options;
+      const left = await cleanLeftovers({ ...this.#options, connection, folder: this.#folder });
+      if (!left) return;
+      this.#folder.make(undefined);
+      this.#folder.markFrozen(domain, left.selfThawsAt);
+      this.#folder.leave();
     } finally {
       await connection.close();
     }
@@ -308,8 +313,11 @@ async function endStarted(
   folder: RunFolder,
 ): Promise<void> {
   const { id } = await connection.domainByUuid(started.uuid);
-  const { state } = await connection.state(started);
-  if (id === started.id && state === 'paused') await connection.destroy(started);
+  const { state, reason } = await connection.state(started);
+  if (id === started.id && state === 'paused') {
+    const hasRun = reason === PAUSED_BY_IO_ERROR;
+    await (hasRun ? connection.resume(started) : connection.destroy(started));
+  }
   folder.unmark('started');
 }
 

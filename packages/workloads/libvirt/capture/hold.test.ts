@@ -34,9 +34,19 @@ test('applications are let go when what follows their rest fails', async () => {
   mkdirSync(folder.path);
   const mark = folder.mark.bind(folder);
   folder.mark = (name: Mark, detail?: string) => {
-    if (detail !== undefined) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
-    mark(name);
+    if (!detail?.endsWith(' ')) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+    mark(name, detail);
   };
   await assert.rejects(held(machine, folder), { code: 'ENOSPC' });
   assert.deepEqual(machine.calls, ['scripts freeze', 'scripts thaw']);
+});
+
+test('the mark of a guest that does not thaw stays', async () => {
+  const machine = new FakeMachine();
+  const folder = new RunFolder(mkdtempSync(join(base, 'run-')), machine.domain.uuid);
+  mkdirSync(folder.path);
+  machine.staysFrozen = true;
+  await assert.rejects(held(machine, folder), { code: 'agent-unavailable' });
+  assert.notEqual(folder.marked('frozen'), undefined);
+  assert.equal(machine.calls.at(-1), 'scripts thaw');
 });

@@ -92,7 +92,7 @@ async function freezeGuest(
   const agent = new GuestAgent(connection, domain, clock);
   const info = await infoOfThawed(options, agent).catch(ifAgentFailed);
   if (!info) return { reason: 'the guest agent does not answer', isFailure: false };
-  const rest = new Rest(agent, folder, info);
+  const rest = new Rest(agent, { domain, folder, info });
   try {
     await rest.begin(clock);
     const target = { connection, domain, clock, selfThawsAt: rest.selfThawsAt };
@@ -102,7 +102,8 @@ async function freezeGuest(
     const atRest = await failureOf(() => rest.end());
     return { reason: [frozen.reason, atRest].filter(Boolean).join('; '), isFailure: true };
   } catch (error) {
-    await failureOf(() => rest.end());
+    // The mark stays: file systems may be frozen still.
+    await failureOf(() => rest.letGo());
     throw error;
   }
 }
@@ -110,6 +111,7 @@ async function freezeGuest(
 /** Applications that are at rest, and a watchdog that thaws file systems should this host die. */
 class Rest {
   readonly #agent: GuestAgent;
+  readonly #domain: Domain;
   readonly #folder: RunFolder;
   readonly #runsCommands: boolean;
   #watchdog: Watchdog | undefined;
@@ -118,26 +120,34 @@ class Rest {
   /** When the watchdog thaws, where there is one. */
   selfThawsAt: number | undefined;
 
-  constructor(agent: GuestAgent, folder: RunFolder, { commands, isWindows }: AgentInfo) {
+  constructor(
+    agent: GuestAgent,
+    { domain, folder, info }: { domain: Domain; folder: RunFolder; info: AgentInfo },
+  ) {
     this.#agent = agent;
+    this.#domain = domain;
     this.#folder = folder;
-    this.#runsCommands = commands.has('guest-exec') && !isWindows;
+    this.#runsCommands = info.commands.has('guest-exec') && !info.isWindows;
   }
 
   async begin(clock: Clock): Promise<void> {
-    this.#folder.mark('frozen');
+    this.#folder.markFrozen(this.#domain);
     if (!this.#runsCommands) return;
     this.scripts = await freezeApplications(this.#agent);
     // Without a watchdog the guest is less guarded; that is no reason not to back it up.
     this.#watchdog = await startWatchdog(this.#agent).catch(ifAgentFailed);
     if (!this.#watchdog) return;
     this.selfThawsAt = clock.now() + WATCHDOG_SECONDS * 1000;
-    this.#folder.mark('frozen', String(this.selfThawsAt));
+    this.#folder.markFrozen(this.#domain, this.selfThawsAt);
+  }
+
+  async letGo(): Promise<void> {
+    await this.#watchdog?.end().catch(ifAgentFailed);
+    if (this.scripts && this.scripts.kind !== 'none') await thawApplications(this.#agent);
   }
 
   async end(): Promise<void> {
-    await this.#watchdog?.end().catch(ifAgentFailed);
-    if (this.scripts && this.scripts.kind !== 'none') await thawApplications(this.#agent);
+    await this.letGo();
     this.#folder.unmark('frozen');
   }
 }

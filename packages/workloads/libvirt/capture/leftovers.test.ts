@@ -58,27 +58,33 @@ test('a machine that was started for the backup is ended', async () => {
 test('a guest that was paused goes on before its agent is asked', async () => {
   const machine = new FakeMachine();
   machine.pause(PAUSED_BY_USER);
-  await cleaned(machine, killed(machine, { frozen: '', suspended: '7' }), fastClock());
+  await cleaned(machine, killed(machine, { frozen: '7 ', suspended: '7' }), fastClock());
   assert.deepEqual(machine.calls, ['resume', 'thaw', 'scripts thaw']);
 });
 
 test('applications are let go when the memory of the guest is written', async () => {
   const machine = new FakeMachine();
-  const folder = killed(machine, { frozen: '30000' });
+  const folder = killed(machine, { frozen: '7 30000' });
   machine.pause(PAUSED_BY_USER);
   machine.job = { socket: undefined };
   const clock = fastClock(60_000);
   await assert.rejects(cleaned(machine, folder, clock), { code: 'vm-busy' });
-  assert.equal(folder.marked('frozen'), '30000', 'the next run knows');
+  assert.equal(folder.marked('frozen'), '7 30000', 'the next run knows');
   machine.job = undefined;
   machine.state = 'running';
-  assert.deepEqual(await cleaned(machine, folder, clock), { frozen: undefined });
+  assert.equal(await cleaned(machine, folder, clock), undefined);
   assert.deepEqual(machine.calls, ['thaw', 'scripts thaw']);
 });
 
 test('applications of a guest whose agent does not answer are left to a later run', async () => {
   const machine = new FakeMachine();
-  const folder = killed(machine, { frozen: '30000' });
+  const folder = killed(machine, { frozen: '7 30000' });
   machine.answers = false;
-  assert.deepEqual(await cleaned(machine, folder, fastClock(60_000)), { frozen: '30000' });
+  assert.deepEqual(await cleaned(machine, folder, fastClock(60_000)), { selfThawsAt: 30_000 });
+});
+
+test('a machine that was started again is another guest', async () => {
+  const machine = new FakeMachine();
+  await cleaned(machine, killed(machine, { frozen: '6 30000' }), fastClock(60_000));
+  assert.deepEqual(machine.calls, []);
 });

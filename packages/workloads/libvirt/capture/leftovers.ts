@@ -14,26 +14,24 @@ export interface LeftoverOptions {
   readonly waitMs: number;
 }
 
-/** What could not be done, and is for the run after this one. */
-export interface Left {
-  /** The mark of a guest whose applications may still be at rest: its agent does not answer. */
-  readonly frozen: string | undefined;
-}
-
-const NOTHING: Left = { frozen: undefined };
+/**
+ * What could not be done, and is for the run after this one: applications of a guest may still be at
+ * rest, whose agent does not answer.
+ */
+export type Left = ReturnType<RunFolder['markedFrozen']>;
 
 /** Fails with `vm-busy` when another run, or another job, has the machine. */
 export async function cleanLeftovers(options: LeftoverOptions): Promise<Left> {
   const { connection, domain, clock, folder, waitMs } = options;
   refuseLive(folder, domain);
   const isOff = (await connection.state(domain)).state === 'shutoff';
-  const left = isOff ? NOTHING : await cleanRunning(options);
+  const left = isOff ? undefined : await cleanRunning(options);
+  const isOffNow = (await connection.state(domain)).state === 'shutoff';
+  if (!isOffNow) await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });
   // Another run may have begun meanwhile.
   refuseLive(folder, domain);
   folder.remove();
-  if ((await connection.state(domain)).state === 'shutoff') return NOTHING;
-  await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });
-  return left;
+  return isOffNow ? undefined : left;
 }
 
 function refuseLive(folder: RunFolder, { name }: Domain): void {
@@ -52,7 +50,7 @@ async function cleanRunning(options: LeftoverOptions): Promise<Left> {
   const left = await letGo({ ...options, folder: ofJob });
   ofJob.remove();
   const here = await letGo(options);
-  return here.frozen === undefined ? left : here;
+  return here ?? left;
 }
 
 async function letGo(options: LeftoverOptions): Promise<Left> {
@@ -63,17 +61,16 @@ async function letGo(options: LeftoverOptions): Promise<Left> {
     // Without a number, the run was killed while it started the machine, which never ran since.
     if (started === '' || started === id) {
       await connection.destroy(domain);
-      return NOTHING;
+      return undefined;
     }
     if (folder.marked('suspended') === id) await connection.resume(domain);
   }
-  const frozen = folder.marked('frozen');
-  if (frozen === undefined) return NOTHING;
+  const frozen = folder.markedFrozen(domain);
+  if (!frozen) return undefined;
   if ((await connection.state(domain)).state === 'paused') {
     // While its memory is written, for one, the guest stands still and hears nothing.
     await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });
   }
-  const selfThawsAt = frozen === '' ? undefined : Number(frozen);
-  const isLetGo = await releaseLeftover({ connection, domain, clock, selfThawsAt });
-  return isLetGo ? NOTHING : { frozen };
+  const isLetGo = await releaseLeftover({ connection, domain, clock, ...frozen });
+  return isLetGo ? undefined : frozen;
 }

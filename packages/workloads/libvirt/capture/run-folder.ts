@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
+import type { Domain } from '../connection.ts';
 import type { User } from '../host/capabilities.ts';
 import { giveFolderTo } from '../host/qemu-user.ts';
 
@@ -89,6 +90,18 @@ export class RunFolder {
 
   mark(mark: Mark, detail = ''): void {
     writeFileSync(join(this.path, mark), detail);
+  }
+
+  /** With when a watchdog thaws the guest, where one runs in it. */
+  markFrozen({ id }: Domain, selfThawsAt?: number): void {
+    this.mark('frozen', `${id} ${selfThawsAt ?? ''}`);
+  }
+
+  /** Undefined when the machine was started again since: it is another guest then. */
+  markedFrozen({ id }: Domain): { readonly selfThawsAt: number | undefined } | undefined {
+    const [ofId, selfThawsAt = ''] = this.marked('frozen')?.split(' ') ?? [];
+    if (ofId !== String(id)) return undefined;
+    return { selfThawsAt: selfThawsAt === '' ? undefined : Number(selfThawsAt) };
   }
 
   unmark(mark: Mark): void {

@@ -14,6 +14,8 @@ export class FakeMachine {
   /** The job that runs: a backup has a socket. */
   job: { readonly socket: string | undefined } | undefined;
   answers = true;
+  /** A freeze fails, and so does every thaw. */
+  staysFrozen = false;
   /** What was done to it, and asked of its guest. */
   readonly calls: string[] = [];
   readonly lost = new AbortController();
@@ -54,10 +56,15 @@ export class FakeMachine {
         }),
       destroy: async () => this.#did('destroy', () => (this.state = 'shutoff')),
       agentResponseTimeout: async () => {},
-      freeze: async () => this.#asked('freeze', () => 1),
-      thaw: async () => this.#asked('thaw', () => 1),
+      freeze: async () => this.#asked('freeze', () => this.#unlessFrozen()),
+      thaw: async () => this.#asked('thaw', () => this.#unlessFrozen()),
       agentCommand: async (_domain, json) => this.#asked(undefined, () => this.#answerTo(json)),
     };
+  }
+
+  #unlessFrozen(): number {
+    if (this.staysFrozen) throw new CofferError('agent-unavailable');
+    return 1;
   }
 
   #did(call: string, change: () => unknown): void {
@@ -78,7 +85,7 @@ export class FakeMachine {
     };
     const answers: Record<string, unknown> = {
       'guest-info': { version: '7', supported_commands: [{ name: 'guest-exec', enabled: true }] },
-      'guest-fsfreeze-status': 'thawed',
+      'guest-fsfreeze-status': this.staysFrozen ? 'frozen' : 'thawed',
       'guest-exec': { pid: 1 },
       'guest-exec-status': { exited: true, exitcode: 0, 'out-data': btoa('10-database\n') },
     };
