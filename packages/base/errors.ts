@@ -67,9 +67,11 @@ export function isCofferError(error: unknown, code?: ErrorCode): error is Coffer
   return error instanceof CofferError && (code === undefined || error.code === code);
 }
 
-/** The `code` of a failed system call (`ENOENT`), where the error is one. */
+/** The `code` of a failed system call (`ENOENT`), where the error is one; Coffer's own have others. */
 export function systemErrorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  if (!(error instanceof Error) || error instanceof CofferError || !('code' in error)) {
+    return undefined;
+  }
   return typeof error.code === 'string' ? error.code : undefined;
 }
 

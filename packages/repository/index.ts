@@ -21,6 +21,7 @@ export {
 export { latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {
+  checkPointLabels,
   DISK_ROOT_NAME,
   type EncodedPoint,
   encodePoint,

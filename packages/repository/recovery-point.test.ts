@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { digest, isCofferError, seededRandom } from '@coffer/base';
 import { encodeRecord } from './record.ts';
 import {
+  checkPointLabels,
   decodePoint,
   encodePoint,
   encodePointAgain,
@@ -145,4 +146,14 @@ test('names of objects tell generation and id, and nothing else is a point', () 
   for (const name of ['points/x', `points/${id}/1-${id}`, `points/${id}/00000001-${id}x`]) {
     assert.equal(parsePointObjectName(name), undefined);
   }
+});
+
+test('what nobody could read again is refused', () => {
+  const long = 'x'.repeat(1025);
+  const tags = Object.fromEntries(Array.from({ length: 101 }, (_each, index) => [index, 'x']));
+  for (const wrong of [{ item: long }, { item: '' }, { tags: { why: long } }, { tags }]) {
+    assert.throws(() => encodePoint({ ...HEADER, ...wrong }, MANIFEST, SEAL), { code: 'usage' });
+    assert.throws(() => checkPointLabels({ ...HEADER, ...wrong }), { code: 'usage' });
+  }
+  checkPointLabels(HEADER);
 });

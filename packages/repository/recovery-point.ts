@@ -62,6 +62,8 @@ function areNamed(kind: PointKind, roots: readonly PointRoot[]): boolean {
   return new Set(roots.map(({ name }) => name)).size === roots.length;
 }
 
+const SHOWN_CHARACTERS_MAX = 100;
+
 export type PointRecord = v.InferOutput<typeof PointRecord>;
 export type PointHeader = Omit<PointRecord, 'manifest' | 'mac'>;
 export type PointRoot = v.InferOutput<typeof Root>;
@@ -85,6 +87,27 @@ export interface PointSeal extends WriterKeys {
   readonly random: Random;
 }
 
+/** Fails with `usage` when a point cannot have these labels. */
+export function checkPointLabels(labels: Pick<PointHeader, 'item' | 'tags'>): void {
+  refuse(v.safeParse(v.pick(PointFields, ['item', 'tags']), labels));
+}
+
+function refuse({
+  issues,
+}: {
+  readonly issues?: readonly v.BaseIssue<unknown>[] | undefined;
+}): void {
+  const [first] = issues ?? [];
+  if (!first) return;
+  const found = String(first.input).slice(0, SHOWN_CHARACTERS_MAX);
+  throw new CofferError('usage', {
+    at: v.getDotPath(first) ?? undefined,
+    found,
+    reason: first.message,
+  });
+}
+
+/** Fails with `usage` for what nobody could read again. */
 export function encodePoint(
   header: PointHeader,
   manifest: unknown,
@@ -97,6 +120,7 @@ export function encodePoint(
   // The MAC covers what stands before it, so all but the MAC itself is known by now.
   const unsigned = encodeRecord('point', { ...record, mac: NO_MAC });
   const mac = macOf(macPart(unsigned).covered, hashKey);
+  refuse(v.safeParse(PointRecord, { ...record, mac }));
   const bytes = encodeRecord('point', { ...record, mac });
   return { id: pointIdOf(bytes), item, bytes };
 }

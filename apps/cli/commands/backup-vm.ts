@@ -2,6 +2,7 @@
 import { CofferError } from '@coffer/base';
 import type { VmResult } from '@coffer/flows/backup/vms.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
+import { checkPointLabels } from '@coffer/repository';
 import { findVmsNamed, type VmOptions } from '../libvirt/compose.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
@@ -66,6 +67,7 @@ async function backUpGroup(
   checks: boolean,
 ): Promise<VmResult[]> {
   const tags = parseTags(options.tag);
+  checkPointLabels({ item: options.item ?? 'vm', tags });
   const finding = findVmsNamed(names, options);
   finding.catch(() => {
     // Told where it is awaited; meanwhile the repository is opened.

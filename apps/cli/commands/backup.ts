@@ -15,7 +15,7 @@ import {
   type FilesSource,
 } from '@coffer/flows/backup/backup.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import { checkPointLabels, type RecoveryPoint, type Repository } from '@coffer/repository';
 import { clock, random } from '../compose.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { tlsOfAddress } from '../nbd-tls.ts';
@@ -74,7 +74,9 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
   const tags = parseTags(options.tag);
   // Opened first: who has nothing to back up needs no repository, either.
   const opened = await openSource(path, options);
+  const item = options.item ?? opened.item;
   try {
+    checkPointLabels({ item, tags });
     await ensureEmbeddedRepository(options);
     const result = await withRepository(options, 'required', async (repository) => {
       const progress = newProgress();
@@ -83,7 +85,7 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
         backup({
           repository,
           source,
-          item: options.item ?? opened.item,
+          item,
           tags,
           readsBack: options.verify,
           progress,

@@ -137,9 +137,9 @@ async function copySealed(
     if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
     if (!session.writer.isStored(id)) wanted.add(location);
   }
-  const packs = [...wanted.packNumbers()].map((packNumber) => packOf(source, packNumber));
-  const onPackDone = ({ packNumber }: { packNumber: number }): void =>
-    onProgress?.(wanted.use(packNumber)?.bytes ?? 0);
+  const packs = packsNamed(source, wanted);
+  const onPackDone = ({ pack }: IndexedPack): void =>
+    onProgress?.(wanted.use(pack.toString('hex'))?.bytes ?? 0);
   await moveChunks({ source, packs, wanted, writer: session.writer, onPackDone, signal });
   return await readEncoded(source, point);
 }
@@ -159,11 +159,15 @@ async function baseOf(
   return base && (await target.isListed(base)) ? base : undefined;
 }
 
-/** Fails with `object-not-found` when a collection has removed the pack meanwhile. */
-function packOf({ index }: Repository, packNumber: number): IndexedPack {
-  const pack = index.pack(packNumber);
-  if (!pack) throw new CofferError('object-not-found', { packNumber });
-  return pack;
+/** Fails with `object-not-found` when a collection has removed a pack meanwhile. */
+function packsNamed({ index }: Repository, wanted: EntrySet): IndexedPack[] {
+  const known = new Map<string, IndexedPack>();
+  for (const each of index.packs()) known.set(each.pack.toString('hex'), each);
+  return [...wanted.packs()].map((name) => {
+    const pack = known.get(name);
+    if (!pack) throw new CofferError('object-not-found', { name });
+    return pack;
+  });
 }
 
 async function copyOpened(

@@ -96,6 +96,8 @@ interface Planned {
   readonly live: LiveSet;
   /** Ids of the points that were marked. */
   readonly marked: ReadonlySet<string>;
+  /** Index objects that counted then. */
+  readonly objects: ReadonlySet<string>;
 }
 
 async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planned> {
@@ -110,6 +112,7 @@ async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planne
     plan: planGc(await packFacts(repository, live), plan ?? GC_PLAN_DEFAULTS),
     live,
     marked: new Set(points.map(({ id }) => id)),
+    objects,
   };
 }
 
@@ -141,25 +144,27 @@ function rootsOf(point: RecoveryPoint): Buffer[] {
 /** All packs of the store; those that no index object names hold nothing that is reachable. */
 async function packFacts({ index, store }: Repository, live: LiveSet): Promise<PackFacts[]> {
   const facts = new Map<string, PackFacts>();
-  for (const { packNumber, pack, sizeBytes, entryCount } of index.packs()) {
-    const use = live.entries.use(packNumber);
-    const name = pack.toString('hex');
-    // Several index objects may name a pack, each under its own number: its uses add up.
-    const known = facts.get(name);
-    facts.set(name, {
-      pack: name,
-      sizeBytes,
-      entryCount,
-      liveCount: (known?.liveCount ?? 0) + (use?.count ?? 0),
-      liveBytes: (known?.liveBytes ?? 0) + (use?.bytes ?? 0),
-    });
+  // Several index objects may name a pack, each under its own number.
+  for (const { pack: id, sizeBytes, entryCount } of index.packs()) {
+    const pack = id.toString('hex');
+    const { count: liveCount, bytes: liveBytes } = live.entries.use(pack) ?? NO_USE;
+    facts.set(pack, { pack, sizeBytes, entryCount, liveCount, liveBytes });
   }
   for await (const { name, sizeBytes } of store.list('packs/')) {
     const pack = name.slice(name.lastIndexOf('/') + 1);
     if (facts.has(pack) || !/^[0-9a-f]{64}$/.test(pack)) continue;
+    // One that was marked was named: another process has taken it out of the index meanwhile.
+    if (live.entries.use(pack)) throw changedMeanwhile();
     facts.set(pack, { pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
   }
   return [...facts.values()];
+}
+
+const NO_USE = { count: 0, bytes: 0 };
+
+/** Nothing was condemned; what another process did to the index is to be seen first. */
+function changedMeanwhile(): CofferError {
+  return new CofferError('gc-superseded', { reason: 'the index was changed meanwhile' });
 }
 
 /** Moves what is live out of the packs that are to go, into packs that no plan knows yet. */
@@ -182,9 +187,13 @@ async function repack(
     packSizeBytes: repository.packSizeBytes,
     signal,
   });
-  const wanted = new Set(plan.repack);
-  const packs = [...index.packs()].filter(({ pack }) => wanted.has(pack.toString('hex')));
-  await moveChunks({ source: repository, packs, wanted: live.entries, writer, signal });
+  const packs = new Map([...index.packs()].map((pack) => [pack.pack.toString('hex'), pack]));
+  const moved = plan.repack.map((name) => {
+    const pack = packs.get(name);
+    if (!pack) throw changedMeanwhile();
+    return pack;
+  });
+  await moveChunks({ source: repository, packs: moved, wanted: live.entries, writer, signal });
   await writer.flush();
 }
 
@@ -216,7 +225,7 @@ async function carryOn(
   const open = await endExpired(repository, sessions);
   if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
   await finishCommittedSessions(store);
-  const proposed = await rescue(options, condemned, planned?.marked ?? new Set());
+  const proposed = await rescue(options, condemned, planned);
   signal?.throwIfAborted();
   const record = await agreeOnSweep(store, proposed);
   await refuseOvertaken(store, generation);
@@ -258,11 +267,14 @@ async function unlessOvertaken<T>(
   }
 }
 
-/** Takes off the list what sessions committed meanwhile reach. */
+/**
+ * Takes off the list what sessions committed meanwhile reach. What was marked for the plan is not
+ * looked at again, as long as it lies where it was seen.
+ */
 async function rescue(
   { repository, signal }: GcOptions,
   { generation, packs }: CondemnedRecord,
-  marked: ReadonlySet<string>,
+  planned: Planned | undefined,
 ): Promise<SweepRecord> {
   const { index, store } = repository;
   const condemned = new Set(packs);
@@ -275,15 +287,18 @@ async function rescue(
     prefers: index.acceptor(objects, condemned),
     signal,
   });
+  const isAsSeen = planned && liesAsPlanned(repository, planned, { objects, condemned });
+  const marked = isAsSeen ? planned.marked : new Set<string>();
   await markOrRefuse(
     live,
     points.filter(({ id }) => !marked.has(id)),
   );
-  for (const { packNumber, pack } of index.packs()) {
-    if (live.entries.use(packNumber)) condemned.delete(pack.toString('hex'));
-  }
+  for (const pack of live.entries.packs()) condemned.delete(pack);
   // Written before the sweep is: from then on they count, and those that they replace do not.
-  const { replaced, written } = await writeReplacements(repository, condemned, generation - 1);
+  const { replaced, written } = await writeReplacements(repository, condemned, {
+    generation: generation - 1,
+    objects,
+  });
   const gone = new Set(replaced);
   const indexObjects = [...objects].filter((name) => !gone.has(name));
   return {
@@ -292,6 +307,22 @@ async function rescue(
     survivors: points.map(({ id }) => id),
     indexObjects: [...indexObjects, ...written],
   };
+}
+
+/**
+ * False when a repair was at work since the plan: an index object is gone, so chunks may be in other
+ * packs now, or a new one names a pack that no object named, and that was condemned for it.
+ */
+function liesAsPlanned(
+  { index }: Repository,
+  planned: Planned,
+  now: { readonly objects: ReadonlySet<string>; readonly condemned: ReadonlySet<string> },
+): boolean {
+  for (const object of planned.objects) if (!now.objects.has(object)) return false;
+  for (const { pack, object } of index.packs()) {
+    if (now.condemned.has(pack.toString('hex')) && !planned.objects.has(object)) return false;
+  }
+  return true;
 }
 
 /** Fences the sessions that gave no sign of life for too long; returns how many are open. */

@@ -259,7 +259,7 @@ test('a set of entries counts each of them once', async () => {
   assert.ok(places.every((place) => set.has(place)));
   assert.ok(!set.has(index.find(dataId(3))!));
   assert.deepEqual(
-    [...set.packNumbers()].map((number) => set.use(number)).map((use) => [use!.count, use!.bytes]),
+    [...set.packs()].map((name) => set.use(name)).map((use) => [use!.count, use!.bytes]),
     [
       [2, 200],
       [1, 100],

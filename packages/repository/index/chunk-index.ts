@@ -215,6 +215,8 @@ export class ChunkIndex {
     this.#packCache.clear();
     const damaged: CofferError[] = [];
     const state = await readGcStateIfIntact(store, (error) => damaged.push(error));
+    // Before the store is asked: what another process adds from now on may be newer than its answer.
+    const known = Array.from(this.#objects.getKeys());
     const present = new Set<string>();
     for await (const { name } of store.list('index/', { signal })) {
       if (isIndexObjectValid(name, state)) present.add(name);
@@ -232,7 +234,6 @@ export class ChunkIndex {
       }
     });
     // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
-    const known = Array.from(this.#objects.getKeys());
     for (const name of known) if (!present.has(name)) this.#remove(name);
     await this.dropStale(staleStepsMax);
     return { damaged, objects: present };

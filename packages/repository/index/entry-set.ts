@@ -1,12 +1,16 @@
 /**
  * A set of chunks as they lie in packs: one bit for each entry of each pack, so that 40 MB of memory
  * hold the 320 million chunks of 80 TB.
+ *
+ * Invariant: a pack is known by its name. Its number is of the local index, which another process may
+ * change meanwhile: then the same pack is there under another number, or not at all.
  */
 import type { ChunkIndex } from './chunk-index.ts';
 import type { Location } from './location.ts';
 
 /** What of one pack is in the set. */
 export interface PackUse {
+  /** In the order of the pack's own list of entries, which is that of all index objects. */
   readonly bits: Uint8Array;
   count: number;
   /** Bytes of the records. */
@@ -17,41 +21,58 @@ type Entry = Pick<Location, 'packNumber' | 'entryIndex'>;
 
 export class EntrySet {
   readonly #index: ChunkIndex;
-  readonly #packs = new Map<number, PackUse>();
+  readonly #byName = new Map<string, PackUse>();
+  /** Numbers are never used again. */
+  readonly #byNumber = new Map<number, PackUse>();
 
   constructor(index: ChunkIndex) {
     this.#index = index;
   }
 
-  use(packNumber: number): PackUse | undefined {
-    return this.#packs.get(packNumber);
+  /** By the name of the pack, in hexadecimal. */
+  use(pack: string): PackUse | undefined {
+    return this.#byName.get(pack);
   }
 
-  packNumbers(): Iterable<number> {
-    return this.#packs.keys();
+  /** Names of the packs. */
+  packs(): Iterable<string> {
+    return this.#byName.keys();
   }
 
   has({ packNumber, entryIndex }: Entry): boolean {
-    const bits = this.#packs.get(packNumber)?.bits;
-    return bits !== undefined && (bits[entryIndex >> 3]! & (1 << (entryIndex & 7))) !== 0;
+    const use = this.#find(packNumber);
+    return use !== undefined && hasEntry(use, entryIndex);
   }
 
   /** False when it was there already. */
   add({ packNumber, entryIndex, length }: Entry & Pick<Location, 'length'>): boolean {
-    const use = this.#packs.get(packNumber) ?? this.#newUse(packNumber);
-    const bit = 1 << (entryIndex & 7);
-    if (use.bits[entryIndex >> 3]! & bit) return false;
-    use.bits[entryIndex >> 3]! |= bit;
+    const use = this.#find(packNumber) ?? this.#newUse(packNumber);
+    if (hasEntry(use, entryIndex)) return false;
+    use.bits[entryIndex >> 3]! |= 1 << (entryIndex & 7);
     use.count++;
     use.bytes += length;
     return true;
   }
 
-  #newUse(packNumber: number): PackUse {
-    // A location is looked up and added at once, so its pack is known.
-    const { entryCount } = this.#index.requiredPack(packNumber);
-    const use = { bits: new Uint8Array((entryCount + 7) >> 3), count: 0, bytes: 0 };
-    this.#packs.set(packNumber, use);
+  #find(packNumber: number): PackUse | undefined {
+    const known = this.#byNumber.get(packNumber);
+    if (known) return known;
+    const pack = this.#index.pack(packNumber);
+    const use = pack && this.#byName.get(pack.pack.toString('hex'));
+    if (use) this.#byNumber.set(packNumber, use);
     return use;
   }
+
+  #newUse(packNumber: number): PackUse {
+    // A location is looked up and added at once, so its pack is known.
+    const { entryCount, pack } = this.#index.requiredPack(packNumber);
+    const use = { bits: new Uint8Array((entryCount + 7) >> 3), count: 0, bytes: 0 };
+    this.#byName.set(pack.toString('hex'), use);
+    this.#byNumber.set(packNumber, use);
+    return use;
+  }
+}
+
+export function hasEntry({ bits }: PackUse, entryIndex: number): boolean {
+  return (bits[entryIndex >> 3]! & (1 << (entryIndex & 7))) !== 0;
 }

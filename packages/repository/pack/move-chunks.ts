@@ -2,7 +2,7 @@
 import { CofferError, mapAhead } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
-import type { EntrySet } from '../index/entry-set.ts';
+import { type EntrySet, hasEntry } from '../index/entry-set.ts';
 import type { ChunkWriter } from '../session/chunk-writer.ts';
 import { decodePack, isPackIntact, packObjectName } from './pack-codec.ts';
 
@@ -32,8 +32,9 @@ export async function moveChunks(options: MoveChunksOptions): Promise<void> {
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   });
   for await (const { pack, footer, bytes } of fetched) {
+    const use = wanted.use(pack.pack.toString('hex'));
     for (const [entryIndex, entry] of footer.entries.entries()) {
-      if (!wanted.has({ packNumber: pack.packNumber, entryIndex })) continue;
+      if (!use || !hasEntry(use, entryIndex)) continue;
       const record = bytes.subarray(entry.offset, entry.offset + entry.length);
       await writer.move({ entry, keyBox: footer.keyBoxes[entry.keyIndex]!, record });
     }

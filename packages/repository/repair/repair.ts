@@ -5,7 +5,7 @@
  *
  * It is a session, so a garbage collection waits for it and deletes nothing that it names.
  */
-import { type Finding, mapBounded } from '@coffer/base';
+import { CofferError, type Finding, mapBounded } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { readGcState } from '../gc/gc-record.ts';
@@ -14,6 +14,7 @@ import { writeReplacements } from '../index/leave-out.ts';
 import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
 import type { Repository } from '../repository.ts';
 import { ChunkWriter } from '../session/chunk-writer.ts';
+import type { Session } from '../session/session.ts';
 import { getIfThere } from '../store-calls.ts';
 import { checkIndexObjects } from '../verify/check-index.ts';
 import { damagedChunks } from '../verify/damaged-chunks.ts';
@@ -50,11 +51,8 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
   await repairRecords(repository, onFinding);
   const session = await repository.beginSession(signal, { moves: true });
   try {
-    const { generation } = session;
-    const indexRebuilt = await repairIndex(options, generation, findings);
-    const packs = options.rebuildIndex
-      ? NO_PACKS
-      : await repairPacks(options, generation, findings);
+    const indexRebuilt = await repairIndex(options, session.generation, findings);
+    const packs = options.rebuildIndex ? NO_PACKS : await repairPacks(options, session, findings);
     const pointsDropped = await dropDamagedPoints(repository, onFinding);
     const verified = await verifyRepository({ repository, readFraction: 0, signal });
     await session.commit([]);
@@ -105,10 +103,10 @@ interface DamagedPack {
 
 async function repairPacks(
   options: RepairOptions,
-  generation: number,
+  session: Session,
   findings: Finding[],
 ): Promise<PacksRepaired> {
-  const { repository, signal } = options;
+  const { repository } = options;
   const damaged = await findDamagedPacks(options);
   for (const { pack, isThere } of damaged) {
     const path = packObjectName(pack.pack);
@@ -119,13 +117,13 @@ async function repairPacks(
   const dropped = damaged.filter(({ isThere }) => !isThere || repository.isUnlocked);
   if (dropped.length === 0) return NO_PACKS;
   const names = new Set(dropped.map(({ pack }) => pack.pack.toString('hex')));
-  const { objects } = await repository.index.synchronize(repository.store, signal);
-  const acceptsPack = repository.index.acceptor(objects, names);
-  const writer = salvageWriter(options, generation, acceptsPack);
-  let chunksSalvaged = 0;
-  let chunksLost = 0;
+  const { objects } = await repository.index.synchronize(repository.store, options.signal);
+  const acceptsPack = session.acceptor(repository.index, objects, names);
+  const writer = salvageWriter(options, session.generation, acceptsPack);
+  let [chunksSalvaged, chunksLost] = [0, 0];
   for (const { pack } of dropped) {
     const bytes = await getIfThere(repository.store, packObjectName(pack.pack));
+    if (bytes && isPackIntact(bytes, pack.pack)) throw cameBack(pack);
     const lost = new Set(damagedChunks(repository, pack, bytes).map(idKey));
     chunksLost += lost.size;
     for (const entry of bytes ? [...repository.index.entriesOf(pack)] : []) {
@@ -136,11 +134,37 @@ async function repairPacks(
     }
   }
   await writer.flush();
-  const { replaced } = await writeReplacements(repository, names, generation);
-  for (const name of replaced) await repository.store.delete(name);
-  for (const { pack } of dropped) await repository.store.delete(packObjectName(pack.pack));
-  await repository.index.synchronize(repository.store, signal);
+  await dropPacks(repository, dropped, { session, names, objects });
   return { packsDropped: dropped.length, chunksSalvaged, chunksLost };
+}
+
+/** A store that was away for a moment, such as a folder that was not mounted, has lost nothing. */
+function cameBack({ pack }: IndexedPack): CofferError {
+  const reason = 'a pack that was missing or damaged is whole now';
+  return new CofferError('store-unavailable', { name: packObjectName(pack), reason });
+}
+
+async function dropPacks(
+  repository: Repository,
+  dropped: readonly DamagedPack[],
+  {
+    session,
+    names,
+    objects,
+  }: {
+    readonly session: Session;
+    readonly names: ReadonlySet<string>;
+    readonly objects: ReadonlySet<string>;
+  },
+): Promise<void> {
+  const { store, index } = repository;
+  const { generation, condemned } = session;
+  const before = { packs: condemned, generation: Math.max(0, generation - 1) };
+  const options = { generation, objects, condemned: before };
+  const { replaced } = await writeReplacements(repository, names, options);
+  for (const name of replaced) await store.delete(name);
+  for (const { pack } of dropped) await store.delete(packObjectName(pack.pack));
+  await index.synchronize(store);
 }
 
 async function findDamagedPacks({

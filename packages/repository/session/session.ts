@@ -11,7 +11,7 @@ import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkWork } from '../chunk/chunk-work.ts';
 import { type GcState, readGcState, survives, willIndexObjectCount } from '../gc/gc-record.ts';
-import type { AcceptsPack } from '../index/chunk-index.ts';
+import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
 import type { RepositoryContext } from '../repository.ts';
 import { putIfAbsent } from '../store-calls.ts';
@@ -31,6 +31,8 @@ import {
 export const RENEWAL_INTERVAL_MS = 10 * 60_000;
 /** Without a sign of life for this long, a session may be fenced. It decides when, never whether. */
 export const LEASE_MS = 60 * 60_000;
+
+const WRITER = 'the writer itself';
 
 export interface SessionOptions {
   readonly context: RepositoryContext;
@@ -71,21 +73,37 @@ export class Session {
   }
 
   static async begin(options: SessionOptions): Promise<Session> {
-    const { store, random, clock, index } = options.context;
-    const id = random.bytes(16).toString('hex');
-    const startedAt = clock.now();
-    const begin = { session: id, startedAt, host: hostname(), processId: process.pid };
-    // First the sign that we are here, then the look at what is condemned: a collection that we do
-    // not see yet sees us.
-    await store.put(beginName(id), encodeBegin(begin));
-    const state = await readGcState(store);
-    const { objects } = await index.synchronize(store, options.signal);
-    const { unfinished } = state;
-    const counting = unfinished
-      ? new Set([...objects].filter((name) => willIndexObjectCount(name, unfinished)))
-      : objects;
-    const condemned = new Set(unfinished?.packs);
-    return new Session(id, state, index.acceptor(counting, condemned), options);
+    const { store, index } = options.context;
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const { id, state } = await enter(options.context);
+      // A collection that waits for us, or has swept what we showed, took us for one of before it;
+      // we would work as one of after it, which the next collection does not wait for.
+      if (state.unfinished?.sessions.includes(id)) {
+        await writeEnd(store, { session: id, outcome: 'fenced', by: WRITER });
+        continue;
+      }
+      if (!(await store.stat(beginName(id)))) continue;
+      const { objects } = await index.synchronize(store, options.signal);
+      return new Session(id, state, acceptorIn(state, index, objects), options);
+    }
+  }
+
+  /**
+   * Which packs a writer of the session may rely on: not those that are condemned, or given
+   * (hexadecimal). `objects` are the index objects that count.
+   */
+  acceptor(
+    index: ChunkIndex,
+    objects: ReadonlySet<string>,
+    absent: ReadonlySet<string>,
+  ): AcceptsPack {
+    return acceptorIn(this.#state, index, objects, absent);
+  }
+
+  /** Packs (hexadecimal) that were condemned, and not swept, when the session began. */
+  get condemned(): ReadonlySet<string> {
+    return new Set(this.#state.unfinished?.packs);
   }
 
   /** The newest garbage collection when the session began. */
@@ -120,8 +138,7 @@ export class Session {
   /** Gives up: what was written is garbage. */
   async abandon(): Promise<void> {
     this.#stopRenewing.abort();
-    const by = 'the writer itself';
-    await writeEnd(this.#store, { session: this.id, outcome: 'fenced', by });
+    await writeEnd(this.#store, { session: this.id, outcome: 'fenced', by: WRITER });
   }
 
   async #keepRenewing({ store, clock }: RepositoryContext): Promise<void> {
@@ -135,6 +152,34 @@ export class Session {
       // Stopped, or the store does not answer: then a collection may fence us, which is safe.
     }
   }
+}
+
+/**
+ * First the sign that we are here, then the look at what is condemned: a collection that we do not
+ * see yet sees us.
+ */
+async function enter({
+  store,
+  random,
+  clock,
+}: RepositoryContext): Promise<{ id: string; state: GcState }> {
+  const id = random.bytes(16).toString('hex');
+  const startedAt = clock.now();
+  const begin = { session: id, startedAt, host: hostname(), processId: process.pid };
+  await store.put(beginName(id), encodeBegin(begin));
+  return { id, state: await readGcState(store) };
+}
+
+function acceptorIn(
+  { unfinished }: GcState,
+  index: ChunkIndex,
+  objects: ReadonlySet<string>,
+  absent: ReadonlySet<string> = new Set(),
+): AcceptsPack {
+  const counting = unfinished
+    ? new Set([...objects].filter((name) => willIndexObjectCount(name, unfinished)))
+    : objects;
+  return index.acceptor(counting, new Set([...absent, ...(unfinished?.packs ?? [])]));
 }
 
 /**

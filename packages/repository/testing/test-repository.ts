@@ -76,9 +76,16 @@ export class TestRepository {
     return created;
   }
 
-  /** Opens it as one more host would, over the same store or a wrapper of it. */
-  async host({ store = this.store, unlocked = true } = {}): Promise<Repository> {
-    const index = ChunkIndex.open(join(this.#folder, String(this.#indexes.length)));
+  /**
+   * Opens it as one more host would, over the same store or a wrapper of it. Processes of one host
+   * share a cache: those that name the same one.
+   */
+  async host({
+    store = this.store,
+    unlocked = true,
+    cache = String(this.#indexes.length),
+  } = {}): Promise<Repository> {
+    const index = ChunkIndex.open(join(this.#folder, cache));
     this.#indexes.push(index);
     const { clock, random } = this;
     const packSizeBytes = this.#packSizeBytes;

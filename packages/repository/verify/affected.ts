@@ -45,6 +45,8 @@ class DamageSearch {
     if (this.#repository.index.find(id)?.kind !== 'node') return false;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
+    // A forged node may be its own child.
+    this.#known.set(key, false);
     const found = await this.#childrenReach(id);
     this.#known.set(key, found);
     return found;

@@ -53,10 +53,10 @@ export async function verifyRepository(options: VerifyOptions): Promise<VerifyRe
   const points = options.points ?? all;
   const walked = await walk(options, points, objects);
   findings.push(...walked.findings);
-  const reachable = [...walked.live.entries.packNumbers()]
-    .map((number) => repository.index.pack(number))
-    .filter((pack) => pack !== undefined);
-  const packs = options.points ? reachable : [...repository.index.packs()];
+  const reachable = new Set(walked.live.entries.packs());
+  const packs = [...repository.index.packs()].filter(
+    ({ pack }) => !options.points || reachable.has(pack.toString('hex')),
+  );
   const checked = await checkPacks(options, packs);
   findings.push(...checked.findings);
   const damaged = new Set([...walked.damaged, ...checked.damaged]);
