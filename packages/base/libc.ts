@@ -32,6 +32,8 @@ const lsetxattr = library.func(
   'int lsetxattr(void *path, void *name, void *value, size_t size, int flags)',
 );
 
+const fremovexattr = library.func('int fremovexattr(int fd, void *name)');
+const lremovexattr = library.func('int lremovexattr(void *path, void *name)');
 const fsetxattr = library.func(
   'int fsetxattr(int fd, void *name, void *value, size_t size, int flags)',
 );
@@ -238,7 +240,8 @@ export function listAttributes(path: Buffer): Buffer[] {
   const length = Number(llistxattr(terminated(path), listBuffer, listBuffer.length));
   if (length < 0) {
     const error = new SystemError('llistxattr');
-    if (error.code === 'EOPNOTSUPP') return [];
+    // Both names have one number.
+    if (error.code === 'ENOTSUP' || error.code === 'EOPNOTSUPP') return [];
     throw error;
   }
   const names: Buffer[] = [];
@@ -264,6 +267,16 @@ export function setAttribute(path: Buffer, name: Buffer, value: Buffer): void {
 
 export function setAttributeOfFile(fd: number, name: Buffer, value: Buffer): void {
   check(fsetxattr(fd, terminated(name), value, value.length, 0), 'fsetxattr');
+}
+
+/** Nothing happens where there is none. */
+export function removeAttributeOfFile(fd: number, name: Buffer): void {
+  fremovexattr(fd, terminated(name));
+}
+
+/** The same of a path, which is not followed. */
+export function removeAttribute(path: Buffer, name: Buffer): void {
+  lremovexattr(terminated(path), terminated(name));
 }
 
 const ZERO_BYTE = Buffer.alloc(1);

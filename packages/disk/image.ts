@@ -1,10 +1,11 @@
 /** Opens and makes disk images of every format that Coffer knows. */
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { type Clock, CofferError, type Random, systemErrorCode } from '@coffer/base';
+import { type Clock, CofferError, isCofferError, type Random, systemErrorCode } from '@coffer/base';
 import { sizeOf } from '@coffer/base/libc.ts';
 import type { Disk, WritableDisk } from './disk.ts';
 import {
   detectImageFormat,
+  imageFormatByName,
   IMAGE_HEAD_SIZE_BYTES,
   IMAGE_TAIL_SIZE_BYTES,
   type ImageFormat,
@@ -112,12 +113,22 @@ export function imageFormatOf(path: string): ImageFormat {
     const tail = Buffer.alloc(IMAGE_TAIL_SIZE_BYTES);
     readSync(fd, head, 0, head.length, 0);
     readSync(fd, tail, 0, tail.length, Math.max(0, sizeOf(fd) - tail.length));
-    return detectImageFormat(head, tail);
+    const format = detectImageFormat(head, tail);
+    refuseDisguised(path, format);
+    return format;
   } catch (error) {
+    if (isCofferError(error)) throw error;
     throw new CofferError('source-unreadable', { path, reason: systemErrorCode(error) }, error);
   } finally {
     closeSync(fd);
   }
+}
+
+/** A guest writes all of a raw image, and may write what begins another format: then nobody guesses. */
+function refuseDisguised(path: string, found: ImageFormat): void {
+  if (found === 'raw' || imageFormatByName(path) !== 'raw') return;
+  const reason = `its name says raw, its first bytes ${found}: say --format`;
+  throw new CofferError('image-format-unknown', { path, reason });
 }
 
 function qemuOptions({ format, clock }: OpenImageOptions): {

@@ -1,5 +1,5 @@
 /** Raw disks: image files and block devices as they are. Holes are told by the file system. */
-import { constants, type BigIntStats } from 'node:fs';
+import { constants, fstatSync, type BigIntStats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CofferError, systemErrorCode } from '@coffer/base';
 import {
@@ -119,6 +119,8 @@ class RawDisk implements WritableDisk {
     }
     while (offset < end) {
       const run = nextData(this.#handle.fd, offset, end);
+      // A file that was cut has no data there, either.
+      if (!run) refuseCut(this.#handle.fd, this.#path, end);
       const start = run?.offset ?? end;
       if (start > offset) yield { offset, length: start - offset, kind: 'zero' };
       if (run) yield { ...run, kind: 'data' };
@@ -191,4 +193,10 @@ function openCode(
 ): 'source-not-found' | 'source-unreadable' | 'target-unwritable' {
   if (role === 'target') return 'target-unwritable';
   return systemErrorCode(error) === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
+}
+
+/** Fails with `source-changed` when a file ends before it should. */
+function refuseCut(fd: number, path: string, end: number): void {
+  const { size } = fstatSync(fd);
+  if (size < end) throw new CofferError('source-changed', { path, endsAt: size });
 }

@@ -4,6 +4,7 @@ import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
 import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
+import { parseImageFormat } from '../image-choice.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
@@ -65,6 +66,7 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
   const { to } = options;
   if (to === undefined) throw new CofferError('usage', { reason: 'say --to PATH' });
   const conflict = chooseConflict(options);
+  const format = parseImageFormat(options.format);
   const { name, disk, volume, path } = splitPointPath(source);
   const result = await withRepository(options, 'required', async (repository) => {
     const point = await namedPoint(repository, name);
@@ -79,6 +81,7 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
           passphrase,
           path,
           target: resolve(to),
+          image: format && { format, subformat: 'dynamic' },
           conflict,
           include: options.include,
           dryRun: options.dryRun ?? false,

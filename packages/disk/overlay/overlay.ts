@@ -8,7 +8,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CofferError, Semaphore } from '@coffer/base';
-import { nextData, punchHole } from '@coffer/base/libc.ts';
+import { nextData, punchHole, tryToLock } from '@coffer/base/libc.ts';
 import { type ByteRange, type Disk, type Extent, wholeOf, type WritableDisk } from '../disk.ts';
 import { targetFailure } from '../target-failure.ts';
 import { BlockMap, type BlockRun } from './block-map.ts';
@@ -34,6 +34,9 @@ export async function openOverlay(options: OverlayOptions): Promise<Overlay> {
   const { below, path, base } = options;
   const handle = await openFile(path);
   try {
+    if (!tryToLock(handle.fd)) {
+      throw new CofferError('target-unwritable', { path, reason: 'another process uses it' });
+    }
     const map = (await readMap(handle, options)) ?? (await create(handle, below, base));
     return new Overlay(options, handle, map);
   } catch (error) {

@@ -1,4 +1,5 @@
 /** The backup flow of a folder or a disk: one item becomes one recovery point. */
+import { realpathSync, statSync } from 'node:fs';
 import { assert, CofferError, type ExtendedAttribute, type Finding } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import {
@@ -70,9 +71,22 @@ async function captureDisk(
 ): Promise<Captured> {
   progress.bytesTotal = disk.sizeBytes;
   const slabCount = repository.work.slabsUseful;
+  const before = imageState(path);
   const { root, bytesRead } = await backupDisk({ disk, session, slabCount, progress, signal });
   const roots = [rootOf(DISK_ROOT_NAME, root, disk.sizeBytes)];
-  return { item, kind: 'disk', sourcePath: path, roots, bytesRead, findings: [], manifest: {} };
+  const message = 'the image changed while it was read';
+  const findings = imageState(path) === before ? [] : [{ code: 'changed', path, message }];
+  return { item, kind: 'disk', sourcePath: path, roots, bytesRead, findings, manifest: {} };
+}
+
+/** Of an image in a file, which nobody should write to; undefined for all else. */
+function imageState(path: string): string | undefined {
+  try {
+    const { size, mtimeNs, ctimeNs, ino } = statSync(path, { bigint: true });
+    return statSync(path).isFile() ? [size, mtimeNs, ctimeNs, ino].join(' ') : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function captureFiles(
@@ -91,6 +105,8 @@ async function captureFiles(
     slabCount: repository.work.slabsUseful,
     isExcluded: excludeBy(source.exclude),
     oneFileSystem: source.oneFileSystem,
+    parentTakenAt: parent?.takenAt ?? 0,
+    leftOut: folderOf(repository),
     isStored: (id) => session.writer.isStored(id),
     progress,
     onFinding: (finding) => findings.push(finding),
@@ -100,6 +116,16 @@ async function captureFiles(
   const roots = [rootOf(FILES_ROOT_NAME, root, bytesSource)];
   const manifest = { fileCount, rootFolder };
   return { item, kind: 'files', sourcePath: source.path, roots, bytesRead, findings, manifest };
+}
+
+/** Of a repository in a folder: what is stored would be stored again by each backup. */
+function folderOf({ location }: Repository): ReturnType<typeof readStats> | undefined {
+  try {
+    return readStats(Buffer.from(realpathSync(location)));
+  } catch {
+    // It is somewhere else.
+    return undefined;
+  }
 }
 
 /** Fails with `source-not-found` or `source-unreadable`. */

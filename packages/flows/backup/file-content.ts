@@ -46,6 +46,9 @@ export interface FileToStore {
   /** As the metadata says; the file may be shorter or longer by now. */
   readonly sizeBytes: number;
   readonly modifiedNs: bigint;
+  readonly changedNs: bigint;
+  readonly inode: bigint;
+  readonly device: bigint;
   /** Told the content, and the size that was found. */
   readonly onStored: (content: FileContent, sizeBytes: number) => void;
   readonly onFinding: (code: string, error: unknown) => void;
@@ -151,7 +154,7 @@ export class ContentStore {
 
   async #storeLarge(file: FileToStore): Promise<void> {
     try {
-      const fd = openForReading(file.path);
+      const fd = openForReading(file);
       try {
         await this.#storeOpen(fd, file);
       } finally {
@@ -254,13 +257,18 @@ async function settle(
   }
 }
 
-function openForReading(path: Buffer): number {
+/** Fails with `ESTALE` when another file has taken the name since: it has another owner, perhaps. */
+function openForReading({ path, inode, device }: FileToStore): number {
   // A file that became a fifo meanwhile must not block us, nor a link lead elsewhere.
-  return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const stats = fstatSync(fd, { bigint: true });
+  if (stats.ino === inode && stats.dev === device) return fd;
+  closeSync(fd);
+  throw Object.assign(new Error('another file took its name'), { code: 'ESTALE' });
 }
 
 function readSmall(file: FileToStore, target: Buffer, start: number): number {
-  const fd = openForReading(file.path);
+  const fd = openForReading(file);
   try {
     let length = 0;
     while (length < file.sizeBytes) {
@@ -277,7 +285,12 @@ function readSmall(file: FileToStore, target: Buffer, start: number): number {
 
 function tellChange(fd: number, file: FileToStore): void {
   const stats = fstatSync(fd, { bigint: true });
-  if (stats.size === BigInt(file.sizeBytes) && stats.mtimeNs === file.modifiedNs) return;
+  const isSame =
+    stats.size === BigInt(file.sizeBytes) &&
+    stats.mtimeNs === file.modifiedNs &&
+    // Who sets the time of modification back changes this one.
+    stats.ctimeNs === file.changedNs;
+  if (isSame) return;
   file.onFinding('changed', new Error('the file changed while it was read'));
 }
 

@@ -3,7 +3,7 @@
  * all below it is. A file whose metadata is that of the parent point is not read. What cannot be
  * read, vanishes or changes is a finding.
  */
-import { readdirSync } from 'node:fs';
+import { type BigIntStats, readdirSync } from 'node:fs';
 import {
   type FileContent,
   type FileEntry,
@@ -37,6 +37,10 @@ export interface FilesBackupOptions {
   readonly slabCount: number;
   readonly isExcluded: IsExcluded;
   readonly oneFileSystem: boolean;
+  /** When the parent point was taken, in ms since 1970. */
+  readonly parentTakenAt: number;
+  /** A folder that is left out, wherever it is met: the repository itself. */
+  readonly leftOut: Pick<BigIntStats, 'dev' | 'ino'> | undefined;
   /** True when the chunk is stored, so that content of the parent point can be used again. */
   readonly isStored: (id: ChunkId) => boolean;
   readonly progress: Progress;
@@ -85,12 +89,14 @@ class FilesBackup {
   readonly #rootDevice: bigint;
   readonly #contents: ContentStore;
   /** First draft of each file that has several names, so that it is read once. */
-  readonly #linked = new Map<string, { draft: Draft; stored: Promise<void> }>();
+  readonly #linked = new Map<string, { draft: Draft; seen: FileMetadata; stored: Promise<void> }>();
+  readonly #parentTakenAtNs: bigint;
   #bytesSource = 0;
   #fileCount = 0;
 
   constructor(rootPath: string, options: FilesBackupOptions) {
     this.#options = options;
+    this.#parentTakenAtNs = BigInt(Math.round(options.parentTakenAt)) * 1_000_000n;
     this.#rootPath = Buffer.from(rootPath);
     this.#rootDevice = readStats(this.#rootPath).dev;
     this.#contents = new ContentStore(options);
@@ -170,8 +176,9 @@ class FilesBackup {
     try {
       const stats = readStats(path);
       if (this.#options.isExcluded(relative, stats.isDirectory())) return undefined;
-      if (before && isUnchanged(before, stats) && (await this.#isReusable(before)))
-        return this.#reuse(before);
+      if (this.#isLeftOut(stats)) return undefined;
+      const isKnown = before && isUnchanged(before, stats, this.#parentTakenAtNs);
+      if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
       const type = fileTypeOf(stats);
       if (!type) return undefined;
       const metadata = readMetadata(path, name, stats, type);
@@ -180,7 +187,8 @@ class FilesBackup {
         const entered = !this.#options.oneFileSystem || stats.dev === this.#rootDevice;
         await this.#walkInto(draft, { path, relative, parent: before?.folder }, entered, waits);
       }
-      if (type === 'file') await this.#storeContent(draft, path, relative, waits);
+      const place = { path, relative, device: stats.dev };
+      if (type === 'file') await this.#storeContent(draft, place, waits);
       return draft;
     } catch (error) {
       if (systemErrorCode(error) === undefined) throw error;
@@ -205,11 +213,17 @@ class FilesBackup {
     waits.add(wait);
   }
 
-  /** Takes over what the parent point has. */
-  #reuse(before: FileEntry): Draft {
+  #isLeftOut({ dev, ino }: BigIntStats): boolean {
+    const { leftOut } = this.#options;
+    return leftOut?.dev === dev && leftOut.ino === ino;
+  }
+
+  /** Takes over what the parent point has. Devices may have other numbers since a restart. */
+  #reuse(before: FileEntry, { dev, ino }: BigIntStats): Draft {
     this.#count(before.sizeBytes);
     this.#options.progress.bytesDone += before.sizeBytes;
-    return { metadata: before, content: before.content, folder: undefined };
+    const hardLink = before.hardLink && { device: dev, inode: ino };
+    return { metadata: { ...before, hardLink }, content: before.content, folder: undefined };
   }
 
   async #isReusable({ content }: FileEntry): Promise<boolean> {
@@ -225,30 +239,41 @@ class FilesBackup {
 
   async #storeContent(
     draft: Draft,
-    path: Buffer,
-    relative: Buffer,
+    { path, relative, device }: { path: Buffer; relative: Buffer; device: bigint },
     waits: Set<Promise<void>>,
   ): Promise<void> {
-    this.#count(draft.metadata.sizeBytes);
+    const seen = draft.metadata;
+    this.#count(seen.sizeBytes);
     const link = draft.metadata.hardLink;
     const linkKey = link ? `${link.device}:${link.inode}` : '';
     const first = link && this.#linked.get(linkKey);
-    if (first) {
-      waits.add(first.stored.then(() => void (draft.content = first.draft.content)));
+    // One that has changed since its first name was read is read again.
+    if (first && isSameState(first.seen, seen)) {
+      waits.add(
+        first.stored.then(() => {
+          const { content, metadata } = first.draft;
+          draft.content = content;
+          draft.metadata = { ...seen, sizeBytes: metadata.sizeBytes };
+        }),
+      );
       return;
     }
+    const { sizeBytes, modifiedNs, changedNs, inode } = seen;
     const { stored } = await this.#contents.store({
       path,
-      sizeBytes: draft.metadata.sizeBytes,
-      modifiedNs: draft.metadata.modifiedNs,
-      onStored: (content, sizeBytes) => {
+      sizeBytes,
+      modifiedNs,
+      changedNs,
+      inode,
+      device,
+      onStored: (content, sizeBytesStored) => {
         draft.content = content;
-        draft.metadata = { ...draft.metadata, sizeBytes };
+        draft.metadata = { ...seen, sizeBytes: sizeBytesStored };
       },
       onFinding: (code, error) => this.#find(code, relative, error),
     });
     waits.add(stored);
-    if (link) this.#linked.set(linkKey, { draft, stored });
+    if (link) this.#linked.set(linkKey, { draft, seen, stored });
   }
 
   #count(sizeBytes: number): void {
@@ -261,6 +286,14 @@ class FilesBackup {
     const message = error instanceof Error ? error.message : String(error);
     this.#options.onFinding({ code, path: relative.toString('utf8'), message });
   }
+}
+
+function isSameState(one: FileMetadata, other: FileMetadata): boolean {
+  return (
+    one.sizeBytes === other.sizeBytes &&
+    one.modifiedNs === other.modifiedNs &&
+    one.changedNs === other.changedNs
+  );
 }
 
 /** A file that could not be read has no content: it is a finding, and not in the point. */

@@ -22,7 +22,7 @@ const KEPT_NAMES_MAX = 1000;
 
 type NamedEntry = Pick<FileMetadata, 'name' | 'type'>;
 
-/** Decides for one entry; makes room for a folder where a link stands and is to be overwritten. */
+/** Decides for one entry, and changes nothing. */
 export function prepareName(
   target: TargetFolder,
   entry: NamedEntry,
@@ -60,11 +60,10 @@ function replace(
   if (found === 'directory') {
     return { outcome: 'refuse', reason: `a folder is in the place of a ${type}` };
   }
-  if (type === 'directory') {
-    target.remove(name);
-    return { outcome: 'create', name, existing: 'none' };
-  }
-  const isUpdate = conflict === 'delta' && found === 'file' && type === 'file';
+  if (type === 'directory') return { outcome: 'create', name, existing: 'replace' };
+  // What is written to a file is written to all of its names, wherever they are.
+  const isUpdate =
+    conflict === 'delta' && found === 'file' && type === 'file' && !target.isShared(name);
   return { outcome: 'create', name, existing: isUpdate ? 'update' : 'replace' };
 }
 

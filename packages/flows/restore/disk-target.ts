@@ -41,12 +41,22 @@ export interface OpenedTarget {
 export function refuseOccupiedDisk({ target, conflict }: Target): void {
   if (conflict === 'delta' || conflict === 'overwrite' || !existsSync(target)) return;
   const stats = statSync(target);
+  refuseOther(target);
   if (stats.isBlockDevice() || stats.size > 0)
     throw new CofferError('target-not-empty', { target });
 }
 
+/** Fails with `target-unwritable`: a rename would put an image in the place of a device or folder. */
+function refuseOther(target: string): void {
+  const stats = statSync(target, { throwIfNoEntry: false });
+  if (!stats || stats.isFile() || stats.isBlockDevice()) return;
+  const reason = 'it is neither a file nor a block device';
+  throw new CofferError('target-unwritable', { path: target, reason });
+}
+
 export async function openDiskTarget(options: DiskTargetOptions): Promise<OpenedTarget> {
   const { target, conflict } = options;
+  refuseOther(target);
   const isOpenedAsItIs =
     existsSync(target) && (conflict === 'delta' || statSync(target).isBlockDevice());
   return isOpenedAsItIs ? await openExisting(options) : await openNew(options);

@@ -4,14 +4,15 @@
  *
  * Invariant: an open folder is closed when all in it is there, or when the run has ended.
  */
-import type { FileMetadata } from '@coffer/base';
+import { isDeepStrictEqual } from 'node:util';
+import { type FileMetadata, systemErrorCode } from '@coffer/base';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
 import { type FolderMetadata, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { type Conflict, prepareName } from './conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import { type FilesRestoreResult, RestoreRun, type RestoreRunOptions } from './restore-run.ts';
-import type { FileJob } from './target-file.ts';
+import { type FileJob, inPlace } from './target-file.ts';
 import { FOLDER_DEPTH_MAX } from './walk-source.ts';
 
 export interface FilesRestoreOptions extends RestoreRunOptions {
@@ -40,6 +41,7 @@ interface Place {
 
 /** Where the first of several names of one file was restored, and when it is there. */
 interface FirstName {
+  readonly entry: FileMetadata;
   readonly folder: OpenFolder;
   readonly name: Buffer;
   readonly stored: Promise<void>;
@@ -65,7 +67,7 @@ class FilesRestore {
   async run(targetPath: string): Promise<FilesRestoreResult> {
     const { wanted, rootMetadata } = this.#source;
     const target = TargetFolder.open(targetPath);
-    const folder = new OpenFolder(undefined, Buffer.alloc(0), target);
+    const folder = OpenFolder.root(target);
     const root = { folder, relative: Buffer.alloc(0), depth: 0, metadata: rootMetadata };
     const entries = wanted.type === 'directory' ? this.#walk.entries(wanted) : [wanted];
     try {
@@ -112,13 +114,19 @@ class FilesRestore {
   async #finishFolder(place: Place, waits: ReadonlySet<Promise<void>>): Promise<void> {
     await Promise.all(waits);
     const { folder, metadata, relative } = place;
-    if (metadata && folder.isOpen) {
+    if (metadata && folder.isOpen && this.#takesMetadata(folder)) {
       await this.#run.findings.attempt(relative, () =>
         folder.target.setMetadata(metadata, this.#run.findings.refused(relative)),
       );
     }
     folder.close();
     this.#open.delete(folder);
+  }
+
+  /** A folder that was there stays as it is, unless what is there is to be overwritten. */
+  #takesMetadata({ target }: OpenFolder): boolean {
+    const { conflict } = this.#options;
+    return target.isNew || conflict === undefined || OVERWRITES.has(conflict);
   }
 
   async #entry(
@@ -160,15 +168,19 @@ class FilesRestore {
       return;
     }
     let name = entry.name;
+    let replaces = false;
     if (place.folder.isOpen || included) {
       const prepared = prepareName(place.folder.target, entry, conflict);
       if (prepared.outcome === 'refuse') {
         this.#run.findings.add('conflict', relative, prepared.reason);
         return;
       }
-      if (prepared.outcome === 'create') name = prepared.name;
+      if (prepared.outcome === 'create') {
+        name = prepared.name;
+        replaces = prepared.existing === 'replace';
+      }
     }
-    const folder = new OpenFolder(place.folder, name);
+    const folder = place.folder.folder(name, { replaces });
     // A folder that is wanted itself is made even when it is empty.
     if (included) void folder.target;
     const child = { folder, relative, depth, metadata: entry };
@@ -180,32 +192,51 @@ class FilesRestore {
     const { entry, folder, name } = job;
     const linkKey = entry.hardLink && `${entry.hardLink.device}:${entry.hardLink.inode}`;
     const first = linkKey === undefined ? undefined : this.#linked.get(linkKey);
-    if (first) {
+    // What was one file in the source may have been changed between its names.
+    if (first && isSameFile(first.entry, entry)) {
       waits.add(this.#link(first, job));
       return;
     }
     const stored = entry.type === 'file' ? (await this.#contents.write(job)).stored : DONE;
     if (entry.type !== 'file') this.#createOther(job);
     waits.add(stored);
-    if (linkKey !== undefined) this.#linked.set(linkKey, { folder, name, stored });
+    if (linkKey !== undefined) this.#linked.set(linkKey, { entry, folder, name, stored });
   }
 
   #createOther({ entry, folder, name, relative, existing }: FileJob): void {
     const refused = this.#run.findings.refused(relative);
-    const named = { ...entry, name };
-    if (existing === 'replace') folder.target.remove(name);
-    if (entry.type === 'symlink') folder.target.createLink(named, refused);
-    else folder.target.createNode(named, refused);
+    inPlace(folder.target, { name, existing }, (newName) => {
+      const named = { ...entry, name: newName };
+      if (entry.type === 'symlink') folder.target.createLink(named, refused);
+      else folder.target.createNode(named, refused);
+    });
   }
 
-  /** Names are resolved in open folders, so that nobody can put another file in the place. */
-  #link(first: FirstName, { folder, name, relative, existing }: FileJob): Promise<void> {
-    const linked = first.stored.then(() =>
-      this.#run.findings.attempt(relative, () => {
-        if (existing !== 'none') folder.target.remove(name);
-        first.folder.use((from) => folder.target.createHardLink(from.path(first.name), name));
-      }),
-    );
+  /**
+   * Names are resolved in open folders, so that nobody can put another file in the place. Where no
+   * second name can be made, as across file systems, the file gets its own content.
+   */
+  #link(first: FirstName, job: FileJob): Promise<void> {
+    const { folder, relative, entry } = job;
+    const linked = first.stored.then(async () => {
+      try {
+        inPlace(folder.target, job, (newName) =>
+          first.folder.use((from) => folder.target.createHardLink(from.path(first.name), newName)),
+        );
+      } catch (error) {
+        if (systemErrorCode(error) === undefined || entry.type !== 'file') {
+          await this.#run.findings.attempt(relative, () => {
+            throw error;
+          });
+          return;
+        }
+        await this.#run.findings.attempt(relative, async () => {
+          const { stored } = await this.#contents.write(job);
+          await this.#contents.flush();
+          await stored;
+        });
+      }
+    });
     linked.catch(() => {
       // It is thrown where the root is awaited, unless the run has failed before that.
     });
@@ -214,3 +245,14 @@ class FilesRestore {
 }
 
 const DONE = Promise.resolve();
+const OVERWRITES: ReadonlySet<Conflict> = new Set(['overwrite', 'delta']);
+
+/** Of one file as it was at one moment; volumes of disks cannot change between two names. */
+function isSameFile(one: FileMetadata, other: FileMetadata): boolean {
+  const [first, second] = [contentOf(one), contentOf(other)];
+  return one.sizeBytes === other.sizeBytes && isDeepStrictEqual(first, second);
+}
+
+function contentOf(entry: FileMetadata & { readonly content?: unknown }): unknown {
+  return entry.content;
+}

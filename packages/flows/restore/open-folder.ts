@@ -2,24 +2,46 @@
 import { assert, required } from '@coffer/base';
 import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 
-/** A folder of the target, made when the first thing in it is wanted. */
+/**
+ * A folder of the target, made when the first thing in it is wanted. What is in its place, and is to
+ * be overwritten, goes then.
+ */
 export class OpenFolder {
   readonly #parent: OpenFolder | undefined;
   readonly #name: Buffer;
+  readonly #replaces: boolean;
   #target: TargetFolder | undefined;
   #isClosed = false;
 
-  constructor(parent: OpenFolder | undefined, name: Buffer, target?: TargetFolder) {
+  private constructor(
+    parent: OpenFolder | undefined,
+    { name, replaces, target }: { name: Buffer; replaces: boolean; target?: TargetFolder },
+  ) {
     this.#parent = parent;
     this.#name = name;
+    this.#replaces = replaces;
     this.#target = target;
+  }
+
+  static root(target: TargetFolder): OpenFolder {
+    return new OpenFolder(undefined, { name: Buffer.alloc(0), replaces: false, target });
+  }
+
+  folder(name: Buffer, { replaces }: { readonly replaces: boolean }): OpenFolder {
+    return new OpenFolder(this, { name, replaces });
   }
 
   get target(): TargetFolder {
     assert(!this.#isClosed, 'nothing is added to a folder that is finished');
     // The root folder is always given its target.
-    this.#target ??= required(this.#parent, 'the root is open').target.enter(this.#name);
+    this.#target ??= this.#enter(required(this.#parent, 'the root is open').target);
     return this.#target;
+  }
+
+  #enter(above: TargetFolder): TargetFolder {
+    const found = this.#replaces ? above.typeOf(this.#name) : undefined;
+    if (found !== undefined && found !== 'directory') above.remove(this.#name);
+    return above.enter(this.#name);
   }
 
   /** True from when it is made until it is closed. */

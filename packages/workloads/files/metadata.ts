@@ -62,9 +62,26 @@ function readAttributes(path: Buffer): ExtendedAttribute[] {
   return attributes;
 }
 
-/** True when a file has the content and metadata that it had when `before` was taken. */
-export function isUnchanged(before: FileMetadata, stats: BigIntStats): boolean {
+/** Times of file systems that keep whole seconds: of ext4 with small inodes, FAT has two. */
+const COARSE_NS = 2_000_000_000n;
+/** Linux before 6.13 takes the time of a file from its last tick, 10 ms at most. */
+const FINE_NS = 20_000_000n;
+const SECOND_NS = 1_000_000_000n;
+
+/**
+ * True when a file has the content and metadata that it had in the point that `before` is of. One
+ * that was as young as times are coarse when that was taken (ns since 1970) may have been changed
+ * again after it was read, and have the same times.
+ */
+export function isUnchanged(
+  before: FileMetadata,
+  stats: BigIntStats,
+  beforeTakenAtNs: bigint,
+): boolean {
+  const newest = before.modifiedNs > before.changedNs ? before.modifiedNs : before.changedNs;
+  const granuleNs = before.changedNs % SECOND_NS === 0n ? COARSE_NS : FINE_NS;
   return (
+    newest + granuleNs < beforeTakenAtNs &&
     before.type === 'file' &&
     stats.isFile() &&
     before.modifiedNs === stats.mtimeNs &&

@@ -28,7 +28,7 @@ export function excludeBy(patterns: readonly string[]): IsExcluded {
 }
 
 function matcherOf(patterns: readonly string[]): Ignore {
-  return ignore({ allowRelativePaths: true }).add([...patterns]);
+  return ignore({ allowRelativePaths: true, ignorecase: false }).add([...patterns]);
 }
 
 /** True for a folder that is tagged as a cache; its tag is protected, the rest of it is not. */

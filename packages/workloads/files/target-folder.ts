@@ -23,6 +23,8 @@ import {
 import { type FileMetadata, type FileType, required, systemErrorCode } from '@coffer/base';
 import {
   makeNode,
+  removeAttribute,
+  removeAttributeOfFile,
   setAttribute,
   setAttributeOfFile,
   setModifiedNs,
@@ -50,26 +52,32 @@ const isRoot = process.getuid?.() === 0;
 
 export class TargetFolder {
   readonly #fd: number;
+  /** It was not there before. */
+  readonly isNew: boolean;
 
-  private constructor(fd: number) {
+  private constructor(fd: number, { isNew }: { readonly isNew: boolean }) {
     this.#fd = fd;
+    this.isNew = isNew;
   }
 
   /** Opens a folder by its path, which the user gave: links in it are followed. */
   static open(path: string): TargetFolder {
-    return new TargetFolder(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    return new TargetFolder(fd, { isNew: false });
   }
 
   /** Opens a folder in this one, and makes it when it is not there. Links are not followed. */
   enter(name: Buffer): TargetFolder {
     const path = this.path(name);
+    let isNew = false;
     try {
       mkdirSync(path, 0o700);
+      isNew = true;
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
     }
     const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-    return new TargetFolder(openSync(path, flags));
+    return new TargetFolder(openSync(path, flags), { isNew });
   }
 
   close(): void {
@@ -119,6 +127,11 @@ export class TargetFolder {
     setMetadataOfPath(path, metadata, onRefused);
   }
 
+  /** True when a file has other names, here or elsewhere: what is written to it is written to them. */
+  isShared(name: Buffer): boolean {
+    return lstatSync(this.path(name)).nlink > 1;
+  }
+
   createHardLink(existing: Buffer, name: Buffer): void {
     linkSync(existing, this.path(name));
   }
@@ -136,18 +149,42 @@ export class TargetFolder {
   }
 }
 
-/** Owner first, since changing it clears bits of the mode; time last, since all else changes it. */
+/**
+ * Owner first, since changing it clears bits of the mode; then what needs the right to write, which
+ * the mode may take away; time last, since all else changes it.
+ */
 export function setMetadataOfFile(
   fd: number,
   metadata: FolderMetadata,
   onRefused: OnRefused,
 ): void {
-  setOwner(metadata, onRefused, () => fchownSync(fd, metadata.userId, metadata.groupId));
-  fchmodSync(fd, metadata.mode);
+  const isOwned = setOwner(metadata, onRefused, () =>
+    fchownSync(fd, metadata.userId, metadata.groupId),
+  );
+  for (const name of INHERITED_ATTRIBUTES) {
+    if (!hasAttribute(metadata, name)) removeAttributeOfFile(fd, name);
+  }
   for (const { name, value } of metadata.extendedAttributes) {
     attempt('attribute', onRefused, () => setAttributeOfFile(fd, name, value));
   }
+  fchmodSync(fd, modeFor(metadata, isOwned));
   setModifiedNsOfFile(fd, metadata.modifiedNs);
+}
+
+/** A new file has them of its folder, and they would let others in. */
+const INHERITED_ATTRIBUTES = ['system.posix_acl_access', 'system.posix_acl_default'].map((name) =>
+  Buffer.from(name),
+);
+
+function hasAttribute({ extendedAttributes }: FolderMetadata, wanted: Buffer): boolean {
+  return extendedAttributes.some(({ name }) => name.equals(wanted));
+}
+
+const SET_ID_BITS = 0o6000;
+
+/** A program that runs as its owner must not run as somebody else. */
+function modeFor({ mode }: FolderMetadata, isOwned: boolean): number {
+  return isOwned ? mode : mode & ~SET_ID_BITS;
 }
 
 /** Ends a file at its size: what was not written after the last data is a hole. */
@@ -156,28 +193,52 @@ export function endFileAt(fd: number, sizeBytes: number): void {
 }
 
 function setMetadataOfPath(path: Buffer, metadata: FileMetadata, onRefused: OnRefused): void {
-  setOwner(metadata, onRefused, () => lchownSync(path, metadata.userId, metadata.groupId));
-  if (metadata.type !== 'symlink') chmodSync(path, metadata.mode);
+  const isOwned = setOwner(metadata, onRefused, () =>
+    lchownSync(path, metadata.userId, metadata.groupId),
+  );
+  if (metadata.type !== 'symlink') {
+    removeAttribute(path, INHERITED_ATTRIBUTES[0]!);
+    changeMode(path, metadata.type, modeFor(metadata, isOwned));
+  }
   for (const { name, value } of metadata.extendedAttributes) {
     attempt('attribute', onRefused, () => setAttribute(path, name, value));
   }
   setModifiedNs(path, metadata.modifiedNs);
 }
 
-/** Only root gives files away; for others the owner is right when it is themselves. */
-function setOwner(metadata: FolderMetadata, onRefused: OnRefused, chown: () => void): void {
-  if (isRoot) {
-    attempt('owner', onRefused, chown);
-    return;
+/** O_PATH: opens a name and not what it is of, so that a device or fifo does nothing. */
+const OPEN_NAME = 0o10000000;
+
+/** Somebody may have put a link in the place, which chmod(2) would follow. Fails with `ESTALE` then. */
+function changeMode(path: Buffer, type: FileType, mode: number): void {
+  const fd = openSync(path, OPEN_NAME | constants.O_NOFOLLOW);
+  try {
+    if (fileTypeOf(fstatSync(fd, { bigint: true })) !== type) {
+      throw Object.assign(new Error('something else took its name'), { code: 'ESTALE' });
+    }
+    chmodSync(`/proc/self/fd/${fd}`, mode);
+  } finally {
+    closeSync(fd);
   }
-  const isOwn = metadata.userId === process.getuid?.() && metadata.groupId === process.getgid?.();
-  if (!isOwn) onRefused('owner', new Error('only root can restore another owner'));
 }
 
-function attempt(what: 'owner' | 'attribute', onRefused: OnRefused, change: () => void): void {
+/**
+ * Only root gives files away; for others the owner is right when it is themselves. False when it is
+ * another one than it was.
+ */
+function setOwner(metadata: FolderMetadata, onRefused: OnRefused, chown: () => void): boolean {
+  if (isRoot) return attempt('owner', onRefused, chown);
+  const isOwn = metadata.userId === process.getuid?.() && metadata.groupId === process.getgid?.();
+  if (!isOwn) onRefused('owner', new Error('only root can restore another owner'));
+  return isOwn;
+}
+
+function attempt(what: 'owner' | 'attribute', onRefused: OnRefused, change: () => void): boolean {
   try {
     change();
+    return true;
   } catch (error) {
     onRefused(what, error);
+    return false;
   }
 }

@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { CofferError, type Finding } from '@coffer/base';
+import { openRawDisk } from '@coffer/disk/raw.ts';
+import { FILES_ROOT_NAME, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
+import { newProgress } from '../progress.ts';
+import { restore } from '../restore/restore.ts';
+import { backup } from './backup.ts';
+import { backupFiles } from './files.ts';
+import { makePoints } from './run.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'coffer-files-'));
+after(() => rmSync(base, { recursive: true }));
+let folders = 0;
+
+function newFolder(): string {
+  const path = join(base, String(folders++));
+  mkdirSync(path);
+  return path;
+}
+
+interface Walked {
+  readonly point: RecoveryPoint;
+  readonly findings: readonly Finding[];
+}
+
+/** The walk tells of each path after it has looked at it, and before it reads it. */
+async function walked(
+  repository: Repository,
+  path: string,
+  onPath: (relative: string) => void,
+): Promise<Walked> {
+  const findings: Finding[] = [];
+  const [made] = await makePoints({ repository, tags: {} }, async function* ({ session }) {
+    const { root, bytesSource, bytesRead } = await backupFiles(path, undefined, {
+      session,
+      reader: repository.reader(),
+      slabCount: 1,
+      isExcluded: (relative) => {
+        onPath(relative.toString());
+        return false;
+      },
+      oneFileSystem: false,
+      parentTakenAt: 0,
+      leftOut: undefined,
+      isStored: (id) => session.writer.isStored(id),
+      progress: newProgress(),
+      onFinding: (finding) => findings.push(finding),
+    });
+    const roots = [{ name: FILES_ROOT_NAME, root: root.toString('hex'), sizeBytes: bytesSource }];
+    const described = { item: 'item', kind: 'files', sourcePath: path } as const;
+    yield { ...described, roots, bytesRead, findings, manifest: {} };
+  });
+  return { point: (await repository.points()).find(({ id }) => id === made!.point)!, findings };
+}
+
+async function restored(repository: Repository, point: RecoveryPoint): Promise<string> {
+  const target = newFolder();
+  const whole = { path: '', conflict: undefined, include: [], dryRun: false, verify: false };
+  await restore({ ...whole, repository, point, target, progress: newProgress() });
+  return target;
+}
+
+test('a file that is written to between two of its names has both states', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const folder = newFolder();
+  writeFileSync(join(folder, 'a'), 'old');
+  linkSync(join(folder, 'a'), join(folder, 'z'));
+  writeFileSync(join(folder, 'm'), 'other');
+  const { point } = await walked(repository, folder, (relative) => {
+    if (relative === 'm') writeFileSync(join(folder, 'z'), 'new');
+  });
+  const target = await restored(repository, point);
+  assert.equal(readFileSync(join(target, 'a'), 'utf8'), 'old');
+  assert.equal(readFileSync(join(target, 'z'), 'utf8'), 'new');
+});
+
+test('names of a file that does not change are names of one file', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const folder = newFolder();
+  writeFileSync(join(folder, 'a'), 'same');
+  linkSync(join(folder, 'a'), join(folder, 'z'));
+  const { point } = await walked(repository, folder, () => {});
+  const target = await restored(repository, point);
+  assert.equal(statSync(join(target, 'a')).ino, statSync(join(target, 'z')).ino);
+});
+
+test('who writes while a file is read is seen, also when the time is set back', async () => {
+  await using repositories = await TestRepository.create();
+  const folder = newFolder();
+  const path = join(folder, 'file');
+  writeFileSync(path, 'AAAA');
+  utimesSync(path, 1000, 1000);
+  const { findings } = await walked(await repositories.host(), folder, () => {
+    writeFileSync(path, 'BBBB');
+    utimesSync(path, 1000, 1000);
+  });
+  assert.deepEqual(
+    findings.map(({ code }) => code),
+    ['changed'],
+  );
+});
+
+test('another file that takes a name meanwhile is not protected as the first one', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const folder = newFolder();
+  writeFileSync(join(folder, 'file'), 'of somebody');
+  writeFileSync(join(base, 'secret'), 'of root');
+  const { point, findings } = await walked(repository, folder, () => {
+    renameSync(join(base, 'secret'), join(folder, 'file'));
+  });
+  assert.deepEqual(
+    findings.map(({ code }) => code),
+    ['unreadable'],
+  );
+  assert.deepEqual(readdirSync(await restored(repository, point)), []);
+});
+
+test('a store that does not answer is no file that cannot be read', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const folder = newFolder();
+  writeFileSync(join(folder, 'file'), 'content');
+  await assert.rejects(
+    walked(repository, folder, () => {
+      throw new CofferError('store-unavailable');
+    }),
+    { code: 'store-unavailable' },
+  );
+});
+
+test('an image that is written to or cut while it is read is told', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const path = join(newFolder(), 'disk.raw');
+  writeFileSync(path, Buffer.alloc(1024 * 1024, 1));
+  truncateSync(path, 2 * 1024 * 1024);
+  const protect = async (change: () => void) => {
+    const disk = await openRawDisk(path);
+    let isChanged = false;
+    const read: typeof disk.read = async (offset, target) => {
+      await disk.read(offset, target);
+      if (!isChanged) change();
+      isChanged = true;
+    };
+    const { sizeBytes } = disk;
+    const watched = {
+      sizeBytes,
+      read,
+      extents: disk.extents.bind(disk),
+      close: () => disk.close(),
+    };
+    const source = { kind: 'disk', path, disk: watched } as const;
+    const options = { repository, item: 'disk', tags: {}, progress: newProgress() };
+    try {
+      return await backup({ ...options, source });
+    } finally {
+      await disk.close();
+    }
+  };
+  assert.deepEqual((await protect(() => {})).findings, []);
+  const { findings } = await protect(() => writeFileSync(path, 'x', { flag: 'r+' }));
+  assert.deepEqual(
+    findings.map(({ code }) => code),
+    ['changed'],
+  );
+  const disk = await openRawDisk(path);
+  truncateSync(path, 10);
+  await assert.rejects(Array.fromAsync(disk.extents()), { code: 'source-changed' });
+  await disk.close();
+});
