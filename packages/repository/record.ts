@@ -11,7 +11,7 @@ export const FORMAT_VERSION = 1;
 /** A record larger than this is not read: nothing that Coffer writes comes near. */
 export const RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 
-export type RecordKind = 'config' | 'key' | 'point' | 'session' | 'gc' | 'hold';
+export type RecordKind = 'config' | 'key' | 'point' | 'session' | 'gc' | 'hold' | 'damaged';
 
 export function encodeRecord(kind: RecordKind, value: unknown): Buffer {
   const body = Buffer.from(`coffer ${kind} ${FORMAT_VERSION}\n${JSON.stringify(value)}\n`, 'utf8');

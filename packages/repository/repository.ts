@@ -7,6 +7,7 @@ import { ChunkReader } from './chunk/chunk-reader.ts';
 import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
 import type { EngineKeys } from './chunk/engine.ts';
 import { newConfig, type RepositoryConfig } from './config.ts';
+import { damagedName, isMarkedDamaged } from './damaged-points.ts';
 import { readConfig, refuseExisting, writeConfig } from './config-objects.ts';
 import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
@@ -281,6 +282,12 @@ export class Repository {
     for await (const { name } of this.store.list(itemFolder(point.item))) {
       if (parsePointObjectName(name)?.id === point.id) await this.store.delete(name);
     }
+    await this.store.delete(damagedName(point.id));
+  }
+
+  /** True for a point that a repair has found to miss chunks: nothing may be built on it. */
+  async isMarkedDamaged({ id }: Pick<RecoveryPoint, 'id'>): Promise<boolean> {
+    return await isMarkedDamaged(this.store, id);
   }
 
   async hold(point: RecoveryPoint): Promise<void> {

@@ -2,7 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Disk } from '@coffer/disk/disk.ts';
-import { collectGarbage, type Repository, verifyRepository } from '@coffer/repository';
+import {
+  collectGarbage,
+  repairRepository,
+  type Repository,
+  verifyRepository,
+} from '@coffer/repository';
+import { packObjectName } from '@coffer/repository/pack/pack-codec.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
 import { chunkOf, TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
@@ -159,3 +165,36 @@ test('a point whose chunks a collection is about to sweep is no base', async () 
     [point],
   );
 });
+
+test('nothing is built on a point that a repair has found to miss chunks', async () => {
+  await using test = await TestRepository.create({ packSizeBytes: 1000 });
+  const repository = await test.host();
+  const chunks = [1, 2, 3, 4].map((value) => chunkOf(value));
+  const disk = chunks.map((chunk) =>
+    Buffer.concat([chunk, Buffer.alloc(CHUNK_BYTES - chunk.length)]),
+  );
+  await protect(repository, 'web', disk);
+  const again = await protect(repository, 'web', disk);
+  assert.equal(again.disks[0]!.mode, 'changes');
+  await losePackOfFirstChunk(test, repository);
+  const damaged = await test.host();
+  const { pointsDamaged } = await repairRepository({ repository: damaged, rebuildIndex: false });
+  assert.equal(pointsDamaged.length, 2);
+  const whole = await protect(await test.host(), 'web', disk);
+  assert.equal(whole.disks[0]!.mode, 'whole');
+  const fresh = await test.host();
+  await repairRepository({ repository: fresh, rebuildIndex: false });
+  const marks = [];
+  for await (const { name } of test.store.list('damaged/')) marks.push(name);
+  assert.deepEqual(marks, [], 'what was missing is stored again');
+  assert.equal((await protect(await test.host(), 'web', disk)).disks[0]!.mode, 'changes');
+});
+
+async function losePackOfFirstChunk(test: TestRepository, repository: Repository): Promise<void> {
+  await repository.index.synchronize(test.store);
+  const [point] = await repository.points();
+  const root = point!.roots.find(({ name }) => name === 'vda')!;
+  const { children } = await repository.reader().readNode(Buffer.from(root.root, 'hex'));
+  const { packNumber } = repository.index.find(children[0]!)!;
+  await test.store.delete(packObjectName(repository.index.requiredPack(packNumber).pack));
+}

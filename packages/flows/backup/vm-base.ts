@@ -39,6 +39,7 @@ export async function findVmBase(
   const newest = ofMachine.toSorted((a, b) => b.point.takenAt - a.point.takenAt)[0];
   if (newest?.vm.checkpoint === undefined) return undefined;
   const { point, vm } = newest;
+  if (await repository.isMarkedDamaged(point)) return undefined;
   if (session.isSweepAhead && !(await isWholeStored(repository, session, point, signal))) {
     return undefined;
   }

@@ -156,7 +156,8 @@ async function baseOf(
 ): Promise<RecoveryPoint | undefined> {
   if (session.isSweepAhead) return undefined;
   const base = present.filter((each) => each.item === item).at(-1);
-  return base && (await target.isListed(base)) ? base : undefined;
+  if (!base || (await target.isMarkedDamaged(base))) return undefined;
+  return (await target.isListed(base)) ? base : undefined;
 }
 
 /** Fails with `object-not-found` when a collection has removed a pack meanwhile. */

@@ -10,6 +10,7 @@ import { idKey } from '../chunk/chunk-id.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { readGcState } from '../gc/gc-record.ts';
 import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
+import { markDamaged } from '../damaged-points.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
 import type { Repository } from '../repository.ts';
@@ -55,6 +56,7 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
     const packs = options.rebuildIndex ? NO_PACKS : await repairPacks(options, session, findings);
     const pointsDropped = await dropDamagedPoints(repository, onFinding);
     const verified = await verifyRepository({ repository, readFraction: 0, signal });
+    await markDamaged(repository, verified.pointsDamaged);
     await session.commit([]);
     findings.push(...verified.findings);
     const { pointsDamaged } = verified;

@@ -1,0 +1,33 @@
+/**
+ * Marks of points that a repair has found to miss chunks. Nothing may be built on such a point: who
+ * takes over what it reaches would miss the same. FORMAT.md, section 14.
+ */
+import type { Clock } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { encodeRecord } from './record.ts';
+import { putIfAbsent } from './store-calls.ts';
+
+const PREFIX = 'damaged/';
+
+export function damagedName(pointId: string): string {
+  return PREFIX + pointId;
+}
+
+export async function isMarkedDamaged(store: ObjectStore, pointId: string): Promise<boolean> {
+  return (await store.stat(damagedName(pointId))) !== undefined;
+}
+
+/** Marks these points, and no others: a backup may have stored again what others missed. */
+export async function markDamaged(
+  { store, clock }: { readonly store: ObjectStore; readonly clock: Clock },
+  pointIds: readonly string[],
+): Promise<void> {
+  const wanted = new Set(pointIds.map(damagedName));
+  for (const point of pointIds) {
+    const record = encodeRecord('damaged', { point, foundAt: clock.now() });
+    await putIfAbsent(store, damagedName(point), record);
+  }
+  for await (const { name } of store.list(PREFIX)) {
+    if (!wanted.has(name)) await store.delete(name);
+  }
+}
