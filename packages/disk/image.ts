@@ -5,7 +5,6 @@ import { sizeOf } from '@coffer/base/libc.ts';
 import type { Disk, WritableDisk } from './disk.ts';
 import {
   detectImageFormat,
-  imageFormatByName,
   IMAGE_HEAD_SIZE_BYTES,
   IMAGE_TAIL_SIZE_BYTES,
   type ImageFormat,
@@ -126,7 +125,7 @@ export function imageFormatOf(path: string): ImageFormat {
 
 /** A guest writes all of a raw image, and may write what begins another format: then nobody guesses. */
 function refuseDisguised(path: string, found: ImageFormat): void {
-  if (found === 'raw' || imageFormatByName(path) !== 'raw') return;
+  if (found === 'raw' || !/\.raw$/i.test(path)) return;
   const reason = `its name says raw, its first bytes ${found}: say --format`;
   throw new CofferError('image-format-unknown', { path, reason });
 }

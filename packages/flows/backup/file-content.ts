@@ -49,6 +49,8 @@ export interface FileToStore {
   readonly changedNs: bigint;
   readonly inode: bigint;
   readonly device: bigint;
+  /** The file that has the name now, when another one had it; undefined when there is none. */
+  readonly lookAgain: () => FileToStore | undefined;
   /** Told the content, and the size that was found. */
   readonly onStored: (content: FileContent, sizeBytes: number) => void;
   readonly onFinding: (code: string, error: unknown) => void;
@@ -152,7 +154,7 @@ export class ContentStore {
     }
   }
 
-  async #storeLarge(file: FileToStore): Promise<void> {
+  async #storeLarge(file: FileToStore, isAgain = false): Promise<void> {
     try {
       const fd = openForReading(file);
       try {
@@ -163,6 +165,12 @@ export class ContentStore {
     } catch (error) {
       // What the file system refuses is a finding; what the repository refuses ends the run.
       if (systemErrorCode(error) === undefined) throw error;
+      // Programs that save a file put a new one in its place, which may be long after it was seen.
+      const other = systemErrorCode(error) === 'ESTALE' && !isAgain ? file.lookAgain() : undefined;
+      if (other) {
+        await this.#storeLarge(other, true);
+        return;
+      }
       file.onFinding('unreadable', error);
     }
   }

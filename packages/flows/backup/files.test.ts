@@ -135,6 +135,21 @@ test('another file that takes a name meanwhile is not protected as the first one
   assert.deepEqual(readdirSync(await restored(repository, point)), []);
 });
 
+test('a large file that is replaced before its turn comes is the new one', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const folder = newFolder();
+  const [before, now] = [Buffer.alloc(3_000_000, 1), Buffer.alloc(2_000_000, 2)];
+  writeFileSync(join(folder, 'file'), before);
+  writeFileSync(join(base, 'saved'), now);
+  const { point, findings } = await walked(repository, folder, () => {
+    renameSync(join(base, 'saved'), join(folder, 'file'));
+  });
+  assert.deepEqual(findings, []);
+  const target = await restored(repository, point);
+  assert.ok(readFileSync(join(target, 'file')).equals(now));
+});
+
 test('a store that does not answer is no file that cannot be read', async () => {
   await using repositories = await TestRepository.create();
   const repository = await repositories.host();

@@ -29,7 +29,7 @@ import {
 } from '@coffer/workloads/files/metadata.ts';
 import { isCacheFolder, isCacheTag, type IsExcluded } from '@coffer/workloads/files/selection.ts';
 import type { Progress } from '../progress.ts';
-import { ContentStore } from './file-content.ts';
+import { ContentStore, type FileToStore } from './file-content.ts';
 
 export interface FilesBackupOptions {
   readonly session: Session;
@@ -65,6 +65,12 @@ interface Draft {
 /** A folder that was walked; `stored` resolves to its root when all below it is stored. */
 interface WalkedFolder {
   readonly stored: Promise<ChunkId>;
+}
+
+interface FilePlace {
+  readonly path: Buffer;
+  readonly relative: Buffer;
+  readonly device: bigint;
 }
 
 interface FolderPlace {
@@ -237,11 +243,7 @@ class FilesBackup {
     }
   }
 
-  async #storeContent(
-    draft: Draft,
-    { path, relative, device }: { path: Buffer; relative: Buffer; device: bigint },
-    waits: Set<Promise<void>>,
-  ): Promise<void> {
+  async #storeContent(draft: Draft, place: FilePlace, waits: Set<Promise<void>>): Promise<void> {
     const seen = draft.metadata;
     this.#count(seen.sizeBytes);
     const link = draft.metadata.hardLink;
@@ -258,22 +260,38 @@ class FilesBackup {
       );
       return;
     }
-    const { sizeBytes, modifiedNs, changedNs, inode } = seen;
-    const { stored } = await this.#contents.store({
+    const { stored } = await this.#contents.store(this.#toStore(draft, seen, place));
+    waits.add(stored);
+    if (link) this.#linked.set(linkKey, { draft, seen, stored });
+  }
+
+  #toStore(draft: Draft, seen: FileMetadata, place: FilePlace): FileToStore {
+    const { path, relative, device } = place;
+    const { name, sizeBytes, modifiedNs, changedNs, inode } = seen;
+    return {
       path,
       sizeBytes,
       modifiedNs,
       changedNs,
       inode,
       device,
+      lookAgain: () => {
+        try {
+          const stats = readStats(path);
+          if (!stats.isFile()) return undefined;
+          const now = readMetadata(path, name, stats, 'file');
+          return this.#toStore(draft, now, { ...place, device: stats.dev });
+        } catch (error) {
+          if (systemErrorCode(error) === undefined) throw error;
+          return undefined;
+        }
+      },
       onStored: (content, sizeBytesStored) => {
         draft.content = content;
         draft.metadata = { ...seen, sizeBytes: sizeBytesStored };
       },
       onFinding: (code, error) => this.#find(code, relative, error),
-    });
-    waits.add(stored);
-    if (link) this.#linked.set(linkKey, { draft, seen, stored });
+    };
   }
 
   #count(sizeBytes: number): void {

@@ -5,7 +5,7 @@
  * Invariant: an open folder is closed when all in it is there, or when the run has ended.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type FileMetadata, systemErrorCode } from '@coffer/base';
+import type { FileMetadata } from '@coffer/base';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
 import { type FolderMetadata, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { type Conflict, prepareName } from './conflict.ts';
@@ -18,6 +18,8 @@ import { FOLDER_DEPTH_MAX } from './walk-source.ts';
 export interface FilesRestoreOptions extends RestoreRunOptions {
   /** Undefined: the target was empty, so only what is restored itself can be in the way. */
   readonly conflict: Conflict | undefined;
+  /** The folder was made for what is restored. */
+  readonly isNewTarget: boolean;
   /** True for a path (relative to what is restored) that is wanted. */
   readonly isIncluded: (relative: Buffer, isFolder: boolean) => boolean;
 }
@@ -68,7 +70,11 @@ class FilesRestore {
     const { wanted, rootMetadata } = this.#source;
     const target = TargetFolder.open(targetPath);
     const folder = OpenFolder.root(target);
-    const root = { folder, relative: Buffer.alloc(0), depth: 0, metadata: rootMetadata };
+    // A folder that the user gave stays what it is, unless it was made for this, or is overwritten.
+    const { conflict, isNewTarget } = this.#options;
+    const isTaken = isNewTarget || conflict === undefined || OVERWRITES.has(conflict);
+    const metadata = isTaken ? rootMetadata : undefined;
+    const root = { folder, relative: Buffer.alloc(0), depth: 0, metadata };
     const entries = wanted.type === 'directory' ? this.#walk.entries(wanted) : [wanted];
     try {
       const { finished } = await this.#folder(entries, root);
@@ -114,19 +120,13 @@ class FilesRestore {
   async #finishFolder(place: Place, waits: ReadonlySet<Promise<void>>): Promise<void> {
     await Promise.all(waits);
     const { folder, metadata, relative } = place;
-    if (metadata && folder.isOpen && this.#takesMetadata(folder)) {
+    if (metadata && folder.isOpen) {
       await this.#run.findings.attempt(relative, () =>
         folder.target.setMetadata(metadata, this.#run.findings.refused(relative)),
       );
     }
     folder.close();
     this.#open.delete(folder);
-  }
-
-  /** A folder that was there stays as it is, unless what is there is to be overwritten. */
-  #takesMetadata({ target }: OpenFolder): boolean {
-    const { conflict } = this.#options;
-    return target.isNew || conflict === undefined || OVERWRITES.has(conflict);
   }
 
   async #entry(
@@ -212,31 +212,16 @@ class FilesRestore {
     });
   }
 
-  /**
-   * Names are resolved in open folders, so that nobody can put another file in the place. Where no
-   * second name can be made, as across file systems, the file gets its own content.
-   */
+  /** Names are resolved in open folders, so that nobody can put another file in the place. */
   #link(first: FirstName, job: FileJob): Promise<void> {
-    const { folder, relative, entry } = job;
-    const linked = first.stored.then(async () => {
-      try {
+    const { folder, relative } = job;
+    const linked = first.stored.then(() =>
+      this.#run.findings.attempt(relative, () =>
         inPlace(folder.target, job, (newName) =>
           first.folder.use((from) => folder.target.createHardLink(from.path(first.name), newName)),
-        );
-      } catch (error) {
-        if (systemErrorCode(error) === undefined || entry.type !== 'file') {
-          await this.#run.findings.attempt(relative, () => {
-            throw error;
-          });
-          return;
-        }
-        await this.#run.findings.attempt(relative, async () => {
-          const { stored } = await this.#contents.write(job);
-          await this.#contents.flush();
-          await stored;
-        });
-      }
-    });
+        ),
+      ),
+    );
     linked.catch(() => {
       // It is thrown where the root is awaited, unless the run has failed before that.
     });

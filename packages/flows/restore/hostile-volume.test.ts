@@ -51,6 +51,7 @@ async function restored(
   await restoreFiles(await openVolumeSource(fileSystem, ''), target, {
     findings,
     conflict: undefined,
+    isNewTarget: true,
     isIncluded: () => true,
     progress: newProgress(),
     ...options,

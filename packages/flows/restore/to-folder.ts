@@ -78,10 +78,15 @@ async function run(
   findings: Finding[],
 ): Promise<Restored> {
   const { target, conflict, progress } = options;
-  makeFolder(target);
+  const isNewTarget = makeFolder(target);
   progress.bytesTotal = bytesKnownOf(source, options);
   const walkOptions = walkOptionsOf(options, findings);
-  const restored = await restoreFiles(source, target, { ...walkOptions, conflict, progress });
+  const restored = await restoreFiles(source, target, {
+    ...walkOptions,
+    conflict,
+    isNewTarget,
+    progress,
+  });
   if (options.verify) await verifyFiles(source, target, verifyOptionsOf(options, findings));
   return restored;
 }
@@ -120,9 +125,10 @@ function refuseOccupied(target: string, conflict: Conflict | undefined): void {
   throw new CofferError('target-not-empty', { target });
 }
 
-function makeFolder(target: string): void {
+/** False when it was there. */
+function makeFolder(target: string): boolean {
   try {
-    mkdirSync(target, { recursive: true });
+    return mkdirSync(target, { recursive: true }) !== undefined;
   } catch (error) {
     throw new CofferError('target-unwritable', { target }, error);
   }

@@ -162,12 +162,12 @@ async function baseOf(
 
 /** Fails with `object-not-found` when a collection has removed a pack meanwhile. */
 function packsNamed({ index }: Repository, wanted: EntrySet): IndexedPack[] {
-  const known = new Map<string, IndexedPack>();
-  for (const each of index.packs()) known.set(each.pack.toString('hex'), each);
   return [...wanted.packs()].map((name) => {
-    const pack = known.get(name);
-    if (!pack) throw new CofferError('object-not-found', { name });
-    return pack;
+    const pack = index.pack(wanted.use(name)!.packNumber);
+    if (pack?.pack.toString('hex') === name) return pack;
+    // Another process has given it another number.
+    for (const each of index.packs()) if (each.pack.toString('hex') === name) return each;
+    throw new CofferError('object-not-found', { name });
   });
 }
 

@@ -187,13 +187,11 @@ async function repack(
     packSizeBytes: repository.packSizeBytes,
     signal,
   });
-  const packs = new Map([...index.packs()].map((pack) => [pack.pack.toString('hex'), pack]));
-  const moved = plan.repack.map((name) => {
-    const pack = packs.get(name);
-    if (!pack) throw changedMeanwhile();
-    return pack;
-  });
-  await moveChunks({ source: repository, packs: moved, wanted: live.entries, writer, signal });
+  const left = new Set(plan.repack);
+  // A pack that several index objects name is moved once.
+  const packs = [...index.packs()].filter(({ pack }) => left.delete(pack.toString('hex')));
+  if (left.size > 0) throw changedMeanwhile();
+  await moveChunks({ source: repository, packs, wanted: live.entries, writer, signal });
   await writer.flush();
 }
 

@@ -12,6 +12,8 @@ import type { Location } from './location.ts';
 export interface PackUse {
   /** In the order of the pack's own list of entries, which is that of all index objects. */
   readonly bits: Uint8Array;
+  /** Of the pack, when it was met first. */
+  readonly packNumber: number;
   count: number;
   /** Bytes of the records. */
   bytes: number;
@@ -66,7 +68,8 @@ export class EntrySet {
   #newUse(packNumber: number): PackUse {
     // A location is looked up and added at once, so its pack is known.
     const { entryCount, pack } = this.#index.requiredPack(packNumber);
-    const use = { bits: new Uint8Array((entryCount + 7) >> 3), count: 0, bytes: 0 };
+    const bits = new Uint8Array((entryCount + 7) >> 3);
+    const use = { bits, packNumber, count: 0, bytes: 0 };
     this.#byName.set(pack.toString('hex'), use);
     this.#byNumber.set(packNumber, use);
     return use;

@@ -78,10 +78,10 @@ export function isUnchanged(
   stats: BigIntStats,
   beforeTakenAtNs: bigint,
 ): boolean {
-  const newest = before.modifiedNs > before.changedNs ? before.modifiedNs : before.changedNs;
+  // Anybody can set the time of modification; that of the change is the system's.
   const granuleNs = before.changedNs % SECOND_NS === 0n ? COARSE_NS : FINE_NS;
   return (
-    newest + granuleNs < beforeTakenAtNs &&
+    before.changedNs + granuleNs < beforeTakenAtNs &&
     before.type === 'file' &&
     stats.isFile() &&
     before.modifiedNs === stats.mtimeNs &&

@@ -52,32 +52,26 @@ const isRoot = process.getuid?.() === 0;
 
 export class TargetFolder {
   readonly #fd: number;
-  /** It was not there before. */
-  readonly isNew: boolean;
 
-  private constructor(fd: number, { isNew }: { readonly isNew: boolean }) {
+  private constructor(fd: number) {
     this.#fd = fd;
-    this.isNew = isNew;
   }
 
   /** Opens a folder by its path, which the user gave: links in it are followed. */
   static open(path: string): TargetFolder {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-    return new TargetFolder(fd, { isNew: false });
+    return new TargetFolder(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
   }
 
   /** Opens a folder in this one, and makes it when it is not there. Links are not followed. */
   enter(name: Buffer): TargetFolder {
     const path = this.path(name);
-    let isNew = false;
     try {
       mkdirSync(path, 0o700);
-      isNew = true;
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
     }
     const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-    return new TargetFolder(openSync(path, flags), { isNew });
+    return new TargetFolder(openSync(path, flags));
   }
 
   close(): void {
