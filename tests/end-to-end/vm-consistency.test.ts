@@ -163,7 +163,7 @@ describe('guests that are held still', { timeout: 900_000 }, () => {
     const folder = `${scratch}/coffer-vm-${web.domain.uuid.slice(0, 8)}`;
     mkdirSync(folder);
     writeFileSync(`${folder}/owner`, '1 1');
-    writeFileSync(`${folder}/frozen`, '');
+    writeFileSync(`${folder}/frozen`, `${web.domain.id} `);
     await web.connection.freeze(web.domain);
     const { consistency } = await backUp(web, 0, '--consistency', 'app');
     assert.equal(consistency.level, 'application');
