@@ -5,6 +5,7 @@ import {
   type ErrorCode,
   firstFailure,
   isCofferError,
+  isOutOfSpace,
   systemErrorCode,
 } from '@coffer/base/errors.ts';
 import { type Command, CommanderError } from 'commander';
@@ -48,7 +49,7 @@ function guardOutput(wantsJson: boolean): void {
   process.stdout.on('error', (error: Error) => {
     // A reader that has seen enough (`coffer ls | head`) is no failure.
     if (systemErrorCode(error) === 'EPIPE') process.exit(EXIT_DONE);
-    const code = systemErrorCode(error) === 'ENOSPC' ? 'target-full' : 'target-unwritable';
+    const code = isOutOfSpace(error) ? 'target-full' : 'target-unwritable';
     const failure = new CofferError(code, { target: 'stdout', reason: error.message }, error);
     process.exit(report(failure, false));
   });
@@ -101,14 +102,15 @@ function toFailure(thrown: unknown): CofferError {
   if (isCofferError(error)) return error;
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof CommanderError) return new CofferError('usage', { reason }, error);
-  const code = foreseen(systemErrorCode(error));
+  const code = foreseen(error);
   // What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG.
   return new CofferError(code ?? 'internal', { reason }, error);
 }
 
 /** Failed system calls that did not pass through a store, a source or a target. */
-function foreseen(code: string | undefined): ErrorCode | undefined {
-  if (code === 'ENOSPC' || code === 'EDQUOT') return 'target-full';
+function foreseen(error: unknown): ErrorCode | undefined {
+  if (isOutOfSpace(error)) return 'target-full';
+  const code = systemErrorCode(error);
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return 'target-unwritable';
   return undefined;
 }

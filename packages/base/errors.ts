@@ -82,6 +82,11 @@ function describe(code: ErrorCode, details: ErrorDetails): string {
   return facts.length === 0 ? ERRORS[code].title : `${ERRORS[code].title} (${facts.join(', ')})`;
 }
 
+/** True when a system call failed for want of space, on the disk or in a quota. */
+export function isOutOfSpace(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(systemErrorCode(error) ?? '');
+}
+
 /** What began it: giving back what a run held may have failed, too, and for the same reason. */
 export function firstFailure(error: unknown): unknown {
   let first = error;

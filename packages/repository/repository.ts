@@ -290,13 +290,15 @@ export class Repository {
     return await isMarkedDamaged(this.store, id);
   }
 
-  async hold(point: RecoveryPoint): Promise<void> {
+  /** False when it was held already. */
+  async hold(point: RecoveryPoint): Promise<boolean> {
     const record = { point: point.id, heldAt: this.clock.now() };
     try {
       await this.store.put(holdName(point.id), encodeRecord('hold', record));
+      return true;
     } catch (error) {
-      // It is held already.
-      if (!isCofferError(error, 'object-exists')) throw error;
+      if (isCofferError(error, 'object-exists')) return false;
+      throw error;
     }
   }
 

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -84,6 +85,25 @@ test('what is not included stays, and what cannot be replaced, too', async () =>
   assert.ok(lstatSync(join(target, 'docs')).isSymbolicLink());
   await restore('--include', '/docs/a', '--on-conflict', 'overwrite');
   assert.equal(readFileSync(join(target, 'docs/a'), 'utf8'), 'a');
+});
+
+test('a file that is lost is not replaced by what is under another of its names', async () => {
+  using sandbox = await Sandbox.withRepository();
+  const source = sandbox.source({ a: randomBytes(5 * MIB) });
+  linkSync(join(source, 'a'), join(source, 'z'));
+  await sandbox.done('backup', source, '--item', 'files');
+  const packs = readdirSync(sandbox.path('repo/packs'), { recursive: true })
+    .map((name) => sandbox.path('repo/packs', String(name)))
+    .filter((path) => statSync(path).size > MIB);
+  for (const pack of packs) rmSync(pack);
+  const target = sandbox.path('target');
+  mkdirSync(target);
+  for (const name of ['a', 'z']) writeFileSync(join(target, name), `old ${name}`);
+  const words = ['restore', 'files@latest', '--to', target, '--on-conflict', 'overwrite'];
+  await sandbox.fails(words, 'chunk-missing', 20);
+  for (const name of ['a', 'z']) {
+    assert.equal(readFileSync(join(target, name), 'utf8'), `old ${name}`);
+  }
 });
 
 test('nobody may read a restored file whom its folder would let in', async () => {

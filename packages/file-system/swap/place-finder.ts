@@ -10,6 +10,7 @@ import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 const PROBE_BYTES = 4 * 1024 * 1024;
 /** In all searches together more is not searched: whoever made the disk may want to keep us busy. */
 const SEARCHED_BYTES_MAX = 2 ** 39;
+/** Who leaves something out remembers all of its places. */
 const PLACES_MAX = 4096;
 /** What has no place, such as compressed content, is searched slowly, and no swap of any system. */
 const PLACELESS_BYTES_MAX = 2 ** 34;

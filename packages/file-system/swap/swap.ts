@@ -134,7 +134,7 @@ async function linuxSwap({ volume, fileSystem, finder }: OpenedVolume): Promise<
   const areas: SwapArea[] = [];
   for (const path of new Set([...(await swapFilesInTable(fileSystem)), ...LINUX_FILES])) {
     const areasOfFile = await orNone(async () => {
-      const file = await fileAt(fileSystem, path);
+      const file = await swapFileAt(fileSystem, path);
       if (!file) return [];
       const read: Read = (offset, target) => fileSystem.read(file, offset, target);
       const places = await placesOfSwap(read, file.sizeBytes, finder);
@@ -154,7 +154,7 @@ async function windowsSwap({ volume, fileSystem, finder }: OpenedVolume): Promis
   }
   const areas: SwapArea[] = [];
   for (const name of WINDOWS_FILES) {
-    const file = await fileAt(fileSystem, `/${name}`);
+    const file = await swapFileAt(fileSystem, `/${name}`);
     if (!file) continue;
     const read: Read = (offset, target) => fileSystem.read(file, offset, target);
     const places = await finder.find(read, 0, file.sizeBytes);
@@ -191,14 +191,19 @@ async function swapFilesInTable(fileSystem: FileSystem): Promise<string[]> {
   });
 }
 
+/** No system has a second name for its swap; to take that one could hide any file. */
+async function swapFileAt(fileSystem: FileSystem, path: string): Promise<FileMetadata | undefined> {
+  const file = await fileAt(fileSystem, path);
+  return file?.hardLink ? undefined : file;
+}
+
 async function fileAt(fileSystem: FileSystem, path: string): Promise<FileMetadata | undefined> {
   let node: FileMetadata | undefined = fileSystem.root;
   for (const name of path.split('/').filter((part) => part !== '')) {
     if (node?.type !== 'directory') return undefined;
     node = await fileSystem.find(node, Buffer.from(name));
   }
-  // No system has a second name for its swap; to take that one could hide any file.
-  return node?.type === 'file' && !node.hardLink ? node : undefined;
+  return node?.type === 'file' ? node : undefined;
 }
 
 /** Damage, and what no reader here knows, is no reason not to protect a machine. */

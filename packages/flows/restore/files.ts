@@ -45,6 +45,7 @@ interface Place {
 interface FirstName {
   readonly entry: FileMetadata;
   readonly folder: OpenFolder;
+  readonly relative: Buffer;
   readonly name: Buffer;
   readonly stored: Promise<void>;
 }
@@ -189,7 +190,7 @@ class FilesRestore {
   }
 
   async #create(job: FileJob, waits: Set<Promise<void>>): Promise<void> {
-    const { entry, folder, name } = job;
+    const { entry, folder, relative, name } = job;
     const linkKey = entry.hardLink && `${entry.hardLink.device}:${entry.hardLink.inode}`;
     const first = linkKey === undefined ? undefined : this.#linked.get(linkKey);
     // What was one file in the source may have been changed between its names.
@@ -200,7 +201,7 @@ class FilesRestore {
     const stored = entry.type === 'file' ? (await this.#contents.write(job)).stored : DONE;
     if (entry.type !== 'file') this.#createOther(job);
     waits.add(stored);
-    if (linkKey !== undefined) this.#linked.set(linkKey, { entry, folder, name, stored });
+    if (linkKey !== undefined) this.#linked.set(linkKey, { entry, folder, relative, name, stored });
   }
 
   #createOther({ entry, folder, name, relative, existing }: FileJob): void {
@@ -215,13 +216,19 @@ class FilesRestore {
   /** Names are resolved in open folders, so that nobody can put another file in the place. */
   #link(first: FirstName, job: FileJob): Promise<void> {
     const { folder, relative } = job;
-    const linked = first.stored.then(() =>
-      this.#run.findings.attempt(relative, () =>
+    const { findings } = this.#run;
+    const linked = first.stored.then(async () => {
+      if (findings.hasFailed(first.relative)) {
+        // What is under its first name, if anything, is another file.
+        findings.add('not-restored', relative, 'the first name of the file was not restored');
+        return;
+      }
+      await findings.attempt(relative, () =>
         inPlace(folder.target, job, (newName) =>
           first.folder.use((from) => folder.target.createHardLink(from.path(first.name), newName)),
         ),
-      ),
-    );
+      );
+    });
     linked.catch(() => {
       // It is thrown where the root is awaited, unless the run has failed before that.
     });

@@ -6,12 +6,24 @@ import type { OnRefused } from '@coffer/workloads/files/target-folder.ts';
 export class PathFindings {
   readonly #onFinding: (finding: Finding) => void;
   readonly #refusedOnce = new Set<string>();
+  /** Paths as bytes, of what is not there as it should be. */
+  readonly #failed = new Set<string>();
 
   constructor(onFinding: (finding: Finding) => void) {
     this.#onFinding = onFinding;
   }
 
   add(code: string, relative: Buffer, message: string): void {
+    this.#failed.add(relative.toString('latin1'));
+    this.#tell(code, relative, message);
+  }
+
+  /** False for what was restored, if not with all of its metadata. */
+  hasFailed(relative: Buffer): boolean {
+    return this.#failed.has(relative.toString('latin1'));
+  }
+
+  #tell(code: string, relative: Buffer, message: string): void {
     this.#onFinding({ code, path: relative.toString('utf8'), message });
   }
 
@@ -30,10 +42,10 @@ export class PathFindings {
   refused(relative: Buffer): OnRefused {
     return (what, error) => {
       const message = error instanceof Error ? error.message : String(error);
-      if (what === 'attribute') this.add('attribute-not-restored', relative, message);
+      if (what === 'attribute') this.#tell('attribute-not-restored', relative, message);
       else if (!this.#refusedOnce.has(what)) {
         this.#refusedOnce.add(what);
-        this.add('owner-not-restored', relative, `${message} (told once)`);
+        this.#tell('owner-not-restored', relative, `${message} (told once)`);
       }
     };
   }

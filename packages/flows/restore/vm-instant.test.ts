@@ -116,6 +116,8 @@ test('a point is held although the machine that it was held for has just gone', 
   point = seen;
   await started('b', OTHER_UUID, seen);
   assert.equal((await pointNow()).held, true);
+  await discardInstant({ host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
+  assert.equal((await pointNow()).held, false, 'nobody else has held it');
 });
 
 test('without a record no point is held', async () => {

@@ -80,15 +80,15 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
 }
 
 /**
- * Its chunks are needed as long as the machine runs on them. That the point is held already may have
- * been for a machine that has gone since.
+ * Its chunks are needed as long as the machine runs on them. That the point was held when it was
+ * listed may have been for a machine that has gone since.
  */
 async function holdFor(
   { repository, point, records }: VmInstantOptions,
   record: InstantRecord,
 ): Promise<void> {
-  const isLeftToOthers = point.held && othersOn(records, record).length > 0;
-  if (!isLeftToOthers) await repository.hold(point);
+  const isNew = await repository.hold(point);
+  if (isNew && !record.holdsPoint) records.write({ ...record, holdsPoint: true });
 }
 
 function othersOn(

@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, isOutOfSpace, systemErrorCode } from '@coffer/base';
 import type { Domain } from '../connection.ts';
 import type { User } from '../host/capabilities.ts';
 import { giveFolderTo } from '../host/qemu-user.ts';
@@ -68,9 +68,8 @@ export class RunFolder {
       writeFileSync(join(partial, OWNER), processIdentity(process.pid) ?? '');
     } catch (error) {
       rmSync(partial, { recursive: true, force: true });
-      const reason = systemErrorCode(error);
-      const isFull = reason === 'ENOSPC' || reason === 'EDQUOT';
-      throw new CofferError(isFull ? 'scratch-full' : 'target-unwritable', { path, reason }, error);
+      const code = isOutOfSpace(error) ? 'scratch-full' : 'target-unwritable';
+      throw new CofferError(code, { path, reason: systemErrorCode(error) }, error);
     }
     try {
       renameSync(partial, path);
