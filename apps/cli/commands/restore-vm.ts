@@ -6,12 +6,9 @@ import { newProgress, type Progress } from '@coffer/flows/progress.ts';
 import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/restore/vm-copy.ts';
 import { restoreVmDisks } from '@coffer/flows/restore/vm-disks.ts';
 import { goOnWithMemory, memoryOf } from '@coffer/flows/restore/vm-memory.ts';
-import {
-  acceptStarted,
-  changesInPlace,
-  restoreVmOriginal,
-} from '@coffer/flows/restore/vm-original.ts';
+import { changesInPlace, restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
 import { vmOf } from '@coffer/flows/restore/vm-point.ts';
+import { acceptStarted } from '@coffer/flows/restore/vm-undo.ts';
 import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { parseImageFormat } from '../image-choice.ts';

@@ -1,7 +1,7 @@
 /** `coffer undo` and `coffer accept`: what becomes of a restore over an original. */
 import { CofferError } from '@coffer/base';
 import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
-import { acceptOriginal, undoOriginal } from '@coffer/flows/restore/vm-original.ts';
+import { acceptOriginal, undoOriginal } from '@coffer/flows/restore/vm-undo.ts';
 import { clock, random } from '../compose.ts';
 import { openVmHost } from '../libvirt/compose.ts';
 import { vmNameOf } from '../libvirt/vm-name.ts';

@@ -85,6 +85,11 @@ function stampOfDevice(device: bigint): string | undefined {
   }
 }
 
+/** Of the old state. */
+export function oldPathOf(replacement: Replacement): string {
+  return replacement.kind === 'moved' ? replacement.oldPath : replacement.keptPath;
+}
+
 /** Puts the new file into the place of the old one, which is kept. */
 export function move({ path, newPath, oldPath, isNew }: MovedReplacement): void {
   if (!isNew) renameSync(path, oldPath);

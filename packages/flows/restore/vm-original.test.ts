@@ -27,13 +27,8 @@ import {
   writeChunks,
 } from './testing/fake-vm-host.ts';
 import { goOnWithMemory } from './vm-memory.ts';
-import {
-  acceptOriginal,
-  acceptStarted,
-  restoreVmOriginal,
-  undoOriginal,
-  type VmOriginalOptions,
-} from './vm-original.ts';
+import { restoreVmOriginal, type VmOriginalOptions } from './vm-original.ts';
+import { acceptOriginal, acceptStarted, undoOriginal } from './vm-undo.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-original-'));
 const repositories = await TestRepository.create();

@@ -5,7 +5,7 @@ import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
 import { collectGarbage } from '../gc/run.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import {
-  chunkOf,
+  chunkRange,
   namesOf,
   protectDisk,
   readDisk,
@@ -16,10 +16,6 @@ import type { ChunkRequest } from './chunk-reader.ts';
 import type { Repository } from '../repository.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import { SlabPool } from './slab.ts';
-
-function range(from: number, to: number): Buffer[] {
-  return Array.from({ length: to - from }, (_, index) => chunkOf(from + index));
-}
 
 async function requestsOf(repository: Repository, point: RecoveryPoint): Promise<ChunkRequest[]> {
   const { root, sizeBytes } = point.roots[0]!;
@@ -35,8 +31,8 @@ async function requestsOf(repository: Repository, point: RecoveryPoint): Promise
 test('a reader finds chunks again that a collection moved while it read', async () => {
   await using test = await TestRepository.create();
   const writer = await test.host();
-  const kept = await protectDisk(writer, range(0, 10));
-  const removed = await protectDisk(writer, range(10, 20));
+  const kept = await protectDisk(writer, chunkRange(0, 10));
+  const removed = await protectDisk(writer, chunkRange(10, 20));
   const reader = await test.host();
   await reader.index.synchronize(test.store);
   const requests = await requestsOf(reader, kept);
@@ -50,17 +46,17 @@ test('a reader finds chunks again that a collection moved while it read', async 
   const slabs = new SlabPool(1);
   await slabs.use(async (slab) => {
     assert.deepEqual(await reader.reader().readInto(slab, requests, reader.work), []);
-    range(0, 10).forEach((chunk, index) => {
+    chunkRange(0, 10).forEach((chunk, index) => {
       assert.ok(slab.bytes.subarray(index * 600, index * 600 + 600).equals(chunk));
     });
   });
-  assert.deepEqual(await readDisk(reader, kept), range(0, 10));
+  assert.deepEqual(await readDisk(reader, kept), chunkRange(0, 10));
 });
 
 test('what is damaged is told chunk by chunk, and all else is read', async () => {
   await using test = await TestRepository.create();
   const writer = await test.host();
-  const point = await protectDisk(writer, range(0, 10));
+  const point = await protectDisk(writer, chunkRange(0, 10));
   const requests = await requestsOf(writer, point);
   const victim = writer.index.find(requests[4]!.id)!;
   const name = packObjectName(writer.index.requiredPack(victim.packNumber).pack);
@@ -76,7 +72,7 @@ test('what is damaged is told chunk by chunk, and all else is read', async () =>
       failures.map(({ request, error }) => [request, error.code]),
       [[requests[4], 'chunk-damaged']],
     );
-    range(0, 10).forEach((chunk, index) => {
+    chunkRange(0, 10).forEach((chunk, index) => {
       if (index === 4) return;
       assert.ok(slab.bytes.subarray(index * 600, index * 600 + 600).equals(chunk));
     });
@@ -86,7 +82,7 @@ test('what is damaged is told chunk by chunk, and all else is read', async () =>
 test('chunks of a pack that is gone, and of another length, are told as such', async () => {
   await using test = await TestRepository.create();
   const writer = await test.host();
-  const requests = await requestsOf(writer, await protectDisk(writer, range(0, 3)));
+  const requests = await requestsOf(writer, await protectDisk(writer, chunkRange(0, 3)));
   await new SlabPool(1).use(async (slab) => {
     const wrong = requests.map((request) => ({ ...request, length: 599 }));
     const failed = await writer.reader().readInto(slab, wrong, writer.work);

@@ -3,14 +3,16 @@ import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
 import { RecordReader } from '../chunk/record-reader.ts';
 import type { Repository } from '../repository.ts';
-import { chunkOf, protectDisk, readDisk, TestRepository } from '../testing/test-repository.ts';
+import {
+  chunkOf,
+  chunkRange,
+  protectDisk,
+  readDisk,
+  TestRepository,
+} from '../testing/test-repository.ts';
 import { chunksOnlyIn } from '../tree/difference.ts';
 import { verifyRepository } from '../verify/verify.ts';
 import { copyPoints } from './copy.ts';
-
-function range(from: number, to: number): Buffer[] {
-  return Array.from({ length: to - from }, (_, index) => chunkOf(from + index));
-}
 
 /** Sealed chunks by id, as they lie in packs. */
 async function sealedChunks({ store, index }: Repository): Promise<Map<string, string>> {
@@ -32,8 +34,8 @@ test('within a key domain, points and sealed chunks arrive as they are, without 
   await using source = await TestRepository.create();
   await using target = await TestRepository.create({ keys: source.keys, seed: 2 });
   const from = await source.host();
-  const first = await protectDisk(from, range(0, 20));
-  const second = await protectDisk(from, range(5, 25));
+  const first = await protectDisk(from, chunkRange(0, 20));
+  const second = await protectDisk(from, chunkRange(5, 25));
   const to = await target.host({ unlocked: false });
   const keyless = await source.host({ unlocked: false });
   const result = await copyPoints({ source: keyless, target: to, ...ALL });
@@ -42,8 +44,8 @@ test('within a key domain, points and sealed chunks arrive as they are, without 
   assert.deepEqual(await sealedChunks(to), await sealedChunks(from));
   const reader = await target.host();
   for (const [id, chunks] of [
-    [first.id, range(0, 20)],
-    [second.id, range(5, 25)],
+    [first.id, chunkRange(0, 20)],
+    [second.id, chunkRange(5, 25)],
   ] as const) {
     const point = (await reader.points()).find((each) => each.id === id);
     assert.deepEqual(await readDisk(reader, point!), chunks);
@@ -54,9 +56,9 @@ test('only what is missing is copied, and a second copy does nothing', async () 
   await using source = await TestRepository.create();
   await using target = await TestRepository.create({ keys: source.keys, seed: 2 });
   const [from, to] = [await source.host(), await target.host()];
-  await protectDisk(from, range(0, 20));
+  await protectDisk(from, chunkRange(0, 20));
   await copyPoints({ source: from, target: to, ...ALL });
-  await protectDisk(from, range(0, 21));
+  await protectDisk(from, chunkRange(0, 21));
   const { chunksNew, pointsCopied, pointsPresent } = await copyPoints({
     source: from,
     target: to,
@@ -72,13 +74,13 @@ test('to other keys, chunks are sealed anew, and nothing is recognized by who la
   await using source = await TestRepository.create();
   await using target = await TestRepository.create({ seed: 2 });
   const [from, to] = [await source.host(), await target.host()];
-  const point = await protectDisk(from, range(0, 20));
+  const point = await protectDisk(from, chunkRange(0, 20));
   const { sealedAsTheyAre, pointsCopied } = await copyPoints({ source: from, target: to, ...ALL });
   assert.ok(!sealedAsTheyAre);
   assert.notEqual(pointsCopied[0], point.id);
   const [copied] = await to.points();
   assert.deepEqual([copied?.item, copied?.takenAt], [point.item, point.takenAt]);
-  assert.deepEqual(await readDisk(to, copied!), range(0, 20));
+  assert.deepEqual(await readDisk(to, copied!), chunkRange(0, 20));
   const known = await sealedChunks(from);
   for (const id of (await sealedChunks(to)).keys()) assert.ok(!known.has(id));
   assert.deepEqual((await verifyRepository({ repository: to, readFraction: 1 })).findings, []);
@@ -96,7 +98,7 @@ test('the difference of two trees is what the change is, in either direction', a
   await using repository = await TestRepository.create();
   const host = await repository.host();
   const roots = [];
-  for (const chunks of [range(0, 600), [...range(0, 599), chunkOf(999)]]) {
+  for (const chunks of [chunkRange(0, 600), [...chunkRange(0, 599), chunkOf(999)]]) {
     const { root } = (await protectDisk(host, chunks)).roots[0]!;
     roots.push(Buffer.from(root, 'hex'));
   }

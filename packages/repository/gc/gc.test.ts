@@ -8,7 +8,7 @@ import type { Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import { beginName, encodeBegin } from '../session/session-record.ts';
 import {
-  chunkOf,
+  chunkRange,
   namesOf,
   onPut,
   protectDisk,
@@ -24,10 +24,6 @@ import { collectGarbage, type GcResult } from './run.ts';
 
 const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
 
-function range(from: number, to: number): Buffer[] {
-  return Array.from({ length: to - from }, (_, index) => chunkOf(from + index));
-}
-
 async function collect(repository: Repository): Promise<GcResult['outcome']> {
   return (await collectGarbage({ repository, plan: EAGER })).outcome;
 }
@@ -39,7 +35,7 @@ async function assertSound(repository: Repository): Promise<void> {
 test('deleting a point touches no other, and its own chunks go', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  const states = [range(0, 20), range(10, 30), range(20, 40)];
+  const states = [chunkRange(0, 20), chunkRange(10, 30), chunkRange(20, 40)];
   const points = [];
   for (const chunks of states) points.push(await protectDisk(repository, chunks));
   await repository.removePoint(points[1]!);
@@ -59,7 +55,7 @@ test('deleting a point touches no other, and its own chunks go', async () => {
 test('a dry run says what would be done and does nothing', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  await repository.removePoint(await protectDisk(repository, range(0, 20)));
+  await repository.removePoint(await protectDisk(repository, chunkRange(0, 20)));
   const before = await namesOf(test.store, '');
   const result = await collectGarbage({ repository, plan: EAGER, dryRun: true });
   assert.equal(result.outcome, 'planned');
@@ -70,21 +66,21 @@ test('a dry run says what would be done and does nothing', async () => {
 test('it needs no key', async () => {
   await using test = await TestRepository.create();
   const writer = await test.host();
-  const kept = await protectDisk(writer, range(0, 10));
-  await writer.removePoint(await protectDisk(writer, range(5, 30)));
+  const kept = await protectDisk(writer, chunkRange(0, 10));
+  await writer.removePoint(await protectDisk(writer, chunkRange(5, 30)));
   const server = await test.host({ unlocked: false });
   assert.equal(await collect(server), 'done');
   assert.throws(
     () => server.keys,
     (error) => isCofferError(error, 'passphrase-missing'),
   );
-  assert.deepEqual(await readDisk(await test.host(), kept), range(0, 10));
+  assert.deepEqual(await readDisk(await test.host(), kept), chunkRange(0, 10));
 });
 
 test('a held point cannot be removed', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  await repository.hold(await protectDisk(repository, range(0, 3)));
+  await repository.hold(await protectDisk(repository, chunkRange(0, 3)));
   const [held] = await repository.points();
   assert.ok(held?.held);
   await assert.rejects(repository.removePoint(held), (error) => isCofferError(error, 'point-held'));
@@ -97,36 +93,36 @@ test('a held point cannot be removed', async () => {
 test('it waits for a session that began before, and what that commits is whole', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  const doomed = await protectDisk(repository, range(0, 20));
+  const doomed = await protectDisk(repository, chunkRange(0, 20));
   const writer = await test.host();
   const session = await writer.beginSession();
   await repository.removePoint(doomed);
   // A session of another host: that its process is not here says nothing.
   assert.equal(await collect(repository), 'waiting');
   // The session takes chunks for stored that are condemned by now.
-  const point = await writeDisk(writer, session, range(10, 25));
+  const point = await writeDisk(writer, session, chunkRange(10, 25));
   await session.commit([point]);
   assert.equal(await collect(repository), 'done');
   const [found] = await repository.points();
   assert.equal(found?.id, point.id);
   await assertSound(await test.host());
-  assert.deepEqual(await readDisk(repository, found), range(10, 25));
+  assert.deepEqual(await readDisk(repository, found), chunkRange(10, 25));
 });
 
 test('a session that begins while it waits takes nothing that is condemned', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  const doomed = await protectDisk(repository, range(0, 20));
+  const doomed = await protectDisk(repository, chunkRange(0, 20));
   const waitedFor = await (await test.host()).beginSession();
   await repository.removePoint(doomed);
   assert.equal(await collect(repository), 'waiting');
   const later = await test.host();
-  const point = await protectDisk(later, range(0, 20));
+  const point = await protectDisk(later, chunkRange(0, 20));
   assert.equal((await later.points()).length, 1);
   await waitedFor.abandon();
   assert.equal(await collect(repository), 'done');
   await assertSound(repository);
-  assert.deepEqual(await readDisk(await test.host(), point), range(0, 20));
+  assert.deepEqual(await readDisk(await test.host(), point), chunkRange(0, 20));
 });
 
 test('a session without a sign of life is fenced, and can never publish', async () => {
@@ -134,9 +130,9 @@ test('a session without a sign of life is fenced, and can never publish', async 
   const repository = await test.host();
   const writer = await test.host();
   const session = await writer.beginSession();
-  const point = await writeDisk(writer, session, range(0, 10));
+  const point = await writeDisk(writer, session, chunkRange(0, 10));
   await session.writer.flush();
-  await repository.removePoint(await protectDisk(repository, range(20, 30)));
+  await repository.removePoint(await protectDisk(repository, chunkRange(20, 30)));
   assert.equal(await collect(repository), 'waiting');
   test.clock.advance(LEASE_MS + 1);
   assert.equal(await collect(repository), 'done');
@@ -155,7 +151,7 @@ test('a dead process of this host is not waited for', async () => {
   const session = 'ab'.repeat(16);
   const begin = { session, startedAt: 0, host: hostname(), processId: 2 ** 30 };
   await test.store.put(beginName(session), encodeBegin(begin));
-  await repository.removePoint(await protectDisk(repository, range(0, 10)));
+  await repository.removePoint(await protectDisk(repository, chunkRange(0, 10)));
   assert.equal(await collect(repository), 'done');
   assert.deepEqual(await namesOf(test.store, 'sessions/'), []);
 });
@@ -163,7 +159,7 @@ test('a dead process of this host is not waited for', async () => {
 test('it refuses to run when something that points reach is missing', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  await protectDisk(repository, range(0, 10));
+  await protectDisk(repository, chunkRange(0, 10));
   const isRefused = (error: unknown): boolean => isCofferError(error, 'repository-damaged');
   const [object] = await namesOf(test.store, 'index/');
   const bytes = await test.store.get(object!);
@@ -181,11 +177,11 @@ test('it refuses to run when something that points reach is missing', async () =
 test('packs that nothing names are removed', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  const point = await protectDisk(repository, range(0, 10));
+  const point = await protectDisk(repository, chunkRange(0, 10));
   await test.store.put(packObjectName(Buffer.alloc(32, 7)), Buffer.from('left by a killed run'));
   assert.equal(await collect(repository), 'done');
   assert.equal((await namesOf(test.store, 'packs/')).length, 2);
-  assert.deepEqual(await readDisk(repository, point), range(0, 10));
+  assert.deepEqual(await readDisk(repository, point), chunkRange(0, 10));
 });
 
 test('probes that somebody left are removed a day later', async () => {
@@ -204,15 +200,15 @@ test('the local index forgets what was swept, here and on other hosts', async ()
   await using test = await TestRepository.create();
   const repository = await test.host();
   const other = await test.host();
-  const kept = await protectDisk(repository, range(0, 20));
-  await repository.removePoint(await protectDisk(repository, range(10, 40)));
+  const kept = await protectDisk(repository, chunkRange(0, 20));
+  await repository.removePoint(await protectDisk(repository, chunkRange(10, 40)));
   await other.index.synchronize(test.store);
   assert.equal(other.index.chunkCount, 40 + 2);
   await collect(repository);
   assert.equal(repository.index.chunkCount, 20 + 1);
   await other.index.synchronize(test.store);
   assert.equal(other.index.chunkCount, 20 + 1);
-  assert.deepEqual(await readDisk(other, kept), range(0, 20));
+  assert.deepEqual(await readDisk(other, kept), chunkRange(0, 20));
 });
 
 test('it can be killed before any of its writes, and the next one finishes', async () => {
@@ -220,8 +216,8 @@ test('it can be killed before any of its writes, and the next one finishes', asy
   for (let writesLeft = 0; ; writesLeft++) {
     await using test = await TestRepository.create({ seed: writesLeft + 1 });
     const repository = await test.host();
-    const kept = await protectDisk(repository, range(0, 20));
-    await repository.removePoint(await protectDisk(repository, range(10, 40)));
+    const kept = await protectDisk(repository, chunkRange(0, 20));
+    await repository.removePoint(await protectDisk(repository, chunkRange(10, 40)));
     let left = writesLeft;
     const dying = onPut(test.store, () => {
       if (left-- === 0) throw new Error('killed');
@@ -235,7 +231,7 @@ test('it can be killed before any of its writes, and the next one finishes', asy
     );
     assert.equal(await collect(repository), killed ? 'done' : 'nothing-to-do');
     await assertSound(repository);
-    assert.deepEqual(await readDisk(await test.host(), kept), range(0, 20));
+    assert.deepEqual(await readDisk(await test.host(), kept), chunkRange(0, 20));
     if (!killed) break;
   }
 });
@@ -245,8 +241,8 @@ test('two at once agree, and nothing is lost', async () => {
   const store = openMemoryStore({ clock });
   await using test = await TestRepository.create({ store, clock });
   const repository = await test.host();
-  const kept = await protectDisk(repository, range(0, 20));
-  await repository.removePoint(await protectDisk(repository, range(10, 40)));
+  const kept = await protectDisk(repository, chunkRange(0, 20));
+  await repository.removePoint(await protectDisk(repository, chunkRange(10, 40)));
   const hosts = await Promise.all(
     Array.from({ length: 4 }, () => test.host({ store: interleaving(test) })),
   );
@@ -256,7 +252,7 @@ test('two at once agree, and nothing is lost', async () => {
     assert.ok(isCofferError(outcome.reason, 'gc-superseded'), String(outcome.reason));
   }
   await assertSound(await test.host());
-  assert.deepEqual(await readDisk(repository, kept), range(0, 20));
+  assert.deepEqual(await readDisk(repository, kept), chunkRange(0, 20));
 });
 
 /** Each call takes some turns of the event loop. */

@@ -7,7 +7,8 @@ import { repairRepository } from '../repair/repair.ts';
 import type { Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import {
-  chunkOf,
+  chunkRange,
+  onPut,
   protectDisk,
   readDisk,
   TestRepository,
@@ -20,22 +21,14 @@ import { collectGarbage, type GcResult } from './run.ts';
 const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
 const SMALL_PACKS = { packSizeBytes: 2000 };
 
-function chunks(from: number, to: number): Buffer[] {
-  return Array.from({ length: to - from }, (_each, index) => chunkOf(from + index));
-}
-
-/** A store that waits for `before` at each call of a method. */
-function watched(
-  store: ObjectStore,
-  method: 'get' | 'put',
-  before: (name: string) => Promise<void>,
-): ObjectStore {
+/** A store that waits for `before` at each read. */
+function onGet(store: ObjectStore, before: (name: string) => Promise<void>): ObjectStore {
   return new Proxy(store, {
     get(target, property) {
       const value: unknown = Reflect.get(target, property);
       if (typeof value !== 'function') return value;
       const call = (...args: unknown[]): unknown => Reflect.apply(value, target, args);
-      if (property !== method) return call;
+      if (property !== 'get') return call;
       return async (name: string, ...more: unknown[]) => {
         await before(name);
         return await call(name, ...more);
@@ -84,7 +77,7 @@ async function assertWhole(repository: TestRepository, ...items: string[]): Prom
 /** A process that has listed the index and waits for an object of it, until it is let go on. */
 async function slowReader(repository: TestRepository, cache: string) {
   const [listed, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const store = watched(repository.store, 'get', async (name) => {
+  const store = onGet(repository.store, async (name) => {
     if (!name.startsWith('index/')) return;
     listed.resolve();
     await goOn.promise;
@@ -101,7 +94,7 @@ async function slowReader(repository: TestRepository, cache: string) {
 /** Calls once, at the given read of a pack. */
 function atPackRead(store: ObjectStore, read: number, call: () => Promise<void>): ObjectStore {
   let reads = 0;
-  return watched(store, 'get', async (name) => {
+  return onGet(store, async (name) => {
     if (name.startsWith('packs/') && ++reads === read) await call();
   });
 }
@@ -124,10 +117,10 @@ test('a reader that shares the cache and is slow takes nothing from a plan', asy
   for (const read of [1, 2, 3]) {
     await using repository = await TestRepository.create();
     const writer = await repository.host({ cache: 'shared' });
-    await protectDisk(writer, chunks(0, 5), { item: 'old' });
-    await protectDisk(await repository.host(), chunks(100, 110), { item: 'of another host' });
+    await protectDisk(writer, chunkRange(0, 5), { item: 'old' });
+    await protectDisk(await repository.host(), chunkRange(100, 110), { item: 'of another host' });
     const finish = await slowReader(repository, 'shared');
-    await protectDisk(writer, chunks(200, 210), { item: 'new' });
+    await protectDisk(writer, chunkRange(200, 210), { item: 'new' });
     const store = atPackRead(repository.store, read, finish);
     await collectOrBeOvertaken(await repository.host({ store, cache: 'shared', unlocked: false }));
     await assertWhole(repository, 'old', 'of another host', 'new');
@@ -138,18 +131,18 @@ test('a reader that shares the cache and is slow takes nothing from what is resc
   for (const read of [1, 2, 3]) {
     await using repository = await TestRepository.create(SMALL_PACKS);
     const writer = await repository.host({ cache: 'shared' });
-    const base = await protectDisk(writer, chunks(20, 30), { item: 'base' });
+    const base = await protectDisk(writer, chunkRange(20, 30), { item: 'base' });
     const other = await repository.host();
     const session = await other.beginSession();
-    const point = await writeDisk(other, session, chunks(20, 36), { item: 'important' });
+    const point = await writeDisk(other, session, chunkRange(20, 36), { item: 'important' });
     await writer.removePoint(base);
     assert.equal((await collect(writer)).outcome, 'waiting');
-    await protectDisk(await repository.host(), chunks(100, 110), { item: 'third' });
+    await protectDisk(await repository.host(), chunkRange(100, 110), { item: 'third' });
     const finish = await slowReader(repository, 'shared');
     await session.commit([point]);
     const store = atPackRead(repository.store, read, finish);
     await collectOrBeOvertaken(await repository.host({ store, cache: 'shared', unlocked: false }));
-    await protectDisk(await repository.host(), chunks(20, 40), { item: 'later' });
+    await protectDisk(await repository.host(), chunkRange(20, 40), { item: 'later' });
     await assertWhole(repository, 'important', 'third', 'later');
   }
 });
@@ -158,8 +151,8 @@ test('an index that is made anew while a plan is made costs nothing', async () =
   await using repository = await TestRepository.create();
   const host = await repository.host();
   const session = await host.beginSession();
-  const keep = await writeDisk(host, session, chunks(0, 8), { item: 'keep' });
-  const gone = await writeDisk(host, session, chunks(20, 40), { item: 'gone' });
+  const keep = await writeDisk(host, session, chunkRange(0, 8), { item: 'keep' });
+  const gone = await writeDisk(host, session, chunkRange(20, 40), { item: 'gone' });
   await session.commit([keep, gone]);
   await host.removePoint((await host.points()).find(({ item }) => item === 'gone')!);
   let isRebuilt = false;
@@ -177,8 +170,8 @@ test('a repair while a collection waits names no pack that goes', async () => {
   await using repository = await TestRepository.create(SMALL_PACKS);
   const host = await repository.host();
   const session = await host.beginSession();
-  const keep = await writeDisk(host, session, chunks(0, 8), { item: 'keep' });
-  const doomed = await writeDisk(host, session, chunks(20, 28), { item: 'doomed' });
+  const keep = await writeDisk(host, session, chunkRange(0, 8), { item: 'keep' });
+  const doomed = await writeDisk(host, session, chunkRange(20, 28), { item: 'doomed' });
   await session.commit([keep, doomed]);
   await host.removePoint((await host.points()).find(({ item }) => item === 'doomed')!);
   const long = await (await repository.host()).beginSession();
@@ -191,15 +184,15 @@ test('a repair while a collection waits names no pack that goes', async () => {
   assert.deepEqual([repaired.packsDropped, repaired.chunksLost], [1, 0]);
   await long.abandon();
   assert.equal((await collect(await repository.host())).outcome, 'done');
-  await protectDisk(await repository.host(), chunks(20, 28), { item: 'again' });
+  await protectDisk(await repository.host(), chunkRange(20, 28), { item: 'again' });
   await assertWhole(repository, 'keep', 'again');
 });
 
 test('a repair that ends while a plan is made keeps what it has saved', async () => {
   await using repository = await TestRepository.create(SMALL_PACKS);
   const host = await repository.host();
-  await protectDisk(host, chunks(0, 4), { item: 'keep' });
-  await host.removePoint(await protectDisk(host, chunks(50, 54), { item: 'gone' }));
+  await protectDisk(host, chunkRange(0, 4), { item: 'keep' });
+  await host.removePoint(await protectDisk(host, chunkRange(50, 54), { item: 'gone' }));
   await damagePackOf(repository, host, 'keep');
   const goOn = Promise.withResolvers<void>();
   const planned = Promise.withResolvers<void>();
@@ -214,7 +207,7 @@ test('a repair that ends while a plan is made keeps what it has saved', async ()
   });
   let collecting: Promise<void> | undefined;
   // The pack of what was saved is stored, and no index object names it yet.
-  const repairStore = watched(repository.store, 'put', async (name) => {
+  const repairStore = onPut(repository.store, async (name) => {
     if (!name.startsWith('index/') || collecting) return;
     collecting = collectOrBeOvertaken(await repository.host({ store }));
     await planned.promise;
@@ -232,8 +225,8 @@ for (const isSwept of [true, false]) {
   test(`a session that ${fate} before it has looked begins anew`, async () => {
     await using repository = await TestRepository.create();
     const host = await repository.host();
-    await protectDisk(host, chunks(20, 30), { item: 'base' });
-    await host.removePoint(await protectDisk(host, chunks(90, 95), { item: 'trash' }));
+    await protectDisk(host, chunkRange(20, 30), { item: 'base' });
+    await host.removePoint(await protectDisk(host, chunkRange(90, 95), { item: 'trash' }));
     const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     let isStalled = false;
     const store = watchedLists(repository.store, async (prefix) => {
@@ -249,11 +242,11 @@ for (const isSwept of [true, false]) {
     assert.equal((await collect(host)).outcome, isSwept ? 'done' : 'waiting');
     goOn.resolve();
     const session = await beginning;
-    const point = await writeDisk(slow, session, chunks(20, 30), { item: 'important' });
+    const point = await writeDisk(slow, session, chunkRange(20, 30), { item: 'important' });
     if (!isSwept) assert.equal((await collect(host)).outcome, 'done');
     await host.removePoint((await host.points()).find(({ item }) => item === 'base')!);
     let isCommitted = false;
-    const late = watched(repository.store, 'put', async (name) => {
+    const late = onPut(repository.store, async (name) => {
       if (!name.endsWith('-sweep') || isCommitted) return;
       isCommitted = true;
       await session.commit([point]);

@@ -11,6 +11,7 @@ import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import {
   chunkOf,
+  chunkRange,
   namesOf,
   onPut,
   protectDisk,
@@ -25,10 +26,6 @@ import { collectGarbage } from './run.ts';
 /** Every wasteful pack is emptied. */
 const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
 
-function range(from: number, to: number): Buffer[] {
-  return Array.from({ length: to - from }, (_, index) => chunkOf(from + index));
-}
-
 async function assertWhole(repository: Repository, expected: Map<string, Buffer[]>): Promise<void> {
   const { findings } = await verifyRepository({ repository, readFraction: 1 });
   assert.deepEqual(findings, []);
@@ -42,7 +39,7 @@ async function assertWhole(repository: Repository, expected: Map<string, Buffer[
 test('a pack that two index objects name is not taken for dead', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  const point = await protectDisk(repository, range(0, 20));
+  const point = await protectDisk(repository, chunkRange(0, 20));
   // As a rebuild of the index leaves it, when it is killed before it removes what was there.
   for (const name of await namesOf(test.store, 'index/')) {
     const packs = decodeIndexObject({ name, bytes: await test.store.get(name) });
@@ -51,31 +48,31 @@ test('a pack that two index objects name is not taken for dead', async () => {
       await test.store.put(again, bytes);
     }
   }
-  const other = await protectDisk(repository, range(100, 110));
+  const other = await protectDisk(repository, chunkRange(100, 110));
   await repository.removePoint(other);
   await collectGarbage({ repository: await test.host(), plan: EAGER });
-  await assertWhole(await test.host(), new Map([[point.id, range(0, 20)]]));
+  await assertWhole(await test.host(), new Map([[point.id, chunkRange(0, 20)]]));
 });
 
 test('a collection that two others overtook condemns nothing', async () => {
   await using test = await TestRepository.create();
   const hostA = await test.host();
   const hostB = await test.host();
-  const kept = await protectDisk(hostA, range(0, 10));
-  const removed = await protectDisk(hostA, range(20, 30));
+  const kept = await protectDisk(hostA, chunkRange(0, 10));
+  const removed = await protectDisk(hostA, chunkRange(20, 30));
   await hostA.removePoint(removed);
   let late: RecoveryPoint | undefined;
   // A has planned with removed gone. Before it condemns, B collects twice.
   const slow = onPut(test.store, async (name) => {
     if (name === 'gc/00000001-waiting' && !late) {
       // From here on A believes that it waits for nobody. A new writer uses what A will remove.
-      late = await protectDisk(hostB, [...range(20, 30), ...range(40, 42)]);
+      late = await protectDisk(hostB, [...chunkRange(20, 30), ...chunkRange(40, 42)]);
     }
     if (name !== 'gc/00000001-condemned') return;
     // B keeps the packs that A is to condemn: they are used again.
-    const again = await protectDisk(hostB, [...range(20, 30), chunkOf(50)]);
+    const again = await protectDisk(hostB, [...chunkRange(20, 30), chunkOf(50)]);
     for (const from of [60, 80]) {
-      await hostB.removePoint(await protectDisk(hostB, range(from, from + 10)));
+      await hostB.removePoint(await protectDisk(hostB, chunkRange(from, from + 10)));
       assert.equal((await collectGarbage({ repository: hostB, plan: EAGER })).outcome, 'done');
     }
     await hostB.removePoint(again);
@@ -84,15 +81,15 @@ test('a collection that two others overtook condemns nothing', async () => {
     collectGarbage({ repository: await test.host({ store: slow }), plan: EAGER }),
     (error) => isCofferError(error, 'gc-superseded'),
   );
-  const expected = new Map([[kept.id, range(0, 10)]]);
-  if (late) expected.set(late.id, [...range(20, 30), ...range(40, 42)]);
+  const expected = new Map([[kept.id, chunkRange(0, 10)]]);
+  if (late) expected.set(late.id, [...chunkRange(20, 30), ...chunkRange(40, 42)]);
   await assertWhole(await test.host(), expected);
 });
 
 test('an index object that appears late is not used by a session of the next generation', async () => {
   await using test = await TestRepository.create();
-  const first = await protectDisk(await test.host(), range(0, 10));
-  const removed = await protectDisk(await test.host(), range(20, 30));
+  const first = await protectDisk(await test.host(), chunkRange(0, 10));
+  const removed = await protectDisk(await test.host(), chunkRange(20, 30));
   const collector = await test.host();
   await collector.removePoint(removed);
 
@@ -110,21 +107,21 @@ test('an index object that appears late is not used by a session of the next gen
   const other = await test.host();
   const store = onPut(test.store, async (name) => {
     if (name === 'gc/00000001-condemned') {
-      await assert.rejects(writeDisk(writer, dead, range(40, 50)).then(() => dead.commit([])));
+      await assert.rejects(writeDisk(writer, dead, chunkRange(40, 50)).then(() => dead.commit([])));
       await dead.abandon();
     }
     if (name !== 'gc/00000001-sweep') return;
     await test.store.put(kept!.name, kept!.bytes);
     const session = await other.beginSession();
-    second = await writeDisk(other, session, range(40, 50));
-    await session.commit([await writeDisk(other, session, range(40, 50))]);
+    second = await writeDisk(other, session, chunkRange(40, 50));
+    await session.commit([await writeDisk(other, session, chunkRange(40, 50))]);
   });
   await collectGarbage({ repository: await test.host({ store }), plan: EAGER });
   assert.ok(second);
   const repository = await test.host();
   const points = await repository.points();
-  const expected = new Map(points.map(({ id }) => [id, range(40, 50)]));
-  expected.set(first.id, range(0, 10));
+  const expected = new Map(points.map(({ id }) => [id, chunkRange(40, 50)]));
+  expected.set(first.id, chunkRange(0, 10));
   assert.equal(points.length, 2);
   await assertWhole(repository, expected);
 });
@@ -133,10 +130,10 @@ test('a copy does not build on a point that was removed meanwhile', async () => 
   await using source = await TestRepository.create();
   await using target = await TestRepository.create({ keys: source.keys, seed: 2 });
   const from = await source.host();
-  const base = await protectDisk(from, range(0, 10), { takenAt: 1 });
+  const base = await protectDisk(from, chunkRange(0, 10), { takenAt: 1 });
   const to = await target.host();
   await copyPoints({ source: from, target: to, isWanted: () => true });
-  const next = await protectDisk(from, [...range(0, 10), chunkOf(90)], { takenAt: 2 });
+  const next = await protectDisk(from, [...chunkRange(0, 10), chunkOf(90)], { takenAt: 2 });
 
   const janitor = await target.host();
   let isFirst = true;
@@ -162,6 +159,6 @@ test('a copy does not build on a point that was removed meanwhile', async () => 
     target: await target.host({ store }),
     isWanted: ({ id }) => id === next.id,
   });
-  await assertWhole(await target.host(), new Map([[next.id, [...range(0, 10), chunkOf(90)]]]));
+  await assertWhole(await target.host(), new Map([[next.id, [...chunkRange(0, 10), chunkOf(90)]]]));
   assert.notEqual(base.id, next.id);
 });

@@ -168,6 +168,11 @@ export function chunkOf(content: number, sizeBytes = 600): Buffer {
   return seededRandom(content + 1).bytes(sizeBytes);
 }
 
+/** Chunks that differ; equal numbers give equal ones. */
+export function chunkRange(from: number, to: number): Buffer[] {
+  return Array.from({ length: to - from }, (_each, index) => chunkOf(from + index));
+}
+
 /** As if all chunks were whole: their number decides the shape of the tree. */
 function diskSize(chunks: readonly Buffer[]): number {
   return chunks.length * DISK_CHUNK_BYTES;
