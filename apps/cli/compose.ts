@@ -1,6 +1,6 @@
 /** Puts the parts together: the only file that names concrete stores. */
 import { CofferError, systemClock, systemRandom } from '@coffer/base';
-import { type EngineKeys, Repository, threadedChunkWork } from '@coffer/repository';
+import { Repository, startChunkThreads } from '@coffer/repository';
 import { parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { Rate } from '@coffer/storage/rate-schedule.ts';
@@ -13,6 +13,8 @@ const ATTEMPTS_MAX = 9;
 
 export const clock = systemClock;
 export const random = systemRandom;
+/** Threads start with the first work. */
+const chunkPool = startChunkThreads();
 
 export interface OpenStoreOptions {
   /** Makes the folder, where the store is one. */
@@ -85,6 +87,6 @@ async function openIn(store: ObjectStore, cacheFolder: string): Promise<Reposito
     index: { cacheFolder },
     clock,
     random,
-    chunkWork: (keys: EngineKeys) => threadedChunkWork(keys),
+    chunkPool,
   });
 }

@@ -1,54 +1,58 @@
 /** Opens repositories for commands, and closes them whatever happens. */
 import { type Finding, isCofferError } from '@coffer/base';
-import { type RecoveryPoint, type Repository, resolvePoint } from '@coffer/repository';
+import {
+  type RecoveryPoint,
+  type Repository,
+  resolvePoint,
+  type UnlockedRepository,
+} from '@coffer/repository';
 import { openRepositoryAt } from './compose.ts';
 import { reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
 import { parseRates } from './quantities.ts';
 import { chooseRepository, type GlobalOptions } from './settings.ts';
 
-/** What a command needs of the keys. */
-export type KeyNeed =
-  /** It reads or writes content. */
-  | 'required'
-  /** It does more when it has them. */
-  | 'optional'
-  /** It works without. */
-  | 'none';
-
+/** For what works without keys. */
 export async function withRepository<T>(
   options: GlobalOptions,
-  need: KeyNeed,
   use: (repository: Repository) => Promise<T>,
 ): Promise<T> {
-  return await withRepositoryAt(chooseRepository(options).location, options, need, use);
+  return await withRepositoryAt(chooseRepository(options).location, options, use);
 }
 
 export async function withRepositoryAt<T>(
   location: string,
   options: GlobalOptions,
-  need: KeyNeed,
   use: (repository: Repository) => Promise<T>,
 ): Promise<T> {
   const rates = parseRates(options.limitRate, '--limit-rate');
   const repository = await openRepositoryAt(location, { rates });
   try {
-    await unlock(repository, options, need);
     return await use(repository);
   } finally {
     await repository.close();
   }
 }
 
-async function unlock(
-  repository: Repository,
+/** For what makes or reads content. Fails with `passphrase-missing` or `passphrase-wrong`. */
+export async function withUnlocked<T>(
   options: GlobalOptions,
-  need: KeyNeed,
-): Promise<void> {
-  if (need === 'none') return;
-  const passphrase =
-    need === 'required' ? await requiredPassphrase(options) : givenPassphrase(options);
-  if (passphrase !== undefined) await repository.unlock(passphrase);
+  use: (repository: UnlockedRepository) => Promise<T>,
+): Promise<T> {
+  return await withRepository(options, async (repository) =>
+    use(await repository.unlock(await requiredPassphrase(options))),
+  );
+}
+
+/** For what does more with the keys: they are opened when a passphrase is given. */
+export async function withKeysIfGiven<T>(
+  options: GlobalOptions,
+  use: (repository: Repository) => Promise<T>,
+): Promise<T> {
+  return await withRepository(options, async (repository) => {
+    const passphrase = givenPassphrase(options);
+    return await use(passphrase === undefined ? repository : await repository.unlock(passphrase));
+  });
 }
 
 /** All points that can be read; damaged ones are findings. */

@@ -39,8 +39,9 @@ export class Semaphore {
 /**
  * Starts tasks as long as fewer than `limit` run. `add` waits for a free place, so the producer is
  * slowed to the pace of the tasks. The first failure is thrown by the next `add` or by `drain`.
+ * Leaving its scope (`await using`) waits for what runs: nothing goes on behind who started it.
  */
-export class TaskQueue {
+export class TaskQueue implements AsyncDisposable {
   readonly #semaphore: Semaphore;
   readonly #running = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | undefined;
@@ -62,8 +63,13 @@ export class TaskQueue {
 
   /** Waits until no task runs; throws the first failure. */
   async drain(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running);
+    await this[Symbol.asyncDispose]();
     if (this.#failure) throw this.#failure.error;
+  }
+
+  /** Waits until no task runs. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
   }
 
   async #run(task: () => Promise<void>): Promise<void> {
@@ -84,19 +90,15 @@ export async function mapBounded<T, R>(
   map: (value: T) => Promise<R>,
 ): Promise<R[]> {
   const results: R[] = [];
-  const queue = new TaskQueue(limit);
+  await using queue = new TaskQueue(limit);
   let index = 0;
-  try {
-    for (const value of values) {
-      const place = index++;
-      await queue.add(async () => {
-        results[place] = await map(value);
-      });
-    }
-  } finally {
-    // When one fails, none goes on behind the back of who asked.
-    await queue.drain();
+  for (const value of values) {
+    const place = index++;
+    await queue.add(async () => {
+      results[place] = await map(value);
+    });
   }
+  await queue.drain();
   return results;
 }
 
@@ -119,19 +121,26 @@ export async function mapBoundedOrNone<T, R>(
   });
 }
 
-/** Maps in order, keeping up to `ahead` results under way before they are asked for. */
+/**
+ * Maps in order, keeping up to `ahead` results under way before they are asked for. Who stops asking
+ * waits for those.
+ */
 export async function* mapAhead<T, R>(
   values: Iterable<T> | AsyncIterable<T>,
   ahead: number,
   map: (value: T) => Promise<R>,
 ): AsyncGenerator<R> {
   const started: Promise<R>[] = [];
-  for await (const value of values) {
-    const result = map(value);
-    // A failure is thrown when its turn comes; until then it must not count as unhandled.
-    result.catch(() => {});
-    started.push(result);
-    if (started.length > ahead) yield await started.shift()!;
+  try {
+    for await (const value of values) {
+      const result = map(value);
+      // A failure is thrown when its turn comes; until then it must not count as unhandled.
+      result.catch(() => {});
+      started.push(result);
+      if (started.length > ahead) yield await started.shift()!;
+    }
+    while (started.length > 0) yield await started.shift()!;
+  } finally {
+    await Promise.allSettled(started);
   }
-  for (const result of started) yield await result;
 }

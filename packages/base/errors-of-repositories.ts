@@ -129,6 +129,13 @@ export const REPOSITORY_ERRORS = {
     'This run was closed by a garbage collection that took it for dead',
     'Run the command again; nothing was lost and most of its data is reused.',
   ),
+  'store-rolled-back': row(
+    21,
+    503,
+    'later',
+    'The store has lost what this run has stored, or relied on',
+    'See whether the storage was set back to an earlier state, or another folder is mounted in its place; then run the command again. No point was made.',
+  ),
   'gc-superseded': row(
     13,
     409,

@@ -1,7 +1,7 @@
 /** The disks of a recovery point, by name. */
 import { CofferError } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
-import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { PointDisk } from './browse/point-disk.ts';
 
 /** Fails with `kind-mismatch` when the point holds no disks. */
@@ -24,7 +24,7 @@ export function diskOf(point: RecoveryPoint, name: string | undefined): PointRoo
 }
 
 export function openPointDisk(
-  repository: Repository,
+  repository: UnlockedRepository,
   { root, sizeBytes }: PointRoot,
   signal?: AbortSignal,
 ): Disk {

@@ -7,7 +7,7 @@ import { newConfig, type RepositoryConfig } from './config.ts';
 import { configDamages, readConfig, repairConfig, writeConfig } from './config-objects.ts';
 import { readKeySlots } from './keys.ts';
 import { generateRecoveryKey } from './recovery-key.ts';
-import { initRepository } from './repository.ts';
+import { initRepository } from './init.ts';
 import { generateKeyPair } from './sealed-box.ts';
 import { namesOf, onPut, stillClock } from './testing/test-repository.ts';
 

@@ -8,7 +8,7 @@ import { Digest, type FileEntry, isCofferError, seededRandom } from '@coffer/bas
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import { type ChunkId, idKey, isZeroId } from './chunk/chunk-id.ts';
 import type { ChunkReader } from './chunk/chunk-reader.ts';
-import { inlineChunkWork } from './chunk/chunk-work.ts';
+import { inlineChunkPool } from './chunk/chunk-work.ts';
 import { openManifest, type PointRoot, type RecoveryPoint } from './recovery-point.ts';
 import { Repository } from './repository.ts';
 import { type GoldenFacts, makeGolden } from './testing/golden.ts';
@@ -38,13 +38,12 @@ async function openGolden(): Promise<{ repository: Repository } & AsyncDisposabl
   for (const [name, bytes] of goldenObjects()) await store.put(name, bytes);
   const cacheFolder = mkdtempSync(join(tmpdir(), 'coffer-golden-'));
   const random = seededRandom(1);
-  const chunkWork = inlineChunkWork;
   const repository = await Repository.open({
     store,
     index: { cacheFolder },
     clock,
     random,
-    chunkWork: (keys) => chunkWork(keys, random),
+    chunkPool: inlineChunkPool(random),
   });
   return {
     repository,
@@ -116,8 +115,7 @@ class Contents {
 for (const secret of ['passphrase', 'recoveryKey'] as const) {
   test(`the golden repository of version 1 opens by its ${secret} and reads as recorded`, async () => {
     await using golden = await openGolden();
-    const { repository } = golden;
-    await repository.unlock(FACTS[secret]);
+    const repository = await golden.repository.unlock(FACTS[secret]);
     const points = await repository.points();
     const found = await Promise.all(
       points.map(async (point) => {
@@ -143,9 +141,8 @@ for (const secret of ['passphrase', 'recoveryKey'] as const) {
 
 test('the golden repository verifies with its data, with and without keys', async () => {
   await using golden = await openGolden();
-  const { repository } = golden;
-  for (const unlocked of [false, true]) {
-    if (unlocked) await repository.unlock(FACTS.passphrase);
+  const locked = golden.repository;
+  for (const repository of [locked, await locked.unlock(FACTS.passphrase)]) {
     const { findings, packsRead, points } = await verifyRepository({ repository, readFraction: 1 });
     assert.deepEqual(findings, []);
     assert.ok(packsRead > 5);

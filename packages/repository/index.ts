@@ -1,10 +1,9 @@
 export { CHUNK_ID_SIZE_BYTES, type ChunkId, idKey, isZeroId, ZERO_ID } from './chunk/chunk-id.ts';
 export { type ChunkFailure, ChunkReader, type ChunkRequest } from './chunk/chunk-reader.ts';
 export { isChunkError } from './chunk/record-reader.ts';
-export { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
-export type { EngineKeys } from './chunk/engine.ts';
+export { type ChunkPool, type ChunkWork, inlineChunkPool } from './chunk/chunk-work.ts';
 export { type Slab, SLAB_SIZE_BYTES, SlabPool, type Span } from './chunk/slab.ts';
-export { threadedChunkWork } from './chunk/threads.ts';
+export { startChunkThreads } from './chunk/threads.ts';
 export { copyPoints, type CopyOptions, type CopyResult } from './copy/copy.ts';
 export { GEOMETRY } from './config.ts';
 export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';
@@ -31,13 +30,8 @@ export {
   type PointRoot,
   type RecoveryPoint,
 } from './recovery-point.ts';
-export {
-  type InitOptions,
-  initRepository,
-  initWithKeysFrom,
-  type OpenOptions,
-  Repository,
-} from './repository.ts';
+export { type InitOptions, initRepository, initWithKeysFrom } from './init.ts';
+export { type OpenOptions, Repository, UnlockedRepository } from './repository.ts';
 export { type Session } from './session/session.ts';
 export {
   ContentBuilder,

@@ -48,7 +48,7 @@ test('a tree under the name of another item is found by whoever has the keys', a
     ['object-damaged'],
   );
   // Without keys nobody can tell, and both are kept.
-  const keyless = await test.host({ unlocked: false });
+  const keyless = await test.lockedHost();
   assert.equal((await keyless.points()).length, 2);
   const { pointsDropped } = await repairRepository({ repository, rebuildIndex: false });
   assert.deepEqual(pointsDropped, [planted]);

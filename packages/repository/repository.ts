@@ -4,24 +4,14 @@ import { type Clock, CofferError, isCofferError, mapBounded, type Random } from 
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
-import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
-import type { EngineKeys } from './chunk/engine.ts';
-import { newConfig, type RepositoryConfig } from './config.ts';
+import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
+import type { RepositoryConfig } from './config.ts';
+import { readConfig } from './config-objects.ts';
+import type { RepositoryContext } from './context.ts';
 import { damagedName, isMarkedDamaged } from './damaged-points.ts';
-import { readConfig, refuseExisting, writeConfig } from './config-objects.ts';
 import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
-import {
-  type KeySlot,
-  matchesConfig,
-  newKeySlot,
-  readKeySlots,
-  removeSlotsOfOthers,
-  type RepositoryKeys,
-  unlockKeys,
-  writeKeySlot,
-  type WriterKeys,
-} from './keys.ts';
+import { matchesConfig, readKeySlots, type RepositoryKeys, unlockKeys } from './keys.ts';
 import { count, decodeRecord, encodeRecord } from './record.ts';
 import {
   decodePointObject,
@@ -31,8 +21,9 @@ import {
   pointObjectName,
   type RecoveryPoint,
 } from './recovery-point.ts';
-import { generateKeyPair } from './sealed-box.ts';
-import { finishCommittedSessions, Session } from './session/session.ts';
+import { ChunkWriter } from './session/chunk-writer.ts';
+import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
+import { finishCommittedSessions, Session, type SessionOptions } from './session/session.ts';
 import { listSessions, readEndIfIntact } from './session/session-record.ts';
 
 /** Points fetched at once when they are listed. */
@@ -40,100 +31,46 @@ const FETCHES_AT_ONCE = 16;
 
 const Hold = v.object({ point: v.string(), heldAt: count });
 
-/** What the parts of a repository need of each other. */
-export interface RepositoryContext {
-  readonly store: ObjectStore;
-  readonly index: ChunkIndex;
-  readonly keys: WriterKeys;
-  readonly clock: Clock;
-  readonly random: Random;
-}
-
 export interface OpenOptions {
   readonly store: ObjectStore;
   /** Folder of the local caches of all repositories; or the open index of this one. */
   readonly index: ChunkIndex | { readonly cacheFolder: string };
   readonly clock: Clock;
   readonly random: Random;
-  /** Who computes: threads, or the caller's thread. */
-  readonly chunkWork: (keys: EngineKeys) => ChunkWork;
+  /** Who computes: threads that all repositories of the process share, or the caller's thread. */
+  readonly chunkPool: ChunkPool;
   readonly packSizeBytes?: number | undefined;
 }
 
-export interface InitOptions {
-  readonly store: ObjectStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly passphrase: string;
-  readonly recoveryKey: string;
-}
-
-/** Makes a new repository with two key slots. Fails with `repository-exists`. */
-export async function initRepository(options: InitOptions): Promise<RepositoryConfig> {
-  const { store, clock, random, passphrase, recoveryKey } = options;
-  const keys: RepositoryKeys = { ...generateKeyPair(random), hashKey: random.bytes(32) };
-  const createdAt = clock.now();
-  const slot = { keys, createdAt, random };
-  const slots = [
-    await newKeySlot({ ...slot, kind: 'passphrase', secret: passphrase, label: 'first' }),
-    await newKeySlot({ ...slot, kind: 'recovery', secret: recoveryKey, label: 'printed' }),
-  ];
-  return await writeNew(store, newConfig({ ...keys, createdAt, random }), slots);
+/** What a repository and those that were unlocked of it share. */
+interface Opened {
+  readonly options: OpenOptions;
+  readonly config: RepositoryConfig;
+  readonly index: ChunkIndex;
+  /** Of each that was unlocked. */
+  readonly work: ChunkWork[];
 }
 
 /**
- * Makes a new repository with the keys of another one: the same passphrases open it, and sealed
- * chunks can be moved between the two by someone who holds no key.
+ * A repository whose keys are not at hand. It can be listed, verified, repaired, collected and copied
+ * within its key domain, and points can be removed and held; what makes or reads content needs an
+ * `UnlockedRepository`.
  */
-export async function initWithKeysFrom(
-  source: Repository,
-  { store, clock, random }: Pick<InitOptions, 'store' | 'clock' | 'random'>,
-): Promise<RepositoryConfig> {
-  const repositoryId = random.bytes(16).toString('hex');
-  const config = { ...source.config, repositoryId, createdAt: clock.now() };
-  return await writeNew(store, config, await readKeySlots(source));
-}
-
-/**
- * The slots go first and the config last: it decides who of two that init at once wins, and as soon
- * as it is there, the repository opens. What is left of an init that was killed before, or has lost,
- * is nothing to anybody.
- */
-async function writeNew(
-  store: ObjectStore,
-  config: RepositoryConfig,
-  slots: readonly KeySlot[],
-): Promise<RepositoryConfig> {
-  await refuseExisting(store);
-  for (const slot of slots) await writeKeySlot(store, slot);
-  try {
-    await writeConfig(store, config);
-  } catch (error) {
-    if (!isCofferError(error, 'repository-exists')) throw error;
-    await removeSlotsOfOthers({ store, config: await readConfig(store) });
-    throw error;
-  }
-  await removeSlotsOfOthers({ store, config });
-  return config;
-}
-
 export class Repository {
   readonly config: RepositoryConfig;
   readonly store: ObjectStore;
   readonly index: ChunkIndex;
   readonly clock: Clock;
   readonly random: Random;
-  readonly #options: OpenOptions;
-  #keys: RepositoryKeys | undefined;
-  #work: ChunkWork | undefined;
+  readonly #opened: Opened;
 
-  private constructor(options: OpenOptions, config: RepositoryConfig, index: ChunkIndex) {
-    this.#options = options;
-    this.config = config;
-    this.index = index;
-    this.store = options.store;
-    this.clock = options.clock;
-    this.random = options.random;
+  protected constructor(opened: Opened) {
+    this.#opened = opened;
+    this.config = opened.config;
+    this.index = opened.index;
+    this.store = opened.options.store;
+    this.clock = opened.options.clock;
+    this.random = opened.options.random;
   }
 
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
@@ -143,11 +80,12 @@ export class Repository {
       options.index instanceof ChunkIndex
         ? options.index
         : ChunkIndex.open(join(options.index.cacheFolder, config.repositoryId, 'index'));
-    return new Repository(options, config, index);
+    return new Repository({ options, config, index, work: [] });
   }
 
+  /** Closes the store and the index, also for what was unlocked of it, and forgets the keys. */
   async close(): Promise<void> {
-    await this.#work?.close();
+    for (const work of this.#opened.work) work.close();
     await this.index.close();
     await this.store.close();
   }
@@ -156,12 +94,17 @@ export class Repository {
     return this.store.location;
   }
 
+  /** Undefined, unless it is unlocked. */
+  get keys(): RepositoryKeys | undefined {
+    return undefined;
+  }
+
   /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
-  async unlock(secret: string): Promise<void> {
+  async unlock(secret: string): Promise<UnlockedRepository> {
     const damaged: CofferError[] = [];
     const slots = await readKeySlots(this, (error) => damaged.push(error));
     try {
-      this.#keys = await unlockKeys(this.config, slots, secret);
+      return this.unlockWith(await unlockKeys(this.config, slots, secret));
     } catch (error) {
       // Perhaps the slot of this secret is the damaged one.
       throw isCofferError(error, 'passphrase-wrong') ? (damaged[0] ?? error) : error;
@@ -169,23 +112,13 @@ export class Repository {
   }
 
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
-  unlockWith(keys: RepositoryKeys): void {
+  unlockWith(keys: RepositoryKeys): UnlockedRepository {
     if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
-    this.#keys = keys;
+    return new UnlockedRepository(this.#opened, keys);
   }
 
   get packSizeBytes(): number | undefined {
-    return this.#options.packSizeBytes;
-  }
-
-  get isUnlocked(): boolean {
-    return this.#keys !== undefined;
-  }
-
-  /** Fails with `passphrase-missing` before `unlock`. */
-  get keys(): RepositoryKeys {
-    if (!this.#keys) throw new CofferError('passphrase-missing', { repository: this.location });
-    return this.#keys;
+    return this.#opened.options.packSizeBytes;
   }
 
   /** True when sealed chunks of the other repository are valid here as they are. */
@@ -196,38 +129,22 @@ export class Repository {
     );
   }
 
-  get work(): ChunkWork {
-    this.#work ??= this.#options.chunkWork({
-      ...this.#writerKeys(),
-      privateKey: this.#keys?.privateKey,
-    });
-    return this.#work;
-  }
-
-  reader(signal?: AbortSignal): ChunkReader {
-    return new ChunkReader({ store: this.store, index: this.index, keys: this.keys, signal });
-  }
-
-  /** Begins a writer's run. `moves` tells that it only moves sealed chunks, which takes no threads. */
-  async beginSession(
-    signal?: AbortSignal,
-    { moves = false, readsBack }: { moves?: boolean; readsBack?: boolean | undefined } = {},
-  ): Promise<Session> {
-    await finishCommittedSessions(this.store, ignoreDamaged);
-    const work = moves ? this.#inlineWork() : this.work;
-    const { packSizeBytes } = this.#options;
-    const context = this.context();
-    return await Session.begin({ context, work, signal, packSizeBytes, readsBack });
-  }
-
-  #inlineWork(): ChunkWork {
-    return inlineChunkWork({ ...this.#writerKeys(), privateKey: undefined }, this.random);
-  }
-
-  /** Without keys, a session can move sealed chunks, and write none of its own. */
-  context(): RepositoryContext {
+  get context(): RepositoryContext {
     const { store, index, clock, random } = this;
-    return { store, index, clock, random, keys: this.#writerKeys() };
+    return { store, index, clock, random, publicKey: Buffer.from(this.config.publicKey, 'hex') };
+  }
+
+  /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */
+  async beginMove(signal?: AbortSignal): Promise<Session<PackWriter>> {
+    return await this.begin({ signal, makeWriter: (options) => new PackWriter(options) });
+  }
+
+  protected async begin<W extends PackWriter>(
+    options: Omit<SessionOptions<W>, 'context' | 'packSizeBytes'>,
+  ): Promise<Session<W>> {
+    await finishCommittedSessions(this.store, ignoreDamaged);
+    const { context, packSizeBytes } = this;
+    return await Session.begin({ ...options, context, packSizeBytes });
   }
 
   /**
@@ -239,7 +156,7 @@ export class Repository {
     const held = new Set<string>();
     for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
     const stored = await this.#storedPoints(onDamaged);
-    const hashKey = this.#keys?.hashKey;
+    const hashKey = this.keys?.hashKey;
     const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (each) => {
       if (!survives(each, state)) return undefined;
       try {
@@ -306,11 +223,6 @@ export class Repository {
     await this.store.delete(holdName(point.id));
   }
 
-  #writerKeys(): WriterKeys {
-    if (this.#keys) return this.#keys;
-    return { publicKey: Buffer.from(this.config.publicKey, 'hex'), hashKey: Buffer.alloc(32) };
-  }
-
   /** By id: what is listed, and what a session committed and did not list yet. */
   async #storedPoints(
     onDamaged: ((error: CofferError) => void) | undefined,
@@ -336,6 +248,40 @@ export class Repository {
       if (parsed) add({ ...parsed, bytes: undefined });
     }
     return points;
+  }
+}
+
+/** A repository whose keys are at hand: content can be made and read. */
+export class UnlockedRepository extends Repository {
+  readonly #keys: RepositoryKeys;
+  readonly work: ChunkWork;
+
+  /** Made by `Repository.unlock`. */
+  constructor(opened: Opened, keys: RepositoryKeys) {
+    super(opened);
+    this.#keys = keys;
+    this.work = opened.options.chunkPool.work(keys);
+    opened.work.push(this.work);
+  }
+
+  override get keys(): RepositoryKeys {
+    return this.#keys;
+  }
+
+  reader(signal?: AbortSignal): ChunkReader {
+    return new ChunkReader({ store: this.store, index: this.index, keys: this.keys, signal });
+  }
+
+  /** Begins a writer's run. */
+  async beginSession(
+    signal?: AbortSignal,
+    { readsBack }: { readsBack?: boolean | undefined } = {},
+  ): Promise<Session> {
+    const { work } = this;
+    const { hashKey } = this.#keys;
+    const makeWriter = (options: PackWriterOptions): ChunkWriter =>
+      new ChunkWriter({ ...options, hashKey, work });
+    return await this.begin({ signal, readsBack, makeWriter });
   }
 }
 

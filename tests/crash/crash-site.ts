@@ -11,9 +11,10 @@ import { newProgress } from '@coffer/flows/progress.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import {
   collectGarbage,
-  inlineChunkWork,
+  inlineChunkPool,
   type RecoveryPoint,
   Repository,
+  type UnlockedRepository,
   verifyRepository,
 } from '@coffer/repository';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
@@ -26,7 +27,7 @@ const PASSPHRASE = 'correct horse battery staple';
 export interface Side {
   readonly name: 'repo' | 'copy';
   readonly location: string;
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   /** Points that exist, with what they restore to. */
   readonly promised: Map<string, { readonly kind: SourceKind; readonly state: string }>;
   /** Points that were removed: they never come back. */
@@ -176,10 +177,10 @@ export class CrashSite {
       index: { cacheFolder: join(this.folder, `cache-of-${name}`) },
       clock: systemClock,
       random: systemRandom,
-      chunkWork: (keys) => inlineChunkWork(keys, systemRandom),
+      chunkPool: inlineChunkPool(systemRandom),
     });
-    await repository.unlock(PASSPHRASE);
-    return { name, location, repository, promised: new Map(), removed: new Set() };
+    const unlocked = await repository.unlock(PASSPHRASE);
+    return { name, location, repository: unlocked, promised: new Map(), removed: new Set() };
   }
 }
 

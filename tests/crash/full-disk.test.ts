@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { isCofferError, seededRandom } from '@coffer/base';
-import { collectGarbage, type Repository, verifyRepository } from '@coffer/repository';
+import { collectGarbage, type UnlockedRepository, verifyRepository } from '@coffer/repository';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
 import { EAGER_PLAN, IntactRepository, stillClock } from '../damage/intact.ts';
 
@@ -60,7 +60,7 @@ function isFull(error: unknown): boolean {
 }
 
 /** Verifies all with its data; returns the ids of the points. */
-async function checkWhole(repository: Repository): Promise<string[]> {
+async function checkWhole(repository: UnlockedRepository): Promise<string[]> {
   const { findings } = await verifyRepository({ repository, readFraction: 1 });
   assert.deepEqual(findings, []);
   return (await repository.points()).map(({ id }) => id);
@@ -68,7 +68,7 @@ async function checkWhole(repository: Repository): Promise<string[]> {
 
 async function smallVolume(
   t: TestContext,
-): Promise<{ intact: IntactRepository; repository: Repository; volume: string }> {
+): Promise<{ intact: IntactRepository; repository: UnlockedRepository; volume: string }> {
   const intact = await IntactRepository.make(mkdtempSync(join(tmpdir(), 'coffer-full-')), 3);
   const volume = mkdtempSync(join(tmpdir(), 'coffer-volume-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${VOLUME_BYTES}`, 'tmpfs', volume]);
@@ -81,8 +81,7 @@ async function smallVolume(
   const clock = stillClock(24 * 365 * 100);
   const store = await openFilesystemStore(volume, { clock, random: seededRandom(9) });
   for (const [name, bytes] of intact.objects) await store.put(name, bytes);
-  const repository = await intact.open(store, 24 * 365 * 100);
-  repository.unlockWith(intact.keys);
+  const repository = (await intact.open(store, 24 * 365 * 100)).unlockWith(intact.keys);
   return { intact, repository, volume };
 }
 

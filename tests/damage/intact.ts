@@ -13,9 +13,10 @@ import {
   collectGarbage,
   generateRecoveryKey,
   initRepository,
-  inlineChunkWork,
+  inlineChunkPool,
   type PointKind,
   Repository,
+  type UnlockedRepository,
 } from '@coffer/repository';
 import { isZeroId } from '@coffer/repository/chunk/chunk-id.ts';
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
@@ -96,12 +97,12 @@ export class IntactRepository {
       index: this.#index,
       clock: stillClock(hours),
       random,
-      chunkWork: (keys) => inlineChunkWork(keys, random, PACK_SIZE_BYTES),
+      chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
     });
   }
 
-  async backUp(repository: Repository, kind: SourceKind): Promise<string> {
+  async backUp(repository: UnlockedRepository, kind: SourceKind): Promise<string> {
     const path = this.source.path(kind);
     const tags = { state: stateOf(path, kind) };
     // Without a parent: what was lost is read again.
@@ -119,8 +120,7 @@ export class IntactRepository {
     const store = openMemoryStore({ clock: stillClock(0) });
     const clock = stillClock(0);
     await initRepository({ store, clock, random, passphrase: PASSPHRASE, recoveryKey });
-    const repository = await this.open(store);
-    await repository.unlock(PASSPHRASE);
+    const repository = await (await this.open(store)).unlock(PASSPHRASE);
     this.keys = repository.keys;
     const first = await this.backUp(repository, 'disk');
     await this.backUp(repository, 'files');
@@ -146,7 +146,7 @@ export class IntactRepository {
     this.points = await this.#describePoints(repository);
   }
 
-  async #remove(repository: Repository, id: string): Promise<void> {
+  async #remove(repository: UnlockedRepository, id: string): Promise<void> {
     const point = (await repository.points()).find((each) => each.id === id);
     await repository.removePoint(point!);
   }
@@ -164,14 +164,13 @@ export class IntactRepository {
         return typeof value === 'function' ? (value.bind(target) as unknown) : value;
       },
     });
-    const repository = await this.open(failing);
-    repository.unlockWith(this.keys);
+    const repository = (await this.open(failing)).unlockWith(this.keys);
     await this.backUp(repository, 'disk').catch((error: unknown) => {
       if (!(error instanceof CofferError)) throw error;
     });
   }
 
-  async #describePoints(repository: Repository): Promise<IntactPoint[]> {
+  async #describePoints(repository: UnlockedRepository): Promise<IntactPoint[]> {
     const { index, store } = repository;
     await index.synchronize(store);
     const records = new RecordReader({ store, index });

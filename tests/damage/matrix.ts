@@ -11,6 +11,7 @@ import {
   type RecoveryPoint,
   repairRepository,
   type Repository,
+  type UnlockedRepository,
   verifyRepository,
 } from '@coffer/repository';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
@@ -68,10 +69,10 @@ export class DamageMatrix {
     const changes = new Map(lost.map((name) => [name, undefined]));
     const store = await this.#damagedStore({ ...NOTHING, changes });
     this.intact.forget();
-    const repository = await this.intact.open(store, 2);
-    const { indexRebuilt } = await repairRepository({ repository, rebuildIndex: true });
+    const locked = await this.intact.open(store, 2);
+    const { indexRebuilt } = await repairRepository({ repository: locked, rebuildIndex: true });
     assert.ok(indexRebuilt);
-    repository.unlockWith(this.intact.keys);
+    const repository = locked.unlockWith(this.intact.keys);
     const { findings } = await verifyRepository({ repository, readFraction: 1 });
     assert.deepEqual(findings, []);
     await this.#checkRestores(repository, NOTHING);
@@ -83,11 +84,11 @@ export class DamageMatrix {
     // With and without what this machine remembers of the repository.
     if (this.intact.random.fraction() < 0.5) this.intact.forget();
     // Whatever is damaged: there are two objects for the config.
-    const repository = await this.intact.open(store);
+    const locked = await this.intact.open(store);
     if (thorough && Array.from(damage.changes.keys()).some((name) => name.startsWith('keys/'))) {
-      await this.#checkUnlock(repository);
+      await this.#checkUnlock(locked);
     }
-    repository.unlockWith(this.intact.keys);
+    const repository = locked.unlockWith(this.intact.keys);
     const { findings, pointsDamaged } = await verifyRepository({ repository, readFraction: 1 });
     if (damage.isFound) assert.ok(findings.length > 0, 'a verification finds it');
     const lost = this.intact.points.filter(damage.touches);
@@ -118,7 +119,7 @@ export class DamageMatrix {
   }
 
   /** Points that are not touched restore whole; the others never with wrong bytes. */
-  async #checkRestores(repository: Repository, damage: Damage): Promise<void> {
+  async #checkRestores(repository: UnlockedRepository, damage: Damage): Promise<void> {
     const points = await listed(repository);
     for (const expected of this.intact.points) {
       const isTouched = damage.touches(expected);
@@ -149,7 +150,10 @@ export class DamageMatrix {
   }
 
   /** The error of a restore; undefined when it restored what it has to. */
-  async #restore(repository: Repository, point: RecoveryPoint): Promise<CofferError | undefined> {
+  async #restore(
+    repository: UnlockedRepository,
+    point: RecoveryPoint,
+  ): Promise<CofferError | undefined> {
     const target = join(this.intact.folder, 'restored');
     rmSync(target, { recursive: true, force: true });
     const wanted = { path: '', include: [], dryRun: false, verify: false, conflict: undefined };
@@ -178,8 +182,7 @@ export class DamageMatrix {
 
   /** Repair drops what is damaged and no more; the next backup makes whole what it meets. */
   async #checkRepair(store: ObjectStore, damage: Damage): Promise<void> {
-    const repository = await this.intact.open(store, 2);
-    repository.unlockWith(this.intact.keys);
+    const repository = (await this.intact.open(store, 2)).unlockWith(this.intact.keys);
     const repaired = await repairRepository({ repository, rebuildIndex: false });
     const named = new Set([...repaired.pointsDamaged, ...repaired.pointsDropped]);
     const after = await verifyRepository({ repository, readFraction: 1 });
@@ -204,7 +207,7 @@ export class DamageMatrix {
   }
 
   /** A collection refuses as long as something is lost, and works when that was removed. */
-  async #checkCollection(repository: Repository, lost: ReadonlySet<string>): Promise<void> {
+  async #checkCollection(repository: UnlockedRepository, lost: ReadonlySet<string>): Promise<void> {
     for (const point of await repository.points()) {
       if (!lost.has(point.id)) continue;
       if (point.held) await repository.release(point);
@@ -233,8 +236,7 @@ export class DamageMatrix {
 
   async #checkIntact(): Promise<void> {
     const store = await this.#damagedStore(NOTHING);
-    const repository = await this.intact.open(store);
-    repository.unlockWith(this.intact.keys);
+    const repository = (await this.intact.open(store)).unlockWith(this.intact.keys);
     for (const point of await repository.points()) {
       assert.equal(await this.#restore(repository, point), undefined);
       const target = join(this.intact.folder, 'restored');

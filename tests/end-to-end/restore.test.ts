@@ -13,7 +13,13 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type FileEntry, seededRandom, systemClock, systemRandom } from '@coffer/base';
-import { encodePoint, inlineChunkWork, Repository, writeFolder } from '@coffer/repository';
+import {
+  encodePoint,
+  inlineChunkPool,
+  Repository,
+  type UnlockedRepository,
+  writeFolder,
+} from '@coffer/repository';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
 import { type Backup, PASSPHRASE, type Restore, Sandbox } from './testing/sandbox.ts';
 import { snapshot } from './testing/snapshot.ts';
@@ -181,15 +187,15 @@ test('hostile names in a tree are refused', async () => {
 
 /** A point that no Coffer makes, sealed with the right keys. */
 async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
-  const repository = await Repository.open({
+  const locked = await Repository.open({
     store: await openFilesystemStore(sandbox.path('repo')),
     index: { cacheFolder: sandbox.path('planting') },
     clock: systemClock,
     random: systemRandom,
-    chunkWork: (keys) => inlineChunkWork(keys, systemRandom),
+    chunkPool: inlineChunkPool(systemRandom),
   });
   try {
-    await repository.unlock(PASSPHRASE);
+    const repository = await locked.unlock(PASSPHRASE);
     const session = await repository.beginSession();
     const entry: FileEntry = { ...PLANTED, name };
     const root = await writeFolder([entry], (children, body) =>
@@ -211,14 +217,14 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
     await session.commit([point]);
     return point.id;
   } finally {
-    await repository.close();
+    await locked.close();
   }
 }
 
 function encodePlanted(
   header: Parameters<typeof encodePoint>[0],
   manifest: unknown,
-  repository: Repository,
+  repository: UnlockedRepository,
 ): ReturnType<typeof encodePoint> {
   return encodePoint(header, manifest, { ...repository.keys, random: repository.random });
 }

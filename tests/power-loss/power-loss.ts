@@ -13,9 +13,10 @@ import { restore } from '@coffer/flows/restore/restore.ts';
 import {
   ChunkIndex,
   collectGarbage,
-  inlineChunkWork,
+  inlineChunkPool,
   type RecoveryPoint,
   Repository,
+  type UnlockedRepository,
   verifyRepository,
 } from '@coffer/repository';
 import { newConfig } from '@coffer/repository/config.ts';
@@ -76,17 +77,17 @@ export class PowerLoss {
     const config = newConfig({ ...this.#keys, createdAt: 1, random: this.#random });
     await writeConfig(store, config);
     const stores = [store];
-    const open = async (hours: number): Promise<Repository> => {
+    const open = async (hours: number): Promise<UnlockedRepository> => {
       const repository = await this.#open(root, calls, laterBy(hours));
       stores.push(repository.store);
       return repository;
     };
-    const committed = async (repository: Repository, kind: SourceKind): Promise<string> => {
+    const committed = async (repository: UnlockedRepository, kind: SourceKind): Promise<string> => {
       const point = await this.#backUp(repository, kind);
       record.push({ type: 'event', event: { type: 'committed', point } });
       return point;
     };
-    const removed = async (repository: Repository, point: string): Promise<void> => {
+    const removed = async (repository: UnlockedRepository, point: string): Promise<void> => {
       record.push({ type: 'event', event: { type: 'removing', point } });
       const all = await repository.points();
       await repository.removePoint(all.find(({ id }) => id === point)!);
@@ -134,7 +135,7 @@ export class PowerLoss {
     promised: ReadonlySet<string>,
     removing: ReadonlySet<string>,
   ): Promise<void> {
-    let repository: Repository;
+    let repository: UnlockedRepository;
     try {
       repository = await this.#open(root, unsyncedCalls, laterBy(6));
     } catch (error) {
@@ -162,13 +163,13 @@ export class PowerLoss {
     await repository.store.close();
   }
 
-  async #checkWhole(repository: Repository): Promise<RecoveryPoint[]> {
+  async #checkWhole(repository: UnlockedRepository): Promise<RecoveryPoint[]> {
     const { findings } = await verifyRepository({ repository, readFraction: 1 });
     assert.deepEqual(findings, [], 'a verification with data finds nothing');
     return await repository.points();
   }
 
-  async #checkRestore(repository: Repository, point: RecoveryPoint): Promise<void> {
+  async #checkRestore(repository: UnlockedRepository, point: RecoveryPoint): Promise<void> {
     const target = join(this.#folder, 'restored');
     rmSync(target, { recursive: true, force: true });
     const wanted = { path: '', include: [], dryRun: false, verify: false, conflict: undefined };
@@ -179,7 +180,7 @@ export class PowerLoss {
     assert.ok(isEqual, `point ${point.id} restores to its source`);
   }
 
-  async #backUp(repository: Repository, kind: SourceKind): Promise<string> {
+  async #backUp(repository: UnlockedRepository, kind: SourceKind): Promise<string> {
     const path = this.#source.path(kind);
     // What it has to restore to travels with the point, which may exist though nobody was told.
     const tags = { state: stateOf(path, kind) };
@@ -192,22 +193,21 @@ export class PowerLoss {
     }
   }
 
-  async #collect(repository: Repository): Promise<void> {
+  async #collect(repository: UnlockedRepository): Promise<void> {
     await collectGarbage({ repository, plan: EAGER_PLAN });
   }
 
-  async #open(root: string, calls: FileCalls, clock: Clock): Promise<Repository> {
+  async #open(root: string, calls: FileCalls, clock: Clock): Promise<UnlockedRepository> {
     const random = this.#random;
     const repository = await Repository.open({
       store: await openFilesystemStore(root, { calls, clock, random }),
       index: this.#index,
       clock,
       random,
-      chunkWork: (keys) => inlineChunkWork(keys, random, PACK_SIZE_BYTES),
+      chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
     });
-    repository.unlockWith(this.#keys);
-    return repository;
+    return repository.unlockWith(this.#keys);
   }
 }
 

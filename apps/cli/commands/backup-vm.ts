@@ -9,7 +9,7 @@ import { formatBytes, formatDuration, printLine, printResult, reportFindings } f
 import { printable } from '../printable.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
-import { withRepository } from '../session.ts';
+import { withUnlocked } from '../session.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 import { parseTags } from '../tags.ts';
 import { ensureEmbeddedRepository } from './init.ts';
@@ -78,7 +78,7 @@ async function backUpGroup(
   // Loaded while the key is derived.
   const flow = import('@coffer/flows/backup/vms.ts');
   try {
-    return await withRepository(options, 'required', async (repository) => {
+    return await withUnlocked(options, async (repository) => {
       const { backupVms } = await flow;
       const found = await finding;
       const progress = newProgress();

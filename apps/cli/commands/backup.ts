@@ -22,7 +22,7 @@ import { tlsOfAddress } from '../nbd-tls.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
 import { parseTags } from '../tags.ts';
 import { runBackupVms, type VmBackupCommandOptions } from './backup-vm.ts';
@@ -78,7 +78,7 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
   try {
     checkPointLabels({ item, tags });
     await ensureEmbeddedRepository(options);
-    const result = await withRepository(options, 'required', async (repository) => {
+    const result = await withUnlocked(options, async (repository) => {
       const progress = newProgress();
       const source = await opened.source(repository);
       return await showProgress(options, 'backup', progress, () =>

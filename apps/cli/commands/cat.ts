@@ -7,11 +7,11 @@ import { findNode } from '@coffer/flows/browse/list.ts';
 import { PointFiles } from '@coffer/flows/browse/point-files.ts';
 import { readFile } from '@coffer/flows/browse/read-file.ts';
 import { diskOf } from '@coffer/flows/point-disks.ts';
-import { contentPieces, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { contentPieces, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { unlockingVolume } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface CatCommandOptions extends GlobalOptions {
@@ -21,7 +21,7 @@ export interface CatCommandOptions extends GlobalOptions {
 export async function runCat(source: string, options: CatCommandOptions): Promise<void> {
   if (options.json) throw new CofferError('usage', { reason: 'cat prints bytes, not JSON' });
   const { name, ...place } = splitPointPath(source);
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     const content = await unlockingVolume(options, (passphrase) =>
       bytesAt(repository, point, { ...place, passphrase }),
@@ -34,7 +34,7 @@ export async function runCat(source: string, options: CatCommandOptions): Promis
 }
 
 async function bytesAt(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   place: Omit<PointPath, 'name'> & BrowsedPlace,
 ): Promise<AsyncIterable<Buffer>> {

@@ -3,6 +3,7 @@ import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import {
   copyPoints,
+  type CopyOptions,
   type CopyResult,
   type RecoveryPoint,
   type Repository,
@@ -25,8 +26,8 @@ export interface CopyCommandOptions extends GlobalOptions {
 export async function runCopy(options: CopyCommandOptions): Promise<void> {
   const [from, to] = [absoluteLocation(options.from), absoluteLocation(options.to)];
   if (from === to) throw new CofferError('usage', { reason: '--from and --to are the same' });
-  const result = await withRepositoryAt(from, options, 'none', (source) =>
-    withRepositoryAt(to, options, 'none', (target) => copy(options, source, target)),
+  const result = await withRepositoryAt(from, options, (source) =>
+    withRepositoryAt(to, options, (target) => copy(options, source, target)),
   );
   printResult(options, { from, to, ...result }, () => printSummary(result, to));
 }
@@ -36,13 +37,14 @@ async function copy(
   source: Repository,
   target: Repository,
 ): Promise<CopyResult> {
-  if (!source.sharesKeysWith(target)) await unlockBoth(options, source, target);
   const isWanted = await wantedBy(options, source);
+  const both = source.sharesKeysWith(target)
+    ? { source, target }
+    : await unlockBoth(options, source, target);
   const progress = newProgress();
   return await showProgress(options, 'copy', progress, () =>
     copyPoints({
-      source,
-      target,
+      ...both,
       isWanted,
       onProgress: (bytes) => {
         progress.bytesDone += bytes;
@@ -57,10 +59,12 @@ async function unlockBoth(
   options: CopyCommandOptions,
   source: Repository,
   target: Repository,
-): Promise<void> {
+): Promise<Pick<CopyOptions, 'source' | 'target'>> {
   const passphrase = await requiredPassphrase({ ...options, repo: options.from });
-  await source.unlock(passphrase);
-  await target.unlock(passphraseOfTarget(options.toPassphraseFile) ?? passphrase);
+  return {
+    source: await source.unlock(passphrase),
+    target: await target.unlock(passphraseOfTarget(options.toPassphraseFile) ?? passphrase),
+  };
 }
 
 /** Fails with `point-not-found` or `item-not-found`, which an empty copy would hide. */

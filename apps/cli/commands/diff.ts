@@ -7,7 +7,7 @@ import type { ChunkReader, RecoveryPoint } from '@coffer/repository';
 import { LinePrinter, printJson } from '../output.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export async function runDiff(
@@ -15,7 +15,7 @@ export async function runDiff(
   nameAfter: string,
   options: GlobalOptions,
 ): Promise<void> {
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const before = await namedPoint(repository, nameBefore);
     const after = await namedPoint(repository, nameAfter);
     if (before.kind !== after.kind) {

@@ -7,7 +7,7 @@ import { printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { printRestored } from './restore.ts';
 
@@ -22,7 +22,7 @@ export interface ExportCommandOptions extends GlobalOptions {
 export async function runExport(source: string, options: ExportCommandOptions): Promise<void> {
   const { name, disk } = splitPointPath(source);
   const format = parseImageFormat(options.format);
-  const result = await withRepository(options, 'required', async (repository) => {
+  const result = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     const progress = newProgress();
     return await showProgress(options, 'export', progress, () =>

@@ -3,7 +3,7 @@ import { CofferError, type Finding, isCofferError } from '@coffer/base';
 import { type FoundPath, PathSearch } from '@coffer/flows/browse/find.ts';
 import { compilePattern } from '@coffer/flows/browse/glob.ts';
 import { rootFolder } from '@coffer/flows/point-path.ts';
-import { isChunkError, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { isChunkError, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import {
   formatBytes,
   formatTime,
@@ -14,7 +14,7 @@ import {
 } from '../output.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
-import { readablePoints, withRepository } from '../session.ts';
+import { readablePoints, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface FindCommandOptions extends GlobalOptions {
@@ -23,7 +23,7 @@ export interface FindCommandOptions extends GlobalOptions {
 
 export async function runFind(pattern: string, options: FindCommandOptions): Promise<void> {
   const matches = compilePattern(pattern);
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const search = new PathSearch(repository.reader(interruptSignal), matches);
     const documents: unknown[] = [];
     const findings: Finding[] = [];
@@ -57,7 +57,7 @@ async function* searchPoint(
 
 /** Points of files, of the item that was named. Fails with `item-not-found`. */
 async function searchedPoints(
-  repository: Repository,
+  repository: UnlockedRepository,
   options: FindCommandOptions,
 ): Promise<RecoveryPoint[]> {
   const points = await readablePoints(repository, options);

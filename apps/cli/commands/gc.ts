@@ -11,7 +11,7 @@ export interface GcCommandOptions extends GlobalOptions {
 
 /** It needs no key: who only stores the repository can collect its garbage. */
 export async function runGc(options: GcCommandOptions): Promise<void> {
-  const result = await withRepository(options, 'none', (repository) =>
+  const result = await withRepository(options, (repository) =>
     collectGarbage({ repository, dryRun: options.dryRun, signal: interruptSignal }),
   );
   printResult(options, result, () => printLine(describe(result)));

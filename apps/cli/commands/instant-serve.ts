@@ -6,14 +6,14 @@ import { clock } from '../compose.ts';
 import { instantRecords } from '../instant/records.ts';
 import { printable } from '../printable.ts';
 import { interrupted, interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 const POLL_MS = 10;
 
 /** Ends when it is interrupted. */
 export async function runInstantServe(uuid: string, options: GlobalOptions): Promise<void> {
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const record = await recordOf(uuid);
     if (!record) return;
     const socketPath = socketPathOf(record);

@@ -117,7 +117,7 @@ async function withInstant(
     repository: location,
   }: InstantRecord): Promise<void> => {
     // No key is needed for it.
-    await withRepositoryAt(location, options, 'none', async (repository) => {
+    await withRepositoryAt(location, options, async (repository) => {
       const points = await repository.points(() => {});
       const point = points.find((each) => each.id === id);
       if (point) await repository.release(point);

@@ -17,7 +17,7 @@ export async function runRemove(
   options: RemoveCommandOptions,
 ): Promise<void> {
   const dryRun = options.dryRun ?? false;
-  await withRepository(options, 'none', async (repository) => {
+  await withRepository(options, async (repository) => {
     const points = new Map<string, RecoveryPoint>();
     for (const name of names) {
       const point = await namedPoint(repository, name);
@@ -39,7 +39,7 @@ export async function runRemove(
 }
 
 export async function runHold(name: string, options: GlobalOptions): Promise<void> {
-  await withRepository(options, 'none', async (repository) => {
+  await withRepository(options, async (repository) => {
     const point = await namedPoint(repository, name);
     await repository.hold(point);
     printResult(options, { ...toDocument(point), held: true }, () =>
@@ -49,7 +49,7 @@ export async function runHold(name: string, options: GlobalOptions): Promise<voi
 }
 
 export async function runRelease(name: string, options: GlobalOptions): Promise<void> {
-  await withRepository(options, 'none', async (repository) => {
+  await withRepository(options, async (repository) => {
     const point = await namedPoint(repository, name);
     await repository.release(point);
     printResult(options, { ...toDocument(point), held: false }, () =>

@@ -8,6 +8,7 @@ import {
   readKeySlots,
   removeKeySlot,
   type Repository,
+  type UnlockedRepository,
   writeKeySlot,
 } from '@coffer/repository';
 import {
@@ -22,7 +23,7 @@ import { newPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
 import { random } from '../compose.ts';
 import { writeSecretFile } from '../secret-file.ts';
-import { withRepository } from '../session.ts';
+import { withRepository, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface KeyAddOptions extends GlobalOptions {
@@ -36,7 +37,7 @@ export interface KeyRecoveryOptions extends GlobalOptions {
 
 export async function runKeyList(options: GlobalOptions): Promise<void> {
   const damaged: Finding[] = [];
-  const slots = await withRepository(options, 'none', (repository) =>
+  const slots = await withRepository(options, (repository) =>
     readKeySlots(repository, ({ code, message }, path) => damaged.push({ code, path, message })),
   );
   if (options.json) printResult(options, slots.map(toDocument), () => {});
@@ -55,7 +56,7 @@ export async function runKeyList(options: GlobalOptions): Promise<void> {
 }
 
 export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const secret = await newPassphrase(options.newPassphraseFile);
     const slot = await makeSlot(repository, { kind: 'passphrase', secret, label: options.label });
     await writeKeySlot(repository.store, slot);
@@ -64,7 +65,7 @@ export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
 }
 
 export async function runKeyRemove(name: string, options: GlobalOptions): Promise<void> {
-  await withRepository(options, 'none', async (repository) => {
+  await withRepository(options, async (repository) => {
     const before = await readKeySlots(repository, ignoreDamaged);
     await removeKeySlot(repository, name);
     const removed = before.filter(({ slot }) => slot.startsWith(name)).map(({ slot }) => slot);
@@ -75,7 +76,7 @@ export async function runKeyRemove(name: string, options: GlobalOptions): Promis
 /** The new key opens the repository before the earlier ones do not any more. */
 export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void> {
   const { recoveryKeyFile } = options;
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const slots = await readKeySlots(repository, ignoreDamaged);
     const earlier = slots.filter(({ kind }) => kind === 'recovery');
     const recoveryKey = generateRecoveryKey(random);
@@ -98,7 +99,7 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
 function ignoreDamaged(): void {}
 
 async function makeSlot(
-  { keys, clock }: Repository,
+  { keys, clock }: UnlockedRepository,
   what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
 ): Promise<KeySlot> {
   return await newKeySlot({ ...what, keys, createdAt: clock.now(), random });

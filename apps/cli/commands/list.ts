@@ -63,7 +63,7 @@ export async function runItems(options: GlobalOptions): Promise<void> {
 }
 
 async function listPoints(options: GlobalOptions): Promise<RecoveryPoint[]> {
-  return await withRepository(options, 'none', (repository) => readablePoints(repository, options));
+  return await withRepository(options, (repository) => readablePoints(repository, options));
 }
 
 function toDocument(point: RecoveryPoint): unknown {

@@ -5,7 +5,7 @@ import { openBrowsed } from '@coffer/flows/browse/browsed.ts';
 import { listPath } from '@coffer/flows/browse/list.ts';
 import { volumesOfPoint } from '@coffer/flows/browse/point-volumes.ts';
 import { diskOf, disksOf } from '@coffer/flows/point-disks.ts';
-import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { entryDocument } from '../entry-document.ts';
 import {
   formatBytes,
@@ -19,7 +19,7 @@ import { unlockingVolume, volumePassphrase } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface LsCommandOptions extends GlobalOptions {
@@ -29,7 +29,7 @@ export interface LsCommandOptions extends GlobalOptions {
 
 export async function runLs(source: string, options: LsCommandOptions): Promise<void> {
   const { name, ...place } = splitPointPath(source);
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     if (point.kind === 'files' || place.volume !== undefined) {
       await listFiles(repository, point, place, options);
@@ -44,7 +44,7 @@ export async function runLs(source: string, options: LsCommandOptions): Promise<
 }
 
 async function listFiles(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   place: Omit<PointPath, 'name'>,
   options: LsCommandOptions,
@@ -76,7 +76,7 @@ function listDisks(point: RecoveryPoint, options: GlobalOptions): void {
 }
 
 async function listVolumes(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   disk: PointRoot,
   options: LsCommandOptions,

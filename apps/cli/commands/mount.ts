@@ -5,13 +5,13 @@ import { diskFolder } from '@coffer/file-system/fuse/disk-folder.ts';
 import { mountFileSystem } from '@coffer/file-system/fuse/mount.ts';
 import { type BrowsedPlace, openBrowsed } from '@coffer/flows/browse/browsed.ts';
 import { diskOf, disksOf, openPointDisk } from '@coffer/flows/point-disks.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { printJson, printLine } from '../output.ts';
 import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface MountCommandOptions extends GlobalOptions {
@@ -25,7 +25,7 @@ export async function runMount(
   options: MountCommandOptions,
 ): Promise<void> {
   const { name, ...place } = splitPointPath(source);
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     const fileSystem = await unlockingVolume(options, (passphrase) =>
       openMounted(repository, point, { ...place, passphrase }),
@@ -55,7 +55,7 @@ export async function runMount(
 
 /** Files as they are; disks as raw files, unless a volume is named. */
 async function openMounted(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   { disk, volume, passphrase }: BrowsedPlace,
 ): Promise<FileSystem> {

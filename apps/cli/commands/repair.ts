@@ -4,7 +4,7 @@ import { repairRepository, type RepairResult } from '@coffer/repository';
 import { printLine, printResult, reportDamage } from '../output.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
-import { withRepository } from '../session.ts';
+import { withKeysIfGiven } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface RepairCommandOptions extends GlobalOptions {
@@ -12,7 +12,7 @@ export interface RepairCommandOptions extends GlobalOptions {
 }
 
 export async function runRepair(options: RepairCommandOptions): Promise<void> {
-  const result = await withRepository(options, 'optional', async (repository) =>
+  const result = await withKeysIfGiven(options, async (repository) =>
     showProgress(options, 'repair', newProgress(), () =>
       repairRepository({
         repository,

@@ -9,7 +9,7 @@ import { requiredPassphrase } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import { chooseRepository } from '../settings.ts';
 import type { RestoreCommandOptions } from './restore.ts';
 import { folderOf, networksOf } from './restore-vm.ts';
@@ -36,7 +36,7 @@ export async function runRestoreInstant(
   const flow = import('@coffer/flows/restore/vm-instant.ts');
   const progress = newProgress();
   const signal = interruptSignal;
-  const result = await withRepository(options, 'required', async (repository) => {
+  const result = await withUnlocked(options, async (repository) => {
     const { migrateInstant, restoreVmInstant } = await flow;
     const point = await namedPoint(repository, splitPointPath(source).name);
     const restored = await restoreVmInstant({

@@ -9,7 +9,7 @@ import { goOnWithMemory, memoryOf } from '@coffer/flows/restore/vm-memory.ts';
 import { changesInPlace, restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
 import { vmOf } from '@coffer/flows/restore/vm-point.ts';
 import { acceptStarted } from '@coffer/flows/restore/vm-undo.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
@@ -18,13 +18,13 @@ import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { confirm } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import { undoRecords } from '../undo-records.ts';
 import type { RestoreCommandOptions } from './restore.ts';
 
 /** What the restores of a machine have in common. */
 interface VmRun {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   readonly progress: Progress;
@@ -81,7 +81,7 @@ async function withPointOfVm<T>(
 ): Promise<T> {
   const { name: pointName } = splitPointPath(source);
   await using vmHost = await openVmHost(options.connect, networksOf(options));
-  return await withRepository(options, 'required', async (repository) => {
+  return await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, pointName);
     const progress = newProgress();
     progress.bytesTotal = point.roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
@@ -152,7 +152,7 @@ export async function runRestoreDisks(
   if (to === undefined) throw new CofferError('usage', { reason: 'say --to FOLDER' });
   const { name } = splitPointPath(source);
   const format = parseImageFormat(options.format) ?? 'raw';
-  const results = await withRepository(options, 'required', async (repository) => {
+  const results = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     const progress = newProgress();
     return await showProgress(options, 'restore', progress, () =>

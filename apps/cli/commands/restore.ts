@@ -11,7 +11,7 @@ import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import type { ConfirmOptions } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
@@ -68,7 +68,7 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
   const conflict = chooseConflict(options);
   const format = parseImageFormat(options.format);
   const { name, disk, volume, path } = splitPointPath(source);
-  const result = await withRepository(options, 'required', async (repository) => {
+  const result = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     return await unlockingVolume(options, async (passphrase) => {
       const progress = newProgress();

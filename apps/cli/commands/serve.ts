@@ -6,13 +6,13 @@ import { formatNbdUri, type NbdPlace } from '@coffer/disk/nbd/address.ts';
 import { type NbdExport, type NbdServer, startNbdServer } from '@coffer/disk/nbd/server.ts';
 import type { NbdTls } from '@coffer/disk/nbd/tls.ts';
 import { diskOf, disksOf, openPointDisk } from '@coffer/flows/point-disks.ts';
-import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { parseServerTls } from '../nbd-tls.ts';
 import { printJson, printLine } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { interrupted, interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface ServeCommandOptions extends GlobalOptions {
@@ -37,7 +37,7 @@ export async function runServe(
   const place = choosePlace(options);
   const tls = options.tls === undefined ? undefined : parseServerTls(options.tls);
   warnOfPlain(place, tls);
-  await withRepository(options, 'required', async (repository) => {
+  await withUnlocked(options, async (repository) => {
     const disks = await disksNamed(repository, sources);
     if (options.writable !== undefined && disks.length > 1) {
       throw new CofferError('usage', { reason: '--writable takes one disk' });
@@ -86,7 +86,7 @@ function warnOfPlain(place: NbdPlace, tls: NbdTls | undefined): void {
 }
 
 async function disksNamed(
-  repository: Repository,
+  repository: UnlockedRepository,
   sources: readonly string[],
 ): Promise<ServedDisk[]> {
   const disks: ServedDisk[] = [];
@@ -100,7 +100,7 @@ async function disksNamed(
 }
 
 async function exportOf(
-  repository: Repository,
+  repository: UnlockedRepository,
   { point, root }: ServedDisk,
   { isOnly, writable }: { isOnly: boolean; writable?: string },
 ): Promise<NbdExport> {

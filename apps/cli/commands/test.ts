@@ -10,7 +10,7 @@ import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { parseSeconds } from '../quantities.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withUnlocked } from '../session.ts';
 import { type GlobalOptions, stateFolder } from '../settings.ts';
 
 export interface TestCommandOptions extends GlobalOptions {
@@ -32,7 +32,7 @@ export async function runTest(source: string, options: TestCommandOptions): Prom
   if (disk !== undefined) throw new CofferError('usage', { reason: 'machines are tested whole' });
   await removeDeadRuns();
   await using opened = await openVmHost(options.connect, new Map());
-  const result = await withRepository(options, 'required', async (repository) => {
+  const result = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, pointName);
     const uuid = newUuid();
     const short = uuid.slice(0, UUID_LENGTH);

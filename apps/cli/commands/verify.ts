@@ -10,7 +10,7 @@ import {
 import { formatBytes, printLine, printResult, reportDamage } from '../output.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
-import { namedPoint, withRepository } from '../session.ts';
+import { namedPoint, withKeysIfGiven } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 export interface VerifyCommandOptions extends GlobalOptions {
@@ -24,7 +24,7 @@ export async function runVerify(
   options: VerifyCommandOptions,
 ): Promise<void> {
   const readFraction = parseFraction(options.readData);
-  const result = await withRepository(options, 'optional', async (repository) => {
+  const result = await withKeysIfGiven(options, async (repository) => {
     const points = await namedPoints(repository, names);
     const progress = newProgress();
     const onProgress = tellProgress(progress);

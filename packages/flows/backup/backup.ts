@@ -9,7 +9,7 @@ import {
   latestPoint,
   type PointRoot,
   type RecoveryPoint,
-  type Repository,
+  type UnlockedRepository,
   type Session,
 } from '@coffer/repository';
 import { readMetadata, readStats } from '@coffer/workloads/files/metadata.ts';
@@ -43,7 +43,7 @@ export interface DiskSource {
 export type BackupSource = FilesSource | DiskSource;
 
 export interface BackupOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly source: BackupSource;
   readonly item: string;
   readonly tags: Readonly<Record<string, string>>;
@@ -119,7 +119,7 @@ async function captureFiles(
 }
 
 /** Of a repository in a folder: what is stored would be stored again by each backup. */
-function folderOf({ location }: Repository): ReturnType<typeof readStats> | undefined {
+function folderOf({ location }: UnlockedRepository): ReturnType<typeof readStats> | undefined {
   try {
     return readStats(Buffer.from(realpathSync(location)));
   } catch {

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { CofferError, type Finding } from '@coffer/base';
 import { openRawDisk } from '@coffer/disk/raw.ts';
-import { FILES_ROOT_NAME, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { FILES_ROOT_NAME, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { newProgress } from '../progress.ts';
 import { restore } from '../restore/restore.ts';
@@ -42,7 +42,7 @@ interface Walked {
 
 /** The walk tells of each path after it has looked at it, and before it reads it. */
 async function walked(
-  repository: Repository,
+  repository: UnlockedRepository,
   path: string,
   onPath: (relative: string) => void,
 ): Promise<Walked> {
@@ -70,7 +70,7 @@ async function walked(
   return { point: (await repository.points()).find(({ id }) => id === made!.point)!, findings };
 }
 
-async function restored(repository: Repository, point: RecoveryPoint): Promise<string> {
+async function restored(repository: UnlockedRepository, point: RecoveryPoint): Promise<string> {
   const target = newFolder();
   const whole = { path: '', conflict: undefined, include: [], dryRun: false, verify: false };
   await restore({ ...whole, repository, point, target, progress: newProgress() });

@@ -6,13 +6,13 @@ import {
   encodePoint,
   type PointKind,
   type PointRoot,
-  type Repository,
+  type UnlockedRepository,
   type Session,
 } from '@coffer/repository';
 import { keptFindings, type Manifest } from './manifest.ts';
 
 export interface RunOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly tags: Readonly<Record<string, string>>;
   /** What is stored is read back; without all of it, no point is made. */
   readonly readsBack?: boolean | undefined;

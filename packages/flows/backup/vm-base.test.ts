@@ -5,7 +5,7 @@ import type { Disk } from '@coffer/disk/disk.ts';
 import {
   collectGarbage,
   repairRepository,
-  type Repository,
+  type UnlockedRepository,
   verifyRepository,
 } from '@coffer/repository';
 import { packObjectName } from '@coffer/repository/pack/pack-codec.ts';
@@ -63,7 +63,7 @@ function captureOf(uuid: string, chunks: readonly Buffer[], base: CaptureBase | 
 }
 
 async function protect(
-  repository: Repository,
+  repository: UnlockedRepository,
   uuid: string,
   chunks: readonly Buffer[],
   meanwhile: () => Promise<void> = async () => {},
@@ -84,7 +84,7 @@ async function protect(
   return result!;
 }
 
-async function remove(repository: Repository, id: string): Promise<void> {
+async function remove(repository: UnlockedRepository, id: string): Promise<void> {
   await repository.removePoint((await repository.points()).find((point) => point.id === id)!);
 }
 
@@ -190,7 +190,10 @@ test('nothing is built on a point that a repair has found to miss chunks', async
   assert.equal((await protect(await test.host(), 'web', disk)).disks[0]!.mode, 'changes');
 });
 
-async function losePackOfFirstChunk(test: TestRepository, repository: Repository): Promise<void> {
+async function losePackOfFirstChunk(
+  test: TestRepository,
+  repository: UnlockedRepository,
+): Promise<void> {
   await repository.index.synchronize(test.store);
   const [point] = await repository.points();
   const root = point!.roots.find(({ name }) => name === 'vda')!;

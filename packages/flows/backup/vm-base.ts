@@ -2,7 +2,7 @@
 import {
   openManifest,
   type RecoveryPoint,
-  type Repository,
+  type UnlockedRepository,
   type Session,
 } from '@coffer/repository';
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
@@ -32,7 +32,7 @@ export interface VmBaseSearch {
  * is ahead; then it is a base only when all that it reaches stays.
  */
 export async function findVmBase(
-  repository: Repository,
+  repository: UnlockedRepository,
   { session, uuid, signal }: VmBaseSearch,
 ): Promise<VmBase | undefined> {
   const ofMachine = (await newestOfItems(repository)).filter(({ vm }) => vm.uuid === uuid);
@@ -40,7 +40,7 @@ export async function findVmBase(
   if (newest?.vm.checkpoint === undefined) return undefined;
   const { point, vm } = newest;
   if (await repository.isMarkedDamaged(point)) return undefined;
-  if (session.isSweepAhead && !(await isWholeStored(repository, session, point, signal))) {
+  if (!session.isPointWhole && !(await isWholeStored(repository, session, point, signal))) {
     return undefined;
   }
   const { name: checkpoint, xml: checkpointXml } = newest.vm.checkpoint;
@@ -55,7 +55,7 @@ export async function findVmBase(
 
 /** A name for what was not protected before; another machine may have had the name. */
 export async function itemOfVm(
-  repository: Repository,
+  repository: UnlockedRepository,
   { name, uuid }: { readonly name: string; readonly uuid: string },
 ): Promise<string> {
   const item = `vm:${name}`;
@@ -65,7 +65,7 @@ export async function itemOfVm(
 }
 
 async function newestOfItems(
-  repository: Repository,
+  repository: UnlockedRepository,
 ): Promise<{ point: RecoveryPoint; vm: VmManifest }[]> {
   const points = await repository.points(() => {
     // A damaged point is no base, and no reason not to make a new one.
@@ -81,7 +81,7 @@ async function newestOfItems(
 }
 
 async function isWholeStored(
-  { store, index }: Repository,
+  { store, index }: UnlockedRepository,
   { writer }: Session,
   { roots }: RecoveryPoint,
   signal: AbortSignal | undefined,

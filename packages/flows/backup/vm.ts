@@ -6,7 +6,13 @@ import { assert, type Finding, mapBounded, mapBoundedOrNone } from '@coffer/base
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { joinedRanges } from '@coffer/disk/without-ranges.ts';
-import type { BaseDisk, PointRoot, RecoveryPoint, Repository, Session } from '@coffer/repository';
+import type {
+  BaseDisk,
+  PointRoot,
+  RecoveryPoint,
+  UnlockedRepository,
+  Session,
+} from '@coffer/repository';
 import type { CapturedDisk, CapturedFile, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import { diffDisks } from '../browse/diff-disks.ts';
 import type { Progress } from '../progress.ts';
@@ -20,7 +26,7 @@ import { type ReadDisk, type WithoutSwap, withoutSwap } from './vm-swap.ts';
 const DISKS_AT_ONCE = 4;
 
 export interface VmBackupOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly session: Session;
   /** Reads all disks whole, and compares with what is known to have changed. */
   readonly checks: boolean;

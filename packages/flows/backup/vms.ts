@@ -3,7 +3,7 @@
  * moment, which exist all or not at all.
  */
 import { CofferError, type Finding } from '@coffer/base';
-import type { Repository, Session } from '@coffer/repository';
+import type { UnlockedRepository, Session } from '@coffer/repository';
 import type {
   CaptureBase,
   Consistency,
@@ -28,7 +28,7 @@ export interface VmsBackupOptions extends RunOptions {
   /** Captures all machines at one moment; what changed since a base is told where that is possible. */
   readonly capture: (
     bases: readonly (CaptureBase | undefined)[],
-    repository: Repository,
+    repository: UnlockedRepository,
   ) => Promise<readonly VmCapture[]>;
   /** Undefined: the item that the machine was protected as before, or a new one of its name. */
   readonly item: string | undefined;

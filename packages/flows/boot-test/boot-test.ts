@@ -5,7 +5,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CofferError, isCofferError } from '@coffer/base';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { Picture, VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
 import { newProgress } from '../progress.ts';
 import { createOverlays, planOverlays, serveDisks } from '../restore/served-disks.ts';
@@ -18,7 +18,7 @@ const SCREEN_POLL_MS = 2000;
 const CURSOR_PART = 0.002;
 
 export interface BootTestOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   /** Of the machine on trial. */

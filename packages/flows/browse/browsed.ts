@@ -1,7 +1,7 @@
 /** What is browsed in a recovery point: its files, or the files on a volume of one of its disks. */
 import { CofferError } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
 import { PointFiles } from './point-files.ts';
 import { openPointVolume } from './point-volumes.ts';
@@ -16,7 +16,7 @@ export interface BrowsedPlace {
 
 /** Fails with `disk-not-found`, `volume-not-found`, and the codes of the file system. */
 export async function openBrowsed(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   { disk, volume, passphrase }: BrowsedPlace,
   signal: AbortSignal,

@@ -9,7 +9,7 @@ import {
   openManifest,
   readFolder,
   type RecoveryPoint,
-  type Repository,
+  type UnlockedRepository,
 } from '@coffer/repository';
 import { parseManifest, rootMetadata } from '../backup/manifest.ts';
 import { rootFolder } from '../point-path.ts';
@@ -24,7 +24,7 @@ export class PointFiles implements FileSystem<FileEntry> {
   readonly #recent: RecentChunks;
 
   /** Fails with `kind-mismatch` when the point holds no files. */
-  constructor(repository: Repository, point: RecoveryPoint, signal?: AbortSignal) {
+  constructor(repository: UnlockedRepository, point: RecoveryPoint, signal?: AbortSignal) {
     if (point.kind !== 'files') throw new CofferError('kind-mismatch', { point: point.id });
     const { rootFolder: stored } = parseManifest(openManifest(point, repository.keys));
     this.#reader = repository.reader(signal);

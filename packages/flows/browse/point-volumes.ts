@@ -3,7 +3,7 @@ import { CofferError } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import { openFileSystem } from '@coffer/file-system/volumes/open-file-system.ts';
 import { listVolumes, type Volume } from '@coffer/file-system/volumes/volumes.ts';
-import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { disksOf, openPointDisk } from '../point-disks.ts';
 
 export interface PointVolume {
@@ -20,7 +20,7 @@ export interface VolumesOptions {
 
 /** Of all disks together, since logical volumes may lie on several. */
 export async function volumesOfPoint(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   { passphrase, signal }: VolumesOptions,
 ): Promise<PointVolume[]> {
@@ -32,7 +32,7 @@ export async function volumesOfPoint(
 
 /** Fails with `volume-not-found`, and with the codes of `openFileSystem`. */
 export async function openPointVolume(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   wanted: VolumesOptions & { readonly disk: PointRoot; readonly volume: string },
 ): Promise<FileSystem> {

@@ -7,7 +7,7 @@ import {
   openManifest,
   readFolder,
   type RecoveryPoint,
-  type Repository,
+  type UnlockedRepository,
   SLAB_SIZE_BYTES,
 } from '@coffer/repository';
 import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
@@ -20,7 +20,7 @@ import type { RestoreRun } from './restore-run.ts';
 
 /** Fails with `kind-mismatch` or `path-not-found`. */
 export async function openPointSource(
-  repository: Repository,
+  repository: UnlockedRepository,
   point: RecoveryPoint,
   path: string,
   signal?: AbortSignal,
@@ -40,11 +40,11 @@ function metadataOfFolder(node: FileEntry): FolderMetadata | undefined {
 class PointSource implements FilesSource<FileEntry> {
   readonly wanted: FileEntry;
   readonly rootMetadata: FolderMetadata | undefined;
-  readonly #repository: Repository;
+  readonly #repository: UnlockedRepository;
   readonly #reader: ChunkReader;
 
   constructor(
-    repository: Repository,
+    repository: UnlockedRepository,
     { node, metadata }: { node: FileEntry; metadata: FolderMetadata | undefined },
     reader: ChunkReader,
   ) {

@@ -1,6 +1,6 @@
 /** The restore flow: a recovery point, or a part of it, goes to a path. */
 import { CofferError, type Finding, isCofferError } from '@coffer/base';
-import { isChunkError, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { isChunkError, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
 import type { Progress } from '../progress.ts';
 import type { Conflict } from './conflict.ts';
@@ -9,7 +9,7 @@ import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk-tar
 import { restoreToFolder } from './to-folder.ts';
 
 export interface RestoreOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   /** Of a point of disks: which one; it needs no name when there is only one. */
   readonly disk?: string | undefined;

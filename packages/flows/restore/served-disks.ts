@@ -5,7 +5,7 @@ import type { CofferError } from '@coffer/base';
 import { unixAddress } from '@coffer/disk/nbd/address.ts';
 import { type NbdExport, startNbdServer } from '@coffer/disk/nbd/server.ts';
 import { createQcow2Overlay } from '@coffer/disk/qemu/qcow2-overlay.ts';
-import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { openPointDisk } from '../point-disks.ts';
@@ -14,7 +14,7 @@ import { openPointDisk } from '../point-disks.ts';
 const PREFERRED_SIZE_BYTES = 256 * 1024;
 
 export interface ServeOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   /** By name; so are the exports. */
   readonly disks: readonly string[];

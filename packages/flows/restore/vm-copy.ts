@@ -1,6 +1,6 @@
 /** Restore of a virtual machine as a new one: its images and files, then its definition. */
 import type { Finding } from '@coffer/base';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
 import {
@@ -14,7 +14,7 @@ import {
 import { dataBytesOf, vmOf } from './vm-point.ts';
 
 export interface VmCopyOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   /** Of the new machine; its files get names that begin with it. */

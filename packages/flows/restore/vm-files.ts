@@ -3,7 +3,7 @@ import { chownSync, existsSync, mkdirSync, rmSync, statfsSync, statSync } from '
 import { basename, dirname, join } from 'node:path';
 import { CofferError, type Finding, mapBoundedOrNone, systemErrorCode } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
@@ -109,7 +109,7 @@ export function refuseMisfits(misfits: readonly Misfit[], problems: readonly str
 }
 
 export interface FileRestore {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;

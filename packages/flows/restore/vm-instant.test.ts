@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { CofferError } from '@coffer/base';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { newProgress } from '../progress.ts';
 import { instantRecordsIn, type InstantRecords } from './instant-record.ts';
@@ -26,7 +26,7 @@ after(async () => {
   rmSync(base, { recursive: true });
 });
 
-let repository: Repository;
+let repository: UnlockedRepository;
 let folder: string;
 let point: RecoveryPoint;
 let host: FakeVmHost;

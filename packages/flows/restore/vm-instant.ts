@@ -4,7 +4,7 @@
  */
 import { existsSync, rmSync } from 'node:fs';
 import { afterFailure, CofferError, type Finding, isCofferError } from '@coffer/base';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
 import { type InstantRecord, type InstantRecords, socketPathOf } from './instant-record.ts';
@@ -22,7 +22,7 @@ import {
 import { vmOf } from './vm-point.ts';
 
 export interface VmInstantOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   readonly name: string;

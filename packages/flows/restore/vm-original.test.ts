@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { CofferError, type ErrorCode, systemClock, systemRandom } from '@coffer/base';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { newProgress } from '../progress.ts';
 import { stampOf, undoRecordsIn, type UndoRecords } from './undo-record.ts';
@@ -37,7 +37,7 @@ after(async () => {
   rmSync(base, { recursive: true });
 });
 
-let repository: Repository;
+let repository: UnlockedRepository;
 let folder: string;
 let image: string;
 let point: RecoveryPoint;

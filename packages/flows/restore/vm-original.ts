@@ -9,7 +9,7 @@ import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { afterFailure, CofferError, type Finding } from '@coffer/base';
 import { openKeeping } from '@coffer/disk/overlay/keeping.ts';
-import type { PointRoot, RecoveryPoint, Repository } from '@coffer/repository';
+import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
@@ -44,7 +44,7 @@ import {
 } from './vm-undo.ts';
 
 export interface VmOriginalOptions {
-  readonly repository: Repository;
+  readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   /** URI of the host. */

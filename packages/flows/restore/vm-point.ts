@@ -7,7 +7,7 @@ import {
   openManifest,
   type PointRoot,
   type RecoveryPoint,
-  type Repository,
+  type UnlockedRepository,
 } from '@coffer/repository';
 import { parseManifest, type VmManifest } from '../backup/manifest.ts';
 
@@ -15,7 +15,7 @@ const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 const ROOTS_AT_ONCE = 4;
 
 /** Fails with `kind-mismatch` when the point is of something else. */
-export function vmOf({ keys }: Repository, point: RecoveryPoint): VmManifest {
+export function vmOf({ keys }: UnlockedRepository, point: RecoveryPoint): VmManifest {
   const { vm } = parseManifest(openManifest(point, keys));
   if (vm) return vm;
   throw new CofferError('kind-mismatch', { point: point.id, kind: point.kind, needs: 'vm' });
@@ -23,7 +23,7 @@ export function vmOf({ keys }: Repository, point: RecoveryPoint): VmManifest {
 
 /** Bytes that are not zero, to the chunk: what images of the roots take without compression. */
 export async function dataBytesOf(
-  repository: Repository,
+  repository: UnlockedRepository,
   roots: readonly PointRoot[],
   signal?: AbortSignal,
 ): Promise<number> {

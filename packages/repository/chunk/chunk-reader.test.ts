@@ -13,11 +13,14 @@ import {
 } from '../testing/test-repository.ts';
 import { diskLeaves } from '../tree/disk-tree.ts';
 import type { ChunkRequest } from './chunk-reader.ts';
-import type { Repository } from '../repository.ts';
+import type { UnlockedRepository } from '../repository.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import { SlabPool } from './slab.ts';
 
-async function requestsOf(repository: Repository, point: RecoveryPoint): Promise<ChunkRequest[]> {
+async function requestsOf(
+  repository: UnlockedRepository,
+  point: RecoveryPoint,
+): Promise<ChunkRequest[]> {
   const { root, sizeBytes } = point.roots[0]!;
   const disk = { root: Buffer.from(root, 'hex'), sizeBytes };
   const requests: ChunkRequest[] = [];

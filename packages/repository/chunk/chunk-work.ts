@@ -1,7 +1,18 @@
-/** Who does the arithmetic of chunks: the caller's thread, or several worker threads. */
+/**
+ * Who does the arithmetic of chunks: the caller's thread, or a pool of worker threads that all
+ * repositories of a process share.
+ *
+ * Invariant: what is sealed for one session is given to that session alone.
+ */
 import type { Random } from '@coffer/base';
 import type { FinishedPack } from '../pack/pack-builder.ts';
-import { ChunkEngine, type EngineKeys, type OpenFailure, type OpenItem } from './engine.ts';
+import {
+  ChunkEngine,
+  type EngineKeys,
+  type OpenFailure,
+  type OpenItem,
+  SlabSealer,
+} from './engine.ts';
 import type { Slab, Span } from './slab.ts';
 
 export interface IdentifyJob {
@@ -27,43 +38,68 @@ export interface OpenJob {
   readonly items: readonly OpenItem[];
 }
 
+/** One for a process. */
+export interface ChunkPool {
+  /** Work under these keys. */
+  work(keys: EngineKeys): ChunkWork;
+  /** Ends the threads; what they were asked fails. */
+  close(): Promise<void>;
+}
+
+/** The arithmetic of one repository, whose keys it knows. */
 export interface ChunkWork {
   /** How many slabs keep all threads busy. */
   readonly slabsUseful: number;
   identify(job: IdentifyJob): Promise<Buffer>;
   cut(job: CutJob): Promise<number[]>;
+  open(job: OpenJob): Promise<OpenFailure[]>;
+  /** For the packs of one session. */
+  sealer(packSizeBytes?: number): ChunkSealer;
+  /** Forgets the keys. */
+  close(): void;
+}
+
+/** The packs of one session. */
+export interface ChunkSealer {
   /** Resolves when the slab can be used again; full packs go to `onPack`. */
   seal(job: SealJob, onPack: OnPack): Promise<void>;
-  open(job: OpenJob): Promise<OpenFailure[]>;
   /** The packs that are not full yet. */
   finish(): Promise<FinishedPack[]>;
-  close(): Promise<void>;
+  /** Drops what is not finished: the session has ended. */
+  close(): void;
 }
 
 /** Takes a full pack; `recycle` gives its memory back, once it is stored. */
 export type OnPack = (pack: FinishedPack, recycle: () => void) => void;
 
 /** All in the caller's thread: for simulations, tests and small work. */
-export function inlineChunkWork(
-  keys: EngineKeys,
-  random: Random,
-  packSizeBytes?: number,
-): ChunkWork {
-  const engine = new ChunkEngine(keys, random, packSizeBytes);
+export function inlineChunkPool(random: Random): ChunkPool {
+  return { work: (keys) => inlineChunkWork(keys, random), close: async () => {} };
+}
+
+export function inlineChunkWork(keys: EngineKeys, random: Random): ChunkWork {
+  const engine = new ChunkEngine(keys);
   return {
     slabsUseful: 2,
     identify: async ({ slab, spans }) => engine.identify(slab.bytes, spans),
     cut: async ({ slab, span, last }) => engine.cut(slab.bytes, span, last),
+    open: async ({ source, target, items }) => engine.open(source.bytes, target.bytes, items),
+    sealer: (packSizeBytes) => inlineSealer(new SlabSealer(keys.publicKey, random, packSizeBytes)),
+    close: () => {},
+  };
+}
+
+function inlineSealer(sealer: SlabSealer): ChunkSealer {
+  return {
     seal: async ({ slab, spans, ids }, onPack) => {
-      for (const pack of engine.seal(slab.bytes, spans, ids)) {
-        onPack(pack, () => engine.recycle(pack.bytes.buffer as ArrayBuffer));
+      for (const pack of sealer.seal(slab.bytes, spans, ids)) {
+        onPack(pack, () => sealer.recycle(pack.bytes.buffer as ArrayBuffer));
       }
     },
-    open: async ({ source, target, items }) => engine.open(source.bytes, target.bytes, items),
     finish: async () => {
-      const pack = engine.finish();
+      const pack = sealer.finish();
       return pack ? [pack] : [];
     },
-    close: async () => {},
+    close: () => {},
   };
 }

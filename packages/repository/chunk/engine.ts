@@ -1,6 +1,7 @@
 /**
  * The arithmetic of chunks on whole slabs: cut, hash, seal into packs, open. It has no effects, so
  * the same code runs in worker threads and, for simulations and small work, in the caller's thread.
+ * An engine knows keys and nothing of sessions; a sealer has the open pack of one session.
  */
 import { CofferError, type Random } from '@coffer/base';
 import { type FinishedPack, PackBuilder } from '../pack/pack-builder.ts';
@@ -36,17 +37,11 @@ const KEYS_CACHED_MAX = 4096;
 export class ChunkEngine {
   readonly #hasher: ChunkHasher;
   readonly #cutter: Cutter;
-  readonly #builder: PackBuilder;
   readonly #packKeys: PackKeys;
 
-  constructor(keys: EngineKeys, random: Random, packSizeBytes?: number) {
+  constructor(keys: EngineKeys) {
     this.#hasher = new ChunkHasher(keys.hashKey);
     this.#cutter = new Cutter(keys.hashKey);
-    this.#builder = new PackBuilder({
-      publicKey: keys.publicKey,
-      random,
-      sizeBytes: packSizeBytes,
-    });
     this.#packKeys = new PackKeys(keys.privateKey);
   }
 
@@ -66,26 +61,6 @@ export class ChunkEngine {
     return this.#cutter.cut(bytes.subarray(offset, offset + length), last);
   }
 
-  /** Seals the spans; returns the packs that became full. */
-  seal(bytes: Buffer, spans: readonly Span[], ids: Buffer): FinishedPack[] {
-    const packs: FinishedPack[] = [];
-    spans.forEach(({ offset, length }, index) => {
-      const id = ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES);
-      this.#builder.add(id, 'data', bytes.subarray(offset, offset + length));
-      if (this.#builder.isFull) packs.push(this.#builder.finish());
-    });
-    return packs;
-  }
-
-  /** The pack that is not full, if there is one. */
-  finish(): FinishedPack | undefined {
-    return this.#builder.isEmpty ? undefined : this.#builder.finish();
-  }
-
-  recycle(memory: ArrayBuffer): void {
-    this.#builder.recycle(memory);
-  }
-
   /** Opens data chunks from `source` into `target`; what cannot be opened is told, not thrown. */
   open(source: Buffer, target: Buffer, items: readonly OpenItem[]): OpenFailure[] {
     const failures: OpenFailure[] = [];
@@ -103,6 +78,36 @@ export class ChunkEngine {
       }
     });
     return failures;
+  }
+}
+
+/** Seals the chunks of one session into packs of its own. */
+export class SlabSealer {
+  readonly #builder: PackBuilder;
+
+  constructor(publicKey: Buffer, random: Random, packSizeBytes: number | undefined) {
+    this.#builder = new PackBuilder({ publicKey, random, sizeBytes: packSizeBytes });
+  }
+
+  /** Seals the spans; returns the packs that became full. */
+  seal(bytes: Buffer, spans: readonly Span[], ids: Buffer): FinishedPack[] {
+    const packs: FinishedPack[] = [];
+    spans.forEach(({ offset, length }, index) => {
+      const id = ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES);
+      this.#builder.add(id, 'data', bytes.subarray(offset, offset + length));
+      if (this.#builder.isFull) packs.push(this.#builder.finish());
+    });
+    return packs;
+  }
+
+  /** The pack that is not full, if there is one. */
+  finish(): FinishedPack | undefined {
+    return this.#builder.isEmpty ? undefined : this.#builder.finish();
+  }
+
+  /** Takes back the memory of a pack that was stored. */
+  recycle(memory: ArrayBuffer): void {
+    this.#builder.recycle(memory);
   }
 }
 

@@ -12,38 +12,51 @@ export interface SharedBytes {
   readonly length: number;
 }
 
-export interface ThreadStart {
+export interface ThreadKeys {
   readonly publicKey: Uint8Array;
   readonly hashKey: Uint8Array;
   readonly privateKey: Uint8Array | undefined;
 }
 
+/** What is answered, in order. `keys` and `sealer` are numbers that the pool gave. */
 export type ThreadRequest =
   | {
       readonly type: 'identify';
+      readonly keys: number;
       readonly slab: SharedBytes;
       readonly spans: readonly Span[];
     }
   | {
       readonly type: 'cut';
+      readonly keys: number;
       readonly slab: SharedBytes;
       readonly span: Span;
       readonly last: boolean;
     }
   | {
       readonly type: 'seal';
+      readonly keys: number;
+      readonly sealer: number;
+      readonly packSizeBytes: number | undefined;
       readonly slab: SharedBytes;
       readonly spans: readonly Span[];
       readonly ids: Uint8Array;
     }
   | {
       readonly type: 'open';
+      readonly keys: number;
       readonly source: SharedBytes;
       readonly target: SharedBytes;
       readonly items: OpenItemsMessage;
     }
-  | { readonly type: 'finish' }
-  | { readonly type: 'recycle'; readonly memory: ArrayBuffer };
+  | { readonly type: 'finish'; readonly sealer: number };
+
+/** What is not answered. */
+export type ThreadNotice =
+  | { readonly type: 'learn-keys'; readonly keys: number; readonly secrets: ThreadKeys }
+  | { readonly type: 'forget-keys'; readonly keys: number }
+  | { readonly type: 'recycle'; readonly sealer: number; readonly memory: ArrayBuffer }
+  | { readonly type: 'drop-sealer'; readonly sealer: number };
 
 /** A finished pack on its way between threads: its memory is moved, not copied. */
 export interface MovedPack {

@@ -1,42 +1,80 @@
-/** A chunk thread: answers requests in order, one answer each. */
-import { parentPort, workerData } from 'node:worker_threads';
+/**
+ * A chunk thread: answers requests in order, one answer each. It has an engine for each repository
+ * whose keys it was told, and a sealer for each session that it seals for.
+ */
+import { parentPort } from 'node:worker_threads';
 import { required, systemRandom } from '@coffer/base';
 import type { FinishedPack } from '../pack/pack-builder.ts';
-import { ChunkEngine } from './engine.ts';
+import { ChunkEngine, type EngineKeys, SlabSealer } from './engine.ts';
 import {
   asBuffer,
   fromShared,
   type MovedPack,
+  type ThreadKeys,
+  type ThreadNotice,
   type ThreadRequest,
   type ThreadResult,
-  type ThreadStart,
   unpackOpenItems,
 } from './thread-protocol.ts';
 
-const port = required(parentPort, 'a chunk thread has a parent');
-const start = workerData as ThreadStart;
-const engine = new ChunkEngine(
-  {
-    publicKey: asBuffer(start.publicKey),
-    hashKey: asBuffer(start.hashKey),
-    privateKey: start.privateKey && asBuffer(start.privateKey),
-  },
-  systemRandom,
-);
+interface Known {
+  readonly engine: ChunkEngine;
+  readonly publicKey: Buffer;
+}
 
-port.on('message', (request: ThreadRequest) => {
-  if (request.type === 'recycle') {
-    engine.recycle(request.memory);
+const port = required(parentPort, 'a chunk thread has a parent');
+const known = new Map<number, Known>();
+const sealers = new Map<number, SlabSealer>();
+const NOTICES: ReadonlySet<string> = new Set<ThreadNotice['type']>([
+  'learn-keys',
+  'forget-keys',
+  'recycle',
+  'drop-sealer',
+]);
+
+port.on('message', (message: ThreadRequest | ThreadNotice) => {
+  if (isNotice(message)) {
+    take(message);
     return;
   }
-  const result = answer(request);
+  const result = answer(message);
   port.postMessage(result, result.type === 'packs' ? result.packs.map((pack) => pack.memory) : []);
 });
 
 const ready: ThreadResult = { type: 'ready' };
 port.postMessage(ready);
 
-function answer(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadResult {
+function isNotice(message: ThreadRequest | ThreadNotice): message is ThreadNotice {
+  return NOTICES.has(message.type);
+}
+
+function take(notice: ThreadNotice): void {
+  switch (notice.type) {
+    case 'learn-keys':
+      known.set(notice.keys, learn(notice.secrets));
+      return;
+    case 'forget-keys':
+      known.delete(notice.keys);
+      return;
+    case 'recycle':
+      // Of a session that has ended, the memory just goes.
+      sealers.get(notice.sealer)?.recycle(notice.memory);
+      return;
+    case 'drop-sealer':
+      sealers.delete(notice.sealer);
+  }
+}
+
+function learn({ publicKey, hashKey, privateKey }: ThreadKeys): Known {
+  const keys: EngineKeys = {
+    publicKey: asBuffer(publicKey),
+    hashKey: asBuffer(hashKey),
+    privateKey: privateKey && asBuffer(privateKey),
+  };
+  return { engine: new ChunkEngine(keys), publicKey: keys.publicKey };
+}
+
+function answer(request: ThreadRequest): ThreadResult {
   try {
     return perform(request);
   } catch (error) {
@@ -44,7 +82,12 @@ function answer(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadRes
   }
 }
 
-function perform(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadResult {
+function perform(request: ThreadRequest): ThreadResult {
+  if (request.type === 'finish') {
+    const pack = sealers.get(request.sealer)?.finish();
+    return packs(pack ? [pack] : []);
+  }
+  const { engine } = required(known.get(request.keys), 'a chunk thread was told the keys');
   switch (request.type) {
     case 'identify':
       return { type: 'ids', ids: engine.identify(fromShared(request.slab), request.spans) };
@@ -54,7 +97,7 @@ function perform(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadRe
     }
     case 'seal': {
       const { slab, spans, ids } = request;
-      return packs(engine.seal(fromShared(slab), spans, asBuffer(ids)));
+      return packs(sealerOf(request).seal(fromShared(slab), spans, asBuffer(ids)));
     }
     case 'open': {
       const { source, target } = request;
@@ -62,11 +105,17 @@ function perform(request: Exclude<ThreadRequest, { type: 'recycle' }>): ThreadRe
       const failures = engine.open(fromShared(source), fromShared(target), items);
       return { type: 'failures', failures };
     }
-    case 'finish': {
-      const pack = engine.finish();
-      return packs(pack ? [pack] : []);
-    }
   }
+}
+
+function sealerOf(request: Extract<ThreadRequest, { type: 'seal' }>): SlabSealer {
+  const { sealer: number, keys, packSizeBytes } = request;
+  const existing = sealers.get(number);
+  if (existing) return existing;
+  const { publicKey } = required(known.get(keys), 'a chunk thread was told the keys');
+  const sealer = new SlabSealer(publicKey, systemRandom, packSizeBytes);
+  sealers.set(number, sealer);
+  return sealer;
 }
 
 function packs(finished: readonly FinishedPack[]): ThreadResult {

@@ -36,8 +36,8 @@ test('within a key domain, points and sealed chunks arrive as they are, without 
   const from = await source.host();
   const first = await protectDisk(from, chunkRange(0, 20));
   const second = await protectDisk(from, chunkRange(5, 25));
-  const to = await target.host({ unlocked: false });
-  const keyless = await source.host({ unlocked: false });
+  const to = await target.lockedHost();
+  const keyless = await source.lockedHost();
   const result = await copyPoints({ source: keyless, target: to, ...ALL });
   assert.ok(result.sealedAsTheyAre);
   assert.deepEqual([...result.pointsCopied].sort(), [first.id, second.id].sort());
@@ -86,7 +86,7 @@ test('to other keys, chunks are sealed anew, and nothing is recognized by who la
   assert.deepEqual((await verifyRepository({ repository: to, readFraction: 1 })).findings, []);
   const again = await copyPoints({ source: from, target: to, ...ALL });
   assert.deepEqual(again.pointsCopied, []);
-  const locked = await source.host({ unlocked: false });
+  const locked = await source.lockedHost();
   await using third = await TestRepository.create({ seed: 3 });
   await assert.rejects(
     copyPoints({ source: locked, target: await third.host(), ...ALL }),

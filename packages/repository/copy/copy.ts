@@ -14,7 +14,8 @@ import {
   encodePointAgain,
   type RecoveryPoint,
 } from '../recovery-point.ts';
-import type { Repository } from '../repository.ts';
+import { type Repository, UnlockedRepository } from '../repository.ts';
+import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
 import { chunksOnlyIn } from '../tree/difference.ts';
 import { resealTree } from './reseal.ts';
@@ -89,12 +90,23 @@ async function copyOnce(
   known: readonly RecoveryPoint[],
 ): Promise<{ id: string; chunksNew: number; bytesStored: number }> {
   const { source, target, signal } = options;
-  const moves = source.sharesKeysWith(target);
-  const session = await target.beginSession(signal, { moves });
+  if (source.sharesKeysWith(target)) {
+    return await copyIn(await target.beginMove(signal), (session) =>
+      copySealed(options, point, session, known),
+    );
+  }
+  const unlocked = { source: requireUnlocked(source), target: requireUnlocked(target) };
+  return await copyIn(await unlocked.target.beginSession(signal), (session) =>
+    copyOpened({ ...options, ...unlocked }, point, session),
+  );
+}
+
+async function copyIn<W extends PackWriter>(
+  session: Session<W>,
+  copy: (session: Session<W>) => Promise<EncodedPoint>,
+): Promise<{ id: string; chunksNew: number; bytesStored: number }> {
   try {
-    const encoded = moves
-      ? await copySealed(options, point, session, known)
-      : await copyOpened(options, point, session);
+    const encoded = await copy(session);
     await session.commit([encoded]);
     return { id: encoded.id, ...session.writer.statistics };
   } catch (error) {
@@ -103,6 +115,11 @@ async function copyOnce(
     });
     throw error;
   }
+}
+
+function requireUnlocked(repository: Repository): UnlockedRepository {
+  if (repository instanceof UnlockedRepository) return repository;
+  throw new CofferError('passphrase-missing', { repository: repository.location });
 }
 
 function mayBeMoved(error: unknown): boolean {
@@ -125,7 +142,7 @@ function isPresent(
 async function copySealed(
   { source, target, onProgress, signal }: CopyOptions,
   point: RecoveryPoint,
-  session: Session,
+  session: Session<PackWriter>,
   present: readonly RecoveryPoint[],
 ): Promise<EncodedPoint> {
   const { store, index } = source;
@@ -152,9 +169,9 @@ async function baseOf(
   target: Repository,
   { item }: RecoveryPoint,
   present: readonly RecoveryPoint[],
-  session: Session,
+  session: Session<PackWriter>,
 ): Promise<RecoveryPoint | undefined> {
-  if (session.isSweepAhead) return undefined;
+  if (!session.isPointWhole) return undefined;
   const base = present.filter((each) => each.item === item).at(-1);
   if (!base || (await target.isMarkedDamaged(base))) return undefined;
   return (await target.isListed(base)) ? base : undefined;
@@ -171,8 +188,13 @@ function packsNamed({ index }: Repository, wanted: EntrySet): IndexedPack[] {
   });
 }
 
+interface UnlockedPair {
+  readonly source: UnlockedRepository;
+  readonly target: UnlockedRepository;
+}
+
 async function copyOpened(
-  { source, target, onProgress, signal }: CopyOptions,
+  { source, target, onProgress, signal }: CopyOptions & UnlockedPair,
   point: RecoveryPoint,
   session: Session,
 ): Promise<EncodedPoint> {

@@ -6,14 +6,14 @@ import { CofferError } from '@coffer/base';
 import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
 import type { ChunkReader, ChunkRequest } from '../chunk/chunk-reader.ts';
 import { SLAB_SIZE_BYTES, SlabPool } from '../chunk/slab.ts';
-import type { Repository } from '../repository.ts';
+import type { UnlockedRepository } from '../repository.ts';
 import type { ChunkWriter } from '../session/chunk-writer.ts';
 
 /** Data chunks of a node read and written at once. */
 const SLABS_AT_ONCE = 4;
 
 export interface ResealOptions {
-  readonly source: Repository;
+  readonly source: UnlockedRepository;
   readonly writer: ChunkWriter;
   readonly onProgress?: ((bytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { repairRepository } from '../repair/repair.ts';
-import type { Repository } from '../repository.ts';
+import type { UnlockedRepository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import {
   chunkRange,
@@ -54,12 +54,12 @@ function watchedLists(store: ObjectStore, before: (prefix: string) => Promise<vo
   });
 }
 
-function collect(repository: Repository): Promise<GcResult> {
+function collect(repository: UnlockedRepository): Promise<GcResult> {
   return collectGarbage({ repository, plan: EAGER });
 }
 
 /** It may say that it was overtaken, but not more than that. */
-async function collectOrBeOvertaken(repository: Repository): Promise<void> {
+async function collectOrBeOvertaken(repository: UnlockedRepository): Promise<void> {
   await collect(repository).catch((error: unknown) => {
     assert.equal((error as { code: unknown }).code, 'gc-superseded');
   });
@@ -100,7 +100,11 @@ function atPackRead(store: ObjectStore, read: number, call: () => Promise<void>)
 }
 
 /** Flips a bit of a pack that a chunk of the point is in, but of none of its chunks. */
-async function damagePackOf(test: TestRepository, host: Repository, item: string): Promise<void> {
+async function damagePackOf(
+  test: TestRepository,
+  host: UnlockedRepository,
+  item: string,
+): Promise<void> {
   await host.index.synchronize(test.store);
   const point = (await host.points()).find((each) => each.item === item)!;
   const root = Buffer.from(point.roots[0]!.root, 'hex');
@@ -122,7 +126,7 @@ test('a reader that shares the cache and is slow takes nothing from a plan', asy
     const finish = await slowReader(repository, 'shared');
     await protectDisk(writer, chunkRange(200, 210), { item: 'new' });
     const store = atPackRead(repository.store, read, finish);
-    await collectOrBeOvertaken(await repository.host({ store, cache: 'shared', unlocked: false }));
+    await collectOrBeOvertaken(await repository.host({ store, cache: 'shared' }));
     await assertWhole(repository, 'old', 'of another host', 'new');
   }
 });
@@ -141,7 +145,7 @@ test('a reader that shares the cache and is slow takes nothing from what is resc
     const finish = await slowReader(repository, 'shared');
     await session.commit([point]);
     const store = atPackRead(repository.store, read, finish);
-    await collectOrBeOvertaken(await repository.host({ store, cache: 'shared', unlocked: false }));
+    await collectOrBeOvertaken(await repository.host({ store, cache: 'shared' }));
     await protectDisk(await repository.host(), chunkRange(20, 40), { item: 'later' });
     await assertWhole(repository, 'important', 'third', 'later');
   }

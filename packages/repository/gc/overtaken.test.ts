@@ -8,7 +8,7 @@ import { isCofferError } from '@coffer/base';
 import { copyPoints } from '../copy/copy.ts';
 import { encodeIndexObject, decodeIndexObject } from '../index/index-codec.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
-import type { Repository } from '../repository.ts';
+import type { UnlockedRepository } from '../repository.ts';
 import {
   chunkOf,
   chunkRange,
@@ -26,7 +26,10 @@ import { collectGarbage } from './run.ts';
 /** Every wasteful pack is emptied. */
 const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
 
-async function assertWhole(repository: Repository, expected: Map<string, Buffer[]>): Promise<void> {
+async function assertWhole(
+  repository: UnlockedRepository,
+  expected: Map<string, Buffer[]>,
+): Promise<void> {
   const { findings } = await verifyRepository({ repository, readFraction: 1 });
   assert.deepEqual(findings, []);
   const points = await repository.points();

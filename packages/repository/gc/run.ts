@@ -6,13 +6,12 @@
 import { hostname } from 'node:os';
 import { CofferError, isCofferError, systemErrorCode } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
-import { ChunkWriter } from '../session/chunk-writer.ts';
+import { PackWriter } from '../session/pack-writer.ts';
 import { finishCommittedSessions, LEASE_MS } from '../session/session.ts';
 import {
   listSessions,
@@ -175,24 +174,21 @@ async function repack(
   generation: number,
 ): Promise<void> {
   if (plan.repack.length === 0) return;
-  const { index, random } = repository;
-  const keys = { publicKey: repository.context().keys.publicKey, hashKey: Buffer.alloc(32) };
+  const { index, context, packSizeBytes } = repository;
   const absent = new Set([...plan.remove, ...plan.repack]);
   const objects = await synchronizeOrRefuse(repository, signal);
-  const writer = new ChunkWriter({
-    ...repository.context(),
-    generation,
-    work: inlineChunkWork({ ...keys, privateKey: undefined }, random),
-    acceptsPack: index.acceptor(objects, absent),
-    packSizeBytes: repository.packSizeBytes,
-    signal,
-  });
+  const acceptsPack = index.acceptor(objects, absent);
+  const writer = new PackWriter({ context, generation, acceptsPack, packSizeBytes, signal });
   const left = new Set(plan.repack);
   // A pack that several index objects name is moved once.
   const packs = [...index.packs()].filter(({ pack }) => left.delete(pack.toString('hex')));
   if (left.size > 0) throw changedMeanwhile();
-  await moveChunks({ source: repository, packs, wanted: live.entries, writer, signal });
-  await writer.flush();
+  try {
+    await moveChunks({ source: repository, packs, wanted: live.entries, writer, signal });
+    await writer.flush();
+  } finally {
+    await writer.close();
+  }
 }
 
 async function condemn({ store }: Repository, record: CondemnedRecord): Promise<void> {

@@ -3,7 +3,7 @@ import { CofferError, mapAhead } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { type EntrySet, hasEntry } from '../index/entry-set.ts';
-import type { ChunkWriter } from '../session/chunk-writer.ts';
+import type { PackWriter } from '../session/pack-writer.ts';
 import { decodePack, isPackIntact, packObjectName } from './pack-codec.ts';
 
 /** Packs read ahead; each is up to 24 MiB of memory. */
@@ -13,7 +13,7 @@ export interface MoveChunksOptions {
   readonly source: { readonly store: ObjectStore };
   readonly packs: readonly IndexedPack[];
   readonly wanted: EntrySet;
-  readonly writer: ChunkWriter;
+  readonly writer: PackWriter;
   readonly onPackDone?: ((pack: IndexedPack) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }

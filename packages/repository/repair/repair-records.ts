@@ -34,7 +34,8 @@ import {
 type OnFinding = (finding: Finding) => void;
 
 export async function repairRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
-  const { store, isUnlocked: isConfigTrue } = repository;
+  const { store } = repository;
+  const isConfigTrue = repository.keys !== undefined;
   for (const { code, details } of await repairConfig(store, { isConfigTrue })) {
     const path = String(details['object']);
     onFinding({ code, path, message: 'it was written anew from the other one of the two' });
@@ -53,7 +54,7 @@ export async function dropDamagedPoints(
   onFinding: OnFinding,
 ): Promise<string[]> {
   const { store } = repository;
-  const hashKey = repository.isUnlocked ? repository.keys.hashKey : undefined;
+  const hashKey = repository.keys?.hashKey;
   const dropped: string[] = [];
   for await (const { name } of store.list('points/')) {
     const point = parsePointObjectName(name);
@@ -160,7 +161,7 @@ async function dropKeySlots(repository: Repository, onFinding: OnFinding): Promi
   const { store } = repository;
   const damaged: string[] = [];
   const intact = await readKeySlots(repository, (_, name) => damaged.push(name));
-  if (!repository.isUnlocked || intact.length === 0) return;
+  if (!repository.keys || intact.length === 0) return;
   for (const name of damaged) {
     onFinding({ code: 'object-damaged', path: name, message: 'the key slot was dropped' });
     await store.delete(name);

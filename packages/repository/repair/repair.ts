@@ -7,14 +7,13 @@
  */
 import { CofferError, type Finding, mapBounded } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
-import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { readGcState } from '../gc/gc-record.ts';
 import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
 import { markDamaged } from '../damaged-points.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
 import type { Repository } from '../repository.ts';
-import { ChunkWriter } from '../session/chunk-writer.ts';
+import { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
 import { getIfThere } from '../store-calls.ts';
 import { checkIndexObjects } from '../verify/check-index.ts';
@@ -50,7 +49,7 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
   const findings: Finding[] = [];
   const onFinding = (finding: Finding): void => void findings.push(finding);
   await repairRecords(repository, onFinding);
-  const session = await repository.beginSession(signal, { moves: true });
+  const session = await repository.beginMove(signal);
   try {
     const indexRebuilt = await repairIndex(options, session.generation, findings);
     const packs = options.rebuildIndex ? NO_PACKS : await repairPacks(options, session, findings);
@@ -105,7 +104,7 @@ interface DamagedPack {
 
 async function repairPacks(
   options: RepairOptions,
-  session: Session,
+  session: Session<PackWriter>,
   findings: Finding[],
 ): Promise<PacksRepaired> {
   const { repository } = options;
@@ -116,11 +115,11 @@ async function repairPacks(
     findings.push({ code: 'object-damaged', path, message });
   }
   // Without a key, what is intact in a damaged pack cannot be told from what is not.
-  const dropped = damaged.filter(({ isThere }) => !isThere || repository.isUnlocked);
+  const dropped = damaged.filter(({ isThere }) => !isThere || repository.keys);
   if (dropped.length === 0) return NO_PACKS;
   const names = new Set(dropped.map(({ pack }) => pack.pack.toString('hex')));
   const { objects } = await repository.index.synchronize(repository.store, options.signal);
-  const acceptsPack = session.acceptor(repository.index, objects, names);
+  const acceptsPack = session.acceptor(objects, names);
   const writer = salvageWriter(options, session.generation, acceptsPack);
   let [chunksSalvaged, chunksLost] = [0, 0];
   for (const { pack } of dropped) {
@@ -136,6 +135,7 @@ async function repairPacks(
     }
   }
   await writer.flush();
+  await writer.close();
   await dropPacks(repository, dropped, { session, names, objects });
   return { packsDropped: dropped.length, chunksSalvaged, chunksLost };
 }
@@ -154,7 +154,7 @@ async function dropPacks(
     names,
     objects,
   }: {
-    readonly session: Session;
+    readonly session: Session<PackWriter>;
     readonly names: ReadonlySet<string>;
     readonly objects: ReadonlySet<string>;
   },
@@ -192,15 +192,7 @@ function salvageWriter(
   { repository, signal }: RepairOptions,
   generation: number,
   acceptsPack: AcceptsPack,
-): ChunkWriter {
-  const context = repository.context();
-  const { packSizeBytes } = repository;
-  return new ChunkWriter({
-    ...context,
-    generation,
-    work: inlineChunkWork({ ...context.keys, privateKey: undefined }, context.random),
-    acceptsPack,
-    packSizeBytes,
-    signal,
-  });
+): PackWriter {
+  const { context, packSizeBytes } = repository;
+  return new PackWriter({ context, generation, acceptsPack, packSizeBytes, signal });
 }

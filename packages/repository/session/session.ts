@@ -9,17 +9,20 @@
 import { hostname } from 'node:os';
 import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import type { ChunkWork } from '../chunk/chunk-work.ts';
+import type { RepositoryContext } from '../context.ts';
 import { type GcState, readGcState, survives, willIndexObjectCount } from '../gc/gc-record.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
-import type { RepositoryContext } from '../repository.ts';
+import { packObjectName } from '../pack/pack-codec.ts';
+import { StoredPacks } from '../pack/stored-packs.ts';
 import { putIfAbsent } from '../store-calls.ts';
-import { ChunkWriter } from './chunk-writer.ts';
+import type { ChunkWriter } from './chunk-writer.ts';
+import type { PackWriter, PackWriterOptions } from './pack-writer.ts';
 import {
   beginName,
   type CommittedEnd,
   encodeBegin,
+  endName,
   listSessions,
   readEndIfIntact,
   removeSession,
@@ -34,49 +37,55 @@ export const LEASE_MS = 60 * 60_000;
 
 const WRITER = 'the writer itself';
 
-export interface SessionOptions {
+export interface SessionOptions<W extends PackWriter> {
   readonly context: RepositoryContext;
-  readonly work: ChunkWork;
+  readonly makeWriter: (options: PackWriterOptions) => W;
   readonly signal?: AbortSignal | undefined;
   readonly packSizeBytes?: number | undefined;
   /** What is stored is read again before anything refers to it. */
   readonly readsBack?: boolean | undefined;
 }
 
-export class Session {
+/** What the session saw in the store when it began. */
+interface Seen {
   readonly id: string;
-  readonly writer: ChunkWriter;
-  readonly #store: ObjectStore;
-  readonly #state: GcState;
-  readonly #stopRenewing = new AbortController();
+  readonly state: GcState;
+  readonly packs: StoredPacks;
+  readonly acceptsPack: AcceptsPack;
+  /** True when an index object that counts names a pack that is not there. */
+  readonly arePacksMissing: boolean;
+}
 
-  private constructor(
-    id: string,
-    state: GcState,
-    acceptsPack: AcceptsPack,
-    options: SessionOptions,
-  ) {
-    const { context, work, signal, packSizeBytes, readsBack } = options;
-    this.id = id;
-    this.#store = context.store;
-    this.#state = state;
-    this.writer = new ChunkWriter({
-      ...context,
-      work,
+export class Session<W extends PackWriter = ChunkWriter> {
+  readonly id: string;
+  readonly writer: W;
+  readonly #context: RepositoryContext;
+  readonly #seen: Seen;
+  readonly #stopRenewing = new AbortController();
+  readonly #renewing: Promise<void>;
+
+  private constructor(seen: Seen, options: SessionOptions<W>) {
+    const { context, signal, packSizeBytes, readsBack } = options;
+    this.id = seen.id;
+    this.#context = context;
+    this.#seen = seen;
+    this.writer = options.makeWriter({
+      context,
       signal,
       packSizeBytes,
       readsBack,
-      generation: state.generation,
-      acceptsPack,
+      generation: seen.state.generation,
+      acceptsPack: seen.acceptsPack,
     });
-    void this.#keepRenewing(context);
+    this.#renewing = this.#keepRenewing(context);
   }
 
-  static async begin(options: SessionOptions): Promise<Session> {
-    const { store, index } = options.context;
+  static async begin<W extends PackWriter>(options: SessionOptions<W>): Promise<Session<W>> {
+    const { context, signal } = options;
+    const { store, index } = context;
     for (;;) {
-      options.signal?.throwIfAborted();
-      const { id, state } = await enter(options.context);
+      signal?.throwIfAborted();
+      const { id, state } = await enter(context);
       // A collection that waits for us, or has swept what we showed, took us for one of before it;
       // we would work as one of after it, which the next collection does not wait for.
       if (state.unfinished?.sessions.includes(id)) {
@@ -84,61 +93,98 @@ export class Session {
         continue;
       }
       if (!(await store.stat(beginName(id)))) continue;
-      const { objects } = await index.synchronize(store, options.signal);
-      return new Session(id, state, acceptorIn(state, index, objects), options);
+      const { objects } = await index.synchronize(store, signal);
+      // After the index: what an index object names was stored before it.
+      const packs = await StoredPacks.list(store, signal);
+      const acceptsPack = acceptorIn(state, index, { objects, packs });
+      const arePacksMissing = isAnyMissing(index, objects, packs);
+      return new Session({ id, state, packs, acceptsPack, arePacksMissing }, options);
     }
   }
 
   /**
-   * Which packs a writer of the session may rely on: not those that are condemned, or given
-   * (hexadecimal). `objects` are the index objects that count.
+   * Which packs a writer of the session may rely on: those that an index object names which counts
+   * (`objects`) and that are there, but not those that are condemned, or given (hexadecimal).
    */
-  acceptor(
-    index: ChunkIndex,
-    objects: ReadonlySet<string>,
-    absent: ReadonlySet<string>,
-  ): AcceptsPack {
-    return acceptorIn(this.#state, index, objects, absent);
+  acceptor(objects: ReadonlySet<string>, absent: ReadonlySet<string>): AcceptsPack {
+    const { state, packs } = this.#seen;
+    return acceptorIn(state, this.#context.index, { objects, packs, absent });
   }
 
   /** Packs (hexadecimal) that were condemned, and not swept, when the session began. */
   get condemned(): ReadonlySet<string> {
-    return new Set(this.#state.unfinished?.packs);
+    return new Set(this.#seen.state.unfinished?.packs);
   }
 
   /** The newest garbage collection when the session began. */
   get generation(): number {
-    return this.#state.generation;
+    return this.#seen.state.generation;
   }
 
   /**
-   * True while a collection that the session does not hold up may still sweep. Then a chunk that an
-   * existing point reaches need not stay: the point may be removed, and the chunk be condemned.
+   * False when a chunk that an existing point reaches may be absent: it has to be looked for before
+   * it is relied on. While a collection that the session does not hold up may still sweep, the point
+   * may be removed and the chunk be condemned; and where packs are missing, it may be in one of them.
    */
-  get isSweepAhead(): boolean {
-    return this.#state.unfinished !== undefined;
+  get isPointWhole(): boolean {
+    return this.#seen.state.unfinished === undefined && !this.#seen.arePacksMissing;
   }
 
-  /** Makes the points exist. Fails with `session-fenced` when a collection closed the session. */
+  /**
+   * Makes the points exist. Fails with `session-fenced` when a collection closed the session, with
+   * `store-rolled-back` when the store has lost what the session has stored, or found there.
+   */
   async commit(points: readonly EncodedPoint[]): Promise<void> {
     await this.writer.flush();
-    this.#stopRenewing.abort();
+    await this.#requireRelied();
+    await this.#stop();
     const end: CommittedEnd = {
       session: this.id,
       outcome: 'committed',
       generation: this.generation,
       points: points.map(({ id, item, bytes }) => ({ id, item, record: bytes.toString('base64') })),
     };
-    const decided = await writeEnd(this.#store, end);
+    const { store } = this.#context;
+    const decided = await writeEnd(store, end);
     if (decided.outcome === 'fenced') throw new CofferError('session-fenced', { by: decided.by });
-    if (!(await listCommitted(this.#store, end))) throw new CofferError('session-fenced');
-    await removeEnded(this.#store, this.id);
+    if (!(await listCommitted(store, end))) throw new CofferError('session-fenced');
+    await removeEnded(store, this.id);
   }
 
   /** Gives up: what was written is garbage. */
   async abandon(): Promise<void> {
+    await this.#stop();
+    await writeEnd(this.#context.store, { session: this.id, outcome: 'fenced', by: WRITER });
+  }
+
+  async #stop(): Promise<void> {
     this.#stopRenewing.abort();
-    await writeEnd(this.#store, { session: this.id, outcome: 'fenced', by: WRITER });
+    await this.#renewing;
+    await this.writer.close();
+  }
+
+  /**
+   * A store that was rolled back to an earlier state, or is another one by now, has lost what makes
+   * the points whole. Without its own `begin`, a collection would not have waited for the session.
+   */
+  async #requireRelied(): Promise<void> {
+    const { store } = this.#context;
+    const { objects, packs } = this.writer.relied;
+    // Whoever fences a session, or has collected after that, says so better than a missing object.
+    if (await store.stat(endName(this.id))) return;
+    for (const name of [beginName(this.id), ...objects]) {
+      if (!(await store.stat(name))) throw await this.#lost(name);
+    }
+    const stored = await StoredPacks.list(store);
+    const lost = packs.find((pack) => !stored.has(pack));
+    if (lost) throw await this.#lost(packObjectName(lost.pack));
+  }
+
+  /** A session that was fenced and swept meanwhile finds its objects gone, too. */
+  async #lost(object: string): Promise<CofferError> {
+    const { generation } = await readGcState(this.#context.store);
+    if (generation > this.generation) return new CofferError('session-fenced', { object });
+    return new CofferError('store-rolled-back', { object });
   }
 
   async #keepRenewing({ store, clock }: RepositoryContext): Promise<void> {
@@ -170,16 +216,41 @@ async function enter({
   return { id, state: await readGcState(store) };
 }
 
+interface Stored {
+  /** Names of the index objects that count. */
+  readonly objects: ReadonlySet<string>;
+  readonly packs: StoredPacks;
+  /** Packs that count as absent (hexadecimal). */
+  readonly absent?: ReadonlySet<string>;
+}
+
 function acceptorIn(
   { unfinished }: GcState,
   index: ChunkIndex,
-  objects: ReadonlySet<string>,
-  absent: ReadonlySet<string> = new Set(),
+  { objects, packs, absent = new Set() }: Stored,
 ): AcceptsPack {
   const counting = unfinished
     ? new Set([...objects].filter((name) => willIndexObjectCount(name, unfinished)))
     : objects;
-  return index.acceptor(counting, new Set([...absent, ...(unfinished?.packs ?? [])]));
+  const named = index.acceptor(counting, new Set([...absent, ...(unfinished?.packs ?? [])]));
+  const known = new Map<number, boolean>();
+  return (packNumber) => {
+    if (!named(packNumber)) return false;
+    const decided = known.get(packNumber) ?? packs.has(index.requiredPack(packNumber));
+    known.set(packNumber, decided);
+    return decided;
+  };
+}
+
+function isAnyMissing(
+  index: ChunkIndex,
+  objects: ReadonlySet<string>,
+  stored: StoredPacks,
+): boolean {
+  for (const pack of index.packs()) {
+    if (objects.has(pack.object) && !stored.has(pack)) return true;
+  }
+  return false;
 }
 
 /**

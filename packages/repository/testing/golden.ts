@@ -17,7 +17,7 @@ import {
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type ChunkId, ZERO_ID } from '../chunk/chunk-id.ts';
-import { inlineChunkWork } from '../chunk/chunk-work.ts';
+import { inlineChunkPool } from '../chunk/chunk-work.ts';
 import { SlabPool } from '../chunk/slab.ts';
 import { GEOMETRY } from '../config.ts';
 import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
@@ -30,7 +30,8 @@ import {
   type PointKind,
   type PointRoot,
 } from '../recovery-point.ts';
-import { initRepository, Repository } from '../repository.ts';
+import { initRepository } from '../init.ts';
+import { Repository, type UnlockedRepository } from '../repository.ts';
 import type { Session } from '../session/session.ts';
 import { encodeEnd, endName } from '../session/session-record.ts';
 import { ContentBuilder } from '../tree/content-tree.ts';
@@ -92,26 +93,26 @@ class GoldenWriter {
     const recoveryKey = generateRecoveryKey(this.#random);
     const [random, clock, store] = [this.#random, this.#clock, this.#store];
     await initRepository({ store, clock, random, passphrase, recoveryKey });
-    const repository = await this.#open();
-    await repository.unlock(passphrase);
+    const repository = await this.#open(passphrase);
     await this.#writePoints(repository);
     const points = this.#points.sort((a, b) => (a.id < b.id ? -1 : 1));
     return { facts: { passphrase, recoveryKey, points }, objects: await objectsOf(store) };
   }
 
-  async #open(): Promise<Repository> {
+  async #open(passphrase: string): Promise<UnlockedRepository> {
     const random = this.#random;
-    return await Repository.open({
+    const repository = await Repository.open({
       store: this.#store,
       index: this.#index,
       clock: this.#clock,
       random,
-      chunkWork: (keys) => inlineChunkWork(keys, random, PACK_BYTES),
+      chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_BYTES,
     });
+    return await repository.unlock(passphrase);
   }
 
-  async #writePoints(repository: Repository): Promise<void> {
+  async #writePoints(repository: UnlockedRepository): Promise<void> {
     const first = await this.#commit(repository, (session) => writeGoldenDisk(session, 1));
     const second = await this.#commit(repository, (session) => writeGoldenDisk(session, 2));
     const files = await this.#commit(repository, writeGoldenFiles);
@@ -129,7 +130,7 @@ class GoldenWriter {
   }
 
   async #commit(
-    repository: Repository,
+    repository: UnlockedRepository,
     write: (session: Session) => Promise<Written>,
   ): Promise<Made> {
     this.#clock.advance(60_000);
@@ -142,7 +143,7 @@ class GoldenWriter {
   }
 
   /** A session that was committed and killed before it listed its point. */
-  async #commitUnlisted(repository: Repository): Promise<Made> {
+  async #commitUnlisted(repository: UnlockedRepository): Promise<Made> {
     const written = await this.#commit(repository, (session) => writeGoldenDisk(session, 3));
     const points = await repository.points();
     const { generation } = points.find(({ id }) => id === written.id)!;
@@ -157,7 +158,7 @@ class GoldenWriter {
     return written;
   }
 
-  #encode(repository: Repository, { item, kind, roots }: Written): EncodedPoint {
+  #encode(repository: UnlockedRepository, { item, kind, roots }: Written): EncodedPoint {
     const header = {
       item,
       kind,

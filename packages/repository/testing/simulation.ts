@@ -15,7 +15,7 @@ import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { CrashedError, faulty } from '@coffer/storage/testing/faulty.ts';
-import { inlineChunkWork } from '../chunk/chunk-work.ts';
+import { inlineChunkPool } from '../chunk/chunk-work.ts';
 import { SlabPool } from '../chunk/slab.ts';
 import { newConfig } from '../config.ts';
 import { writeConfig } from '../config-objects.ts';
@@ -25,7 +25,7 @@ import { collectGarbage } from '../gc/run.ts';
 import { ChunkIndex } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
 import { encodePoint, type RecoveryPoint } from '../recovery-point.ts';
-import { Repository } from '../repository.ts';
+import { Repository, type UnlockedRepository } from '../repository.ts';
 import { generateKeyPair } from '../sealed-box.ts';
 import { diskLeaves, DiskTreeBuilder } from '../tree/disk-tree.ts';
 import { verifyRepository } from '../verify/verify.ts';
@@ -164,7 +164,7 @@ class Simulation {
 
   async #choose(host: number, stores: readonly ObjectStore[], clock: Clock): Promise<void> {
     const dice = this.#random.fraction();
-    const open = (which: Which): Promise<Repository> =>
+    const open = (which: Which): Promise<UnlockedRepository> =>
       this.#open(host, which, stores[which]!, clock);
     if (dice < 0.38) await this.#write(await open(SOURCE));
     else if (dice < 0.56) await this.#collect(await open(SOURCE));
@@ -176,26 +176,34 @@ class Simulation {
     else await this.#restoreOne(await open(TARGET), TARGET);
   }
 
-  async #open(host: number, which: Which, store: ObjectStore, clock: Clock): Promise<Repository> {
+  async #open(
+    host: number,
+    which: Which,
+    store: ObjectStore,
+    clock: Clock,
+  ): Promise<UnlockedRepository> {
     const tried = retrying(store, { attemptsMax: 4, delayMs: 100, clock, random: this.#random });
     return await this.#openOver(tried, this.#hosts.indexFor(host, which, this.#random), clock);
   }
 
-  async #openOver(store: ObjectStore, index: ChunkIndex, clock: Clock): Promise<Repository> {
+  async #openOver(
+    store: ObjectStore,
+    index: ChunkIndex,
+    clock: Clock,
+  ): Promise<UnlockedRepository> {
     const random = this.#random;
     const repository = await Repository.open({
       store,
       index,
       clock,
       random,
-      chunkWork: (keys) => inlineChunkWork(keys, random, PACK_SIZE_BYTES),
+      chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
     });
-    repository.unlockWith(this.#keys);
-    return repository;
+    return repository.unlockWith(this.#keys);
   }
 
-  async #write(repository: Repository): Promise<void> {
+  async #write(repository: UnlockedRepository): Promise<void> {
     const session = await repository.beginSession();
     try {
       const contents = this.#chooseContents();
@@ -247,14 +255,14 @@ class Simulation {
     return Array.from({ length: size }, () => Math.floor(this.#random.fraction() * CHUNK_VARIETY));
   }
 
-  async #collect(repository: Repository): Promise<void> {
+  async #collect(repository: UnlockedRepository): Promise<void> {
     // So little waste is allowed that packs are emptied and moved at every turn.
     const plan = { ...GC_PLAN_DEFAULTS, wasteMax: 0.01, smallPackBytes: 1024, smallPacksMax: 2 };
     const { outcome } = await collectGarbage({ repository, plan });
     if (outcome === 'done') this.#counts.collections++;
   }
 
-  async #remove(repository: Repository, which: Which): Promise<void> {
+  async #remove(repository: UnlockedRepository, which: Which): Promise<void> {
     const points = await repository.points();
     const point = points[Math.floor(this.#random.fraction() * points.length)];
     if (!point) return;
@@ -264,7 +272,7 @@ class Simulation {
     this.#counts.removed++;
   }
 
-  async #restoreOne(repository: Repository, which: Which): Promise<void> {
+  async #restoreOne(repository: UnlockedRepository, which: Which): Promise<void> {
     const points = await repository.points();
     const point = points[Math.floor(this.#random.fraction() * points.length)];
     if (!point) return;
@@ -278,14 +286,14 @@ class Simulation {
     }
   }
 
-  async #copy(source: Repository, target: Repository): Promise<void> {
+  async #copy(source: UnlockedRepository, target: UnlockedRepository): Promise<void> {
     const { pointsCopied } = await copyPoints({ source, target, isWanted: () => true });
     for (const id of pointsCopied) this.#promise(id, TARGET);
     this.#counts.copied += pointsCopied.length;
   }
 
   /** Reads a point whole and compares it with what was written. */
-  async #restore(repository: Repository, point: RecoveryPoint): Promise<void> {
+  async #restore(repository: UnlockedRepository, point: RecoveryPoint): Promise<void> {
     const expected = this.#expected.get(point.id);
     assert(expected !== undefined, 'only points that somebody wrote exist');
     const reader = repository.reader();
@@ -315,7 +323,7 @@ class Simulation {
     }
   }
 
-  async #quiet(which: Which): Promise<Repository> {
+  async #quiet(which: Which): Promise<UnlockedRepository> {
     return await this.#openOver(this.#stores[which]!, this.#hosts.shared(0, which), this.#clock);
   }
 
@@ -354,7 +362,7 @@ const ALLOWED_FAILURES: ReadonlySet<string> = new Set([
 ]);
 
 /** After collections that had nothing to wait for, nothing but live data is left. */
-async function checkGarbage(repository: Repository): Promise<void> {
+async function checkGarbage(repository: UnlockedRepository): Promise<void> {
   const packs = [...repository.index.packs()];
   const indexed = new Set(packs.map(({ pack }) => pack.toString('hex')));
   const entryCount = packs.reduce((sum, pack) => sum + pack.entryCount, 0);

@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import { type Clock, type Random, seededRandom } from '@coffer/base';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { inlineChunkWork } from '../chunk/chunk-work.ts';
+import { type ChunkPool, inlineChunkPool } from '../chunk/chunk-work.ts';
 import { SlabPool } from '../chunk/slab.ts';
 import { GEOMETRY, newConfig } from '../config.ts';
 import { writeConfig } from '../config-objects.ts';
 import { ChunkIndex } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
 import { type EncodedPoint, encodePoint, type RecoveryPoint } from '../recovery-point.ts';
-import { Repository } from '../repository.ts';
+import { Repository, type UnlockedRepository } from '../repository.ts';
 import { generateKeyPair } from '../sealed-box.ts';
 import type { Session } from '../session/session.ts';
 import { DiskTreeBuilder, diskLeaves } from '../tree/disk-tree.ts';
@@ -48,6 +48,13 @@ export interface TestRepositoryOptions {
   readonly packSizeBytes?: number;
 }
 
+export interface HostOptions {
+  readonly store?: ObjectStore;
+  /** Processes of one host share a cache: those that name the same one. */
+  readonly cache?: string;
+  readonly pool?: ChunkPool;
+}
+
 /** A store with a repository in it, and what tests do with it. */
 export class TestRepository {
   readonly store: ObjectStore;
@@ -77,28 +84,30 @@ export class TestRepository {
   }
 
   /**
-   * Opens it as one more host would, over the same store or a wrapper of it. Processes of one host
-   * share a cache: those that name the same one.
+   * Opens it as one more host would, over the same store or a wrapper of it.
    */
-  async host({
+  async host(options: HostOptions = {}): Promise<UnlockedRepository> {
+    return (await this.lockedHost(options)).unlockWith(this.keys);
+  }
+
+  /** The same for a host that has no key. */
+  async lockedHost({
     store = this.store,
-    unlocked = true,
     cache = String(this.#indexes.length),
-  } = {}): Promise<Repository> {
+    pool = inlineChunkPool(this.random),
+  }: HostOptions = {}): Promise<Repository> {
     const index = ChunkIndex.open(join(this.#folder, cache));
     this.#indexes.push(index);
     const { clock, random } = this;
     const packSizeBytes = this.#packSizeBytes;
-    const repository = await Repository.open({
+    return await Repository.open({
       store,
       index,
       clock,
       random,
-      chunkWork: (keys) => inlineChunkWork(keys, random, packSizeBytes),
+      chunkPool: pool,
       packSizeBytes,
     });
-    if (unlocked) repository.unlockWith(this.keys);
-    return repository;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -109,7 +118,7 @@ export class TestRepository {
 
 /** Makes a disk of these chunks durable in the session, and a point of it that is not committed. */
 export async function writeDisk(
-  repository: Repository,
+  repository: UnlockedRepository,
   session: Session,
   chunks: readonly Buffer[],
   { item = 'disk', takenAt = repository.clock.now() } = {},
@@ -132,7 +141,7 @@ export async function writeDisk(
 
 /** Protects a disk of these chunks in a session of its own. */
 export async function protectDisk(
-  repository: Repository,
+  repository: UnlockedRepository,
   chunks: readonly Buffer[],
   options: { item?: string; takenAt?: number } = {},
 ): Promise<RecoveryPoint> {
@@ -143,7 +152,10 @@ export async function protectDisk(
 }
 
 /** Reads a disk of chunks back; zero chunks come as zeroes. */
-export async function readDisk(repository: Repository, point: RecoveryPoint): Promise<Buffer[]> {
+export async function readDisk(
+  repository: UnlockedRepository,
+  point: RecoveryPoint,
+): Promise<Buffer[]> {
   const reader = repository.reader();
   const { root, sizeBytes } = point.roots[0]!;
   const chunks: Buffer[] = [];

@@ -4,6 +4,7 @@ import { ChunkHasher, type ChunkId } from '../chunk/chunk-id.ts';
 import { PackKeys } from '../chunk/engine.ts';
 import { openChunk } from '../chunk/seal.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
+import type { RepositoryKeys } from '../keys.ts';
 import type { PackEntry } from '../pack/pack-codec.ts';
 import type { Repository } from '../repository.ts';
 import { nodeHeadLength } from '../tree/node-codec.ts';
@@ -18,13 +19,14 @@ export function damagedChunks(
   bytes: Buffer | undefined,
 ): ChunkId[] {
   const entries = [...repository.index.entriesOf(pack)];
-  if (bytes === undefined || !repository.isUnlocked) return entries.map(({ id }) => id);
-  return entries.filter((entry) => !isIntact(repository, pack, entry, bytes)).map(({ id }) => id);
+  const { keys } = repository;
+  if (bytes === undefined || !keys) return entries.map(({ id }) => id);
+  return entries.filter((entry) => !isIntact(keys, pack, entry, bytes)).map(({ id }) => id);
 }
 
 /** True when the chunk opens to what its id says. */
 export function isIntact(
-  { keys }: Repository,
+  keys: RepositoryKeys,
   pack: Pick<IndexedPack, 'keyBoxes'>,
   entry: PackEntry,
   bytes: Buffer,

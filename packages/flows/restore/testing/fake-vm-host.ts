@@ -1,7 +1,7 @@
 /** A host with one machine, and points of it, for faults that a real host cannot be made to show. */
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { memoryDisk } from '@coffer/file-system/testing/memory-disk.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { DISK_CHUNK_BYTES } from '@coffer/repository/testing/test-repository.ts';
 import type { CapturedFile } from '@coffer/workloads/vm-capture.ts';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
@@ -92,7 +92,7 @@ export interface PointOptions {
 
 /** A point of the machine with an image as it is now. */
 export async function pointOf(
-  repository: Repository,
+  repository: UnlockedRepository,
   image: string,
   options: PointOptions = {},
 ): Promise<RecoveryPoint> {
@@ -101,7 +101,7 @@ export async function pointOf(
 }
 
 export async function backUp(
-  repository: Repository,
+  repository: UnlockedRepository,
   image: string,
   { files = [], onDispose = async () => {} }: PointOptions,
 ) {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { describeFolder } from '@coffer/file-system/testing/expected-tree.ts';
-import type { RecoveryPoint, Repository } from '@coffer/repository';
+import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { backup } from '../../backup/backup.ts';
 import { newProgress } from '../../progress.ts';
@@ -13,10 +13,10 @@ import { restore, type RestoreOptions, type RestoreResult } from '../restore.ts'
 export class VolumeLab implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'coffer-volume-'));
   readonly #test: TestRepository;
-  readonly #repository: Repository;
+  readonly #repository: UnlockedRepository;
   #count = 0;
 
-  private constructor(test: TestRepository, repository: Repository) {
+  private constructor(test: TestRepository, repository: UnlockedRepository) {
     this.#test = test;
     this.#repository = repository;
   }

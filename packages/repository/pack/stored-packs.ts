@@ -1,0 +1,72 @@
+/**
+ * Which packs a store has, and how large they are: what the index says of a pack counts only as long
+ * as the pack is there. Compact, since a store may have millions.
+ */
+import { mapBounded } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+
+/** Lists under way at once: one for each first digit of a name. */
+const DIGITS = Array.from('0123456789abcdef');
+const NAME_SIZE_BYTES = 32;
+/** A name, then the size as a double: packs may have more than 4 GiB where a store lies. */
+const RECORD_SIZE_BYTES = NAME_SIZE_BYTES + 8;
+const PACK_NAME = /^packs\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
+
+export class StoredPacks {
+  /** Records in the order of their names, for each first byte of a name. */
+  readonly #groups: readonly Buffer[];
+
+  private constructor(groups: readonly Buffer[]) {
+    this.#groups = groups;
+  }
+
+  /** Lists them, several parts of the names at once. */
+  static async list(store: ObjectStore, signal?: AbortSignal): Promise<StoredPacks> {
+    const groups = Array.from({ length: 256 }, () => new Group());
+    await mapBounded(DIGITS, DIGITS.length, async (digit) => {
+      for await (const { name, sizeBytes } of store.list(`packs/${digit}`, { signal })) {
+        const hex = PACK_NAME.exec(name)?.[1];
+        if (hex === undefined) continue;
+        const pack = Buffer.from(hex, 'hex');
+        groups[pack[0]!]!.add(pack, sizeBytes);
+      }
+    });
+    return new StoredPacks(groups.map((group) => group.records()));
+  }
+
+  /** Undefined when the pack is not there. */
+  sizeOf(pack: Buffer): number | undefined {
+    const records = this.#groups[pack[0]!]!;
+    let low = 0;
+    let high = records.length / RECORD_SIZE_BYTES;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const offset = middle * RECORD_SIZE_BYTES;
+      const order = records.compare(pack, 0, NAME_SIZE_BYTES, offset, offset + NAME_SIZE_BYTES);
+      if (order === 0) return records.readDoubleLE(offset + NAME_SIZE_BYTES);
+      if (order < 0) low = middle + 1;
+      else high = middle;
+    }
+    return undefined;
+  }
+
+  has({ pack, sizeBytes }: { readonly pack: Buffer; readonly sizeBytes: number }): boolean {
+    return this.sizeOf(pack) === sizeBytes;
+  }
+}
+
+/** Packs whose names begin with one byte, while they are listed. */
+class Group {
+  #records: Buffer[] = [];
+
+  add(pack: Buffer, sizeBytes: number): void {
+    const record = Buffer.alloc(RECORD_SIZE_BYTES);
+    record.set(pack);
+    record.writeDoubleLE(sizeBytes, NAME_SIZE_BYTES);
+    this.#records.push(record);
+  }
+
+  records(): Buffer {
+    return Buffer.concat(this.#records.sort((a, b) => a.compare(b)));
+  }
+}
