@@ -233,7 +233,8 @@ export class ChunkWriter {
   async #put(name: string, bytes: Buffer): Promise<void> {
     const { store, signal, readsBack } = this.#options;
     await store.put(name, bytes, { signal });
-    if (!readsBack || bytes.equals(await store.get(name, undefined, { signal }))) return;
+    if (!readsBack) return;
+    if (bytes.equals(await store.get(name, { sizeBytesMax: bytes.length, signal }))) return;
     throw new CofferError('object-damaged', {
       object: name,
       reason: 'the store gives back another',
