@@ -9,7 +9,7 @@ import { readKeySlots } from './keys.ts';
 import { generateRecoveryKey } from './recovery-key.ts';
 import { initRepository } from './init.ts';
 import { generateKeyPair } from './sealed-box.ts';
-import { namesOf, onPut, stillClock } from './testing/test-repository.ts';
+import { getWhole, namesOf, onPut, stillClock } from './testing/test-repository.ts';
 
 const random = seededRandom(1);
 const PASSPHRASE = 'a passphrase that is long enough';
@@ -34,7 +34,7 @@ async function replace(store: ObjectStore, name: string, bytes?: Buffer): Promis
 }
 
 async function flip(store: ObjectStore, name: string): Promise<void> {
-  const bytes = Buffer.from(await store.get(name));
+  const bytes = Buffer.from(await getWhole(store, name));
   bytes[40]! ^= 1;
   await replace(store, name, bytes);
 }
@@ -87,7 +87,7 @@ test('of two that differ the config counts, and only who has the keys replaces t
   const store = await storeInUse(config);
   const other = openMemoryStore();
   await writeConfig(other, anyConfig());
-  await replace(store, 'config-copy', await other.get('config'));
+  await replace(store, 'config-copy', await getWhole(other, 'config'));
   assert.deepEqual(await readConfig(store), config);
   assert.deepEqual(namesIn(await configDamages(store)), ['config-copy']);
   assert.deepEqual(await repairConfig(store, { isConfigTrue: false }), []);

@@ -8,7 +8,7 @@
 import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { decodeConfig, encodeConfig, type RepositoryConfig } from './config.ts';
-import { getIfThere, putIfAbsent } from './store-calls.ts';
+import { getRecordIfThere, putIfAbsent } from './store-calls.ts';
 
 export const CONFIG_NAME = 'config';
 export const CONFIG_COPY_NAME = 'config-copy';
@@ -95,9 +95,9 @@ async function inspectBoth(store: ObjectStore): Promise<readonly ConfigObject[]>
 }
 
 async function inspect(store: ObjectStore, name: string): Promise<ConfigObject> {
-  const bytes = await getIfThere(store, name);
-  if (!bytes) return { state: 'missing', name, damage: damageOf(name, 'it is missing') };
   try {
+    const bytes = await getRecordIfThere(store, name);
+    if (!bytes) return { state: 'missing', name, damage: damageOf(name, 'it is missing') };
     decodeConfig(bytes, name);
     return { state: 'intact', name, bytes };
   } catch (error) {

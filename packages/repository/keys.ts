@@ -15,7 +15,7 @@ import { hashKeyCheck, type RepositoryConfig } from './config.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
 import { isRecoveryKey, recoverySecret } from './recovery-key.ts';
 import { publicKeyOf } from './sealed-box.ts';
-import { getIfThere, putIfAbsent } from './store-calls.ts';
+import { getRecordIfThere, putIfAbsent } from './store-calls.ts';
 
 export const PASSPHRASE_LENGTH_MIN = 16;
 
@@ -118,10 +118,10 @@ async function readAllSlots(
   const slots: KeySlot[] = [];
   for await (const { name } of store.list('keys/')) {
     const slot = /^keys\/([0-9a-f]{16})$/.exec(name)?.[1];
-    const bytes = slot === undefined ? undefined : await getIfThere(store, name);
-    if (slot === undefined || !bytes) continue;
+    if (slot === undefined) continue;
     try {
-      slots.push({ slot, ...decodeRecord('key', KeyRecord, bytes, name) });
+      const bytes = await getRecordIfThere(store, name);
+      if (bytes) slots.push({ slot, ...decodeRecord('key', KeyRecord, bytes, name) });
     } catch (error) {
       if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
       onDamaged(error, name);

@@ -25,6 +25,7 @@ import { ChunkWriter } from './session/chunk-writer.ts';
 import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
 import { finishCommittedSessions, Session, type SessionOptions } from './session/session.ts';
 import { listSessions, readEndIfIntact } from './session/session-record.ts';
+import { getRecord } from './store-calls.ts';
 
 /** Points fetched at once when they are listed. */
 const FETCHES_AT_ONCE = 16;
@@ -157,27 +158,31 @@ export class Repository {
     for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
     const stored = await this.#storedPoints(onDamaged);
     const hashKey = this.keys?.hashKey;
-    const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (each) => {
-      if (!survives(each, state)) return undefined;
-      try {
-        const bytes = each.bytes ?? (await this.store.get(each.name));
-        const record = decodePointObject(each, bytes, hashKey);
-        const { id, generation } = each;
-        return { ...record, id, generation, held: held.has(id) };
-      } catch (error) {
-        if (isCofferError(error, 'object-not-found')) return undefined;
-        if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
-        onDamaged(error);
-        return undefined;
+    const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (objects) => {
+      for (const each of objects) {
+        if (!survives(each, state)) continue;
+        try {
+          const bytes = each.bytes ?? (await getRecord(this.store, each.name));
+          const record = decodePointObject(each, bytes, hashKey);
+          const { id, generation } = each;
+          return { ...record, id, generation, held: held.has(id) };
+        } catch (error) {
+          if (isCofferError(error, 'object-not-found')) continue;
+          if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
+          onDamaged(error);
+        }
       }
+      return undefined;
     });
     return points.filter((point) => point !== undefined).sort(byTime);
   }
 
   /** The record of a point as it is stored. */
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
-    const stored = (await this.#storedPoints(ignoreDamaged)).get(id);
-    return stored?.bytes ?? (await this.store.get(pointObjectName(item, generation, id)));
+    const name = pointObjectName(item, generation, id);
+    const objects = (await this.#storedPoints(ignoreDamaged)).get(id);
+    const unlisted = objects?.find((each) => each.name === name && each.bytes !== undefined);
+    return unlisted?.bytes ?? (await getRecord(this.store, name));
   }
 
   /** Whether the point exists now. Points are removed while others work with them. */
@@ -223,15 +228,19 @@ export class Repository {
     await this.store.delete(holdName(point.id));
   }
 
-  /** By id: what is listed, and what a session committed and did not list yet. */
+  /**
+   * By id: what is listed, and what a session committed and did not list yet. Of several objects the
+   * latest generation goes first, which a sweep is least likely to have passed over; where that is
+   * damaged, another one may be whole.
+   */
   async #storedPoints(
     onDamaged: ((error: CofferError) => void) | undefined,
-  ): Promise<Map<string, StoredPoint>> {
-    const points = new Map<string, StoredPoint>();
-    // Of several generations the latest, which a sweep is least likely to have passed over.
+  ): Promise<Map<string, StoredPoint[]>> {
+    const points = new Map<string, StoredPoint[]>();
     const add = (point: StoredPoint): void => {
       const known = points.get(point.id);
-      if (!known || point.generation >= known.generation) points.set(point.id, point);
+      if (known) known.push(point);
+      else points.set(point.id, [point]);
     };
     // Sessions first: a session that lists its points in between is found at one of both places.
     for (const { session, hasEnd } of await listSessions(this.store)) {
@@ -247,6 +256,7 @@ export class Repository {
       const parsed = parsePointObjectName(name);
       if (parsed) add({ ...parsed, bytes: undefined });
     }
+    for (const objects of points.values()) objects.sort((a, b) => b.generation - a.generation);
     return points;
   }
 }

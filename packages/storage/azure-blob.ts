@@ -11,6 +11,7 @@ import { type Answer, readRangeInto, readWhole } from './http-body.ts';
 import {
   type ByteRange,
   type CallOptions,
+  type GetOptions,
   type ObjectInfo,
   type ObjectStore,
   isObjectName,
@@ -58,16 +59,17 @@ class AzureBlobStore implements ObjectStore {
     );
   }
 
-  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
-    if (range) {
-      checkRange(range);
-      const target = Buffer.allocUnsafe(range.length);
-      await this.getInto(name, range.offset, target, options);
-      return target;
-    }
+  async get(name: string, options: GetOptions): Promise<Buffer> {
     return await this.#call(name, options, async (signals) =>
-      readWhole(name, await this.#answer(name, undefined, signals)),
+      readWhole(name, await this.#answer(name, undefined, signals), options),
     );
+  }
+
+  async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
+    checkRange(range);
+    const target = Buffer.allocUnsafe(range.length);
+    await this.getInto(name, range.offset, target, options);
+    return target;
   }
 
   async getInto(

@@ -1,6 +1,6 @@
 /** Checks of arguments that every adapter makes before it does anything. */
 import { CofferError, assert } from '@coffer/base';
-import { type ByteRange, type ObjectStore, isObjectName } from './object-store.ts';
+import { type ByteRange, type GetOptions, type ObjectStore, isObjectName } from './object-store.ts';
 
 /** Fails with `object-name-invalid` where `name` is not the name of an object. */
 export function checkName(name: string): void {
@@ -22,6 +22,13 @@ export function checkRange(range: ByteRange): void {
 /** The error of a range that reaches beyond the end of an object. */
 export function rangeInvalid(name: string, range: ByteRange, cause?: unknown): CofferError {
   return new CofferError('range-invalid', { name, ...range }, cause);
+}
+
+/** Fails with `object-damaged` for an object that is larger than anything Coffer stores there. */
+export function checkSize(name: string, sizeBytes: number, { sizeBytesMax }: GetOptions): void {
+  if (sizeBytes <= sizeBytesMax) return;
+  const reason = 'it is too large';
+  throw new CofferError('object-damaged', { object: name, reason, sizeBytes, sizeBytesMax });
 }
 
 /** Reads a range of no bytes: HTTP has no such range, but the object and the offset have to be. */

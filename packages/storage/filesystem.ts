@@ -18,11 +18,17 @@ import {
 } from '@coffer/base';
 import { DIRECT_ALIGNMENT_BYTES, isDirectlyWritable } from '@coffer/base/libc.ts';
 import type { FileCalls } from './filesystem/calls.ts';
-import { checkName, checkPrefix, checkRange, rangeInvalid } from './checks.ts';
+import { checkName, checkPrefix, checkRange, checkSize, rangeInvalid } from './checks.ts';
 import { DurableFolders, makeRoot } from './filesystem/durable-folders.ts';
 import { filesystemError, isMissing } from './filesystem/errors.ts';
 import { listFiles } from './filesystem/list.ts';
-import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+} from './object-store.ts';
 import { OpenFiles } from './filesystem/open-files.ts';
 
 export interface FilesystemStoreOptions {
@@ -40,6 +46,8 @@ const TEMPORARY_FOLDER = '.tmp';
 const FILE_MODE = 0o600;
 /** Smaller objects are read again soon, and are written faster through the page cache. */
 const DIRECT_SIZE_BYTES_MIN = 1024 * 1024;
+/** Node reads at most 2 GiB - 1 at once. */
+const READ_SIZE_BYTES_MAX = 1024 ** 3;
 /** Enough for the packs that a restore reads at once; each costs one file descriptor. */
 const OPEN_FILES_MAX = 16;
 
@@ -101,8 +109,22 @@ class FilesystemStore implements ObjectStore {
     }
   }
 
-  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
-    if (!range) return await this.#getWhole(name, options);
+  async get(name: string, options: GetOptions): Promise<Buffer> {
+    const path = this.#path(name, options);
+    try {
+      // Not from the open files: another process may have replaced the object since.
+      await using file = await files.open(path);
+      const sizeBytes = await sizeOf(file, name);
+      checkSize(name, sizeBytes, options);
+      const target = Buffer.allocUnsafe(sizeBytes);
+      await readRange(file, name, 0, target);
+      return target;
+    } catch (error) {
+      throw readError(error, name, path);
+    }
+  }
+
+  async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
     checkRange(range);
     const target = Buffer.allocUnsafe(range.length);
     await this.getInto(name, range.offset, target, options);
@@ -205,19 +227,6 @@ class FilesystemStore implements ObjectStore {
     }
   }
 
-  async #getWhole(name: string, options: CallOptions | undefined): Promise<Buffer> {
-    const path = this.#path(name, options);
-    try {
-      // Not from the open files: another process may have replaced the object since.
-      await using file = await files.open(path);
-      const target = Buffer.allocUnsafe(await sizeOf(file, name));
-      await readRange(file, name, 0, target);
-      return target;
-    } catch (error) {
-      throw readError(error, name, path);
-    }
-  }
-
   async #removeOlder(path: string, before: number): Promise<void> {
     try {
       const { mtimeMs } = await files.stat(path);
@@ -282,7 +291,8 @@ async function readRange(
     throw rangeInvalid(name, { offset, length });
   }
   for (let done = 0; done < length;) {
-    const { bytesRead } = await file.read(target, done, length - done, offset + done);
+    const size = Math.min(length - done, READ_SIZE_BYTES_MAX);
+    const { bytesRead } = await file.read(target, done, size, offset + done);
     if (bytesRead === 0) throw rangeInvalid(name, { offset, length });
     done += bytesRead;
   }

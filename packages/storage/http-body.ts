@@ -1,8 +1,8 @@
-/** Bodies of HTTP answers, read into memory that is there already. */
+/** Bodies of HTTP answers. */
 import { Readable, addAbortSignal } from 'node:stream';
 import { CofferError, type ErrorCode, assert } from '@coffer/base';
-import { rangeInvalid } from './checks.ts';
-import type { ByteRange } from './object-store.ts';
+import { checkSize, rangeInvalid } from './checks.ts';
+import type { ByteRange, GetOptions } from './object-store.ts';
 
 /** What a server answered to a request for an object. */
 export interface Answer {
@@ -19,14 +19,31 @@ export function rangeHeader(range: ByteRange): string {
   return `bytes=${range.offset}-${range.offset + range.length - 1}`;
 }
 
-/** Reads a whole object. */
-export async function readWhole(name: string, answer: Answer): Promise<Buffer> {
+/** Reads a whole object. Fails with `object-damaged` for one that is larger than asked for. */
+export async function readWhole(name: string, answer: Answer, limit: GetOptions): Promise<Buffer> {
   const stream = streamOf(answer);
   const { length } = answer;
-  if (length === undefined) throw cut(name, 'the server told no length');
-  const target = Buffer.allocUnsafe(length);
-  await fill(name, stream, target);
-  return target;
+  try {
+    if (length === undefined) throw cut(name, 'the server told no length');
+    checkSize(name, length, limit);
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  }
+  return await gather(name, stream, length);
+}
+
+/** What a server says takes no memory before it has come. */
+async function gather(name: string, stream: Readable, length: number): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  let gathered = 0;
+  for await (const piece of stream as AsyncIterable<Uint8Array>) {
+    gathered += piece.length;
+    if (gathered > length) throw cut(name, 'more bytes than asked for');
+    pieces.push(piece);
+  }
+  if (gathered < length) throw cut(name, 'the connection ended early');
+  return Buffer.concat(pieces, length);
 }
 
 /** Reads a range. Servers shorten a range that reaches beyond the end: that is `range-invalid`. */

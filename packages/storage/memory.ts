@@ -1,7 +1,13 @@
 /** Objects in memory, for tests and simulations. */
 import { type Clock, CofferError, systemClock } from '@coffer/base';
-import { checkName, checkPrefix, checkRange, rangeInvalid } from './checks.ts';
-import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import { checkName, checkPrefix, checkRange, checkSize, rangeInvalid } from './checks.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+} from './object-store.ts';
 
 export interface MemoryStoreOptions {
   /** Gives `createdAt`; the clock of the system unless told otherwise. */
@@ -34,7 +40,13 @@ class MemoryStore implements ObjectStore {
     this.#objects.set(name, { bytes: Buffer.from(bytes), createdAt: this.#clock.now() });
   }
 
-  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
+  async get(name: string, options: GetOptions): Promise<Buffer> {
+    const { bytes } = this.#stored(name, options);
+    checkSize(name, bytes.length, options);
+    return Buffer.from(bytes);
+  }
+
+  async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
     return Buffer.from(this.#view(name, range, options));
   }
 
@@ -77,16 +89,20 @@ class MemoryStore implements ObjectStore {
     // The objects end with the process.
   }
 
-  #view(name: string, range: ByteRange | undefined, options: CallOptions | undefined): Buffer {
+  #stored(name: string, options: CallOptions | undefined): StoredObject {
     checkName(name);
     options?.signal?.throwIfAborted();
     const stored = this.#objects.get(name);
     if (!stored) throw new CofferError('object-not-found', { name });
-    if (!range) return stored.bytes;
+    return stored;
+  }
+
+  #view(name: string, range: ByteRange, options: CallOptions | undefined): Buffer {
+    const { bytes } = this.#stored(name, options);
     checkRange(range);
     const end = range.offset + range.length;
-    if (end > stored.bytes.length) throw rangeInvalid(name, range);
-    return stored.bytes.subarray(range.offset, end);
+    if (end > bytes.length) throw rangeInvalid(name, range);
+    return bytes.subarray(range.offset, end);
   }
 
   #info(name: string): ObjectInfo | undefined {

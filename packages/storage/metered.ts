@@ -1,7 +1,22 @@
 /** Counts what is asked of a store. */
-import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+} from './object-store.ts';
 
-const METHODS = ['put', 'get', 'getInto', 'stat', 'list', 'delete', 'removeLeftovers'] as const;
+const METHODS = [
+  'put',
+  'get',
+  'getRange',
+  'getInto',
+  'stat',
+  'list',
+  'delete',
+  'removeLeftovers',
+] as const;
 type Method = (typeof METHODS)[number];
 
 export interface MethodCounts {
@@ -51,9 +66,15 @@ class Metered implements MeteredStore {
     this.#counts.put.bytesIn += bytes.length;
   }
 
-  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
-    const bytes = await this.#count('get', this.#store.get(name, range, options));
+  async get(name: string, options: GetOptions): Promise<Buffer> {
+    const bytes = await this.#count('get', this.#store.get(name, options));
     this.#counts.get.bytesOut += bytes.length;
+    return bytes;
+  }
+
+  async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
+    const bytes = await this.#count('getRange', this.#store.getRange(name, range, options));
+    this.#counts.getRange.bytesOut += bytes.length;
     return bytes;
   }
 

@@ -32,6 +32,11 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Who reads a whole object says how large it can be: a store may hold anything under a name. */
+export interface GetOptions extends CallOptions {
+  readonly sizeBytesMax: number;
+}
+
 export interface ObjectStore {
   /** What the store is, for people: a path or an URL without secrets. */
   readonly location: string;
@@ -40,12 +45,18 @@ export interface ObjectStore {
   /** Creates an object. Fails with `object-exists` when there is one of that name. */
   put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
 
-  /** The whole object, or the range of it. Fails with `object-not-found` or `range-invalid`. */
-  get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer>;
+  /**
+   * The whole object. Fails with `object-not-found`; or with `object-damaged`, before any of its
+   * bytes are read, when it is larger than whoever asks has a use for.
+   */
+  get(name: string, options: GetOptions): Promise<Buffer>;
+
+  /** The bytes of a range. Fails with `object-not-found` or `range-invalid`. */
+  getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer>;
 
   /**
    * Reads a range into `target`, whose length is the length of the range: for large reads without
-   * a copy. Fails as `get` does.
+   * a copy. Fails as `getRange` does.
    */
   getInto(name: string, offset: number, target: Uint8Array, options?: CallOptions): Promise<void>;
 

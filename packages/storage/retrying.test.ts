@@ -4,7 +4,7 @@ import { CofferError, type ErrorCode, seededRandom } from '@coffer/base';
 import { openMemoryStore } from './memory.ts';
 import type { ObjectStore } from './object-store.ts';
 import { retrying } from './retrying.ts';
-import { failsWith, listAll, objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, failsWith, listAll, objectStoreContract } from './testing/contract.ts';
 import { faulty } from './testing/faulty.ts';
 import { manualClock } from './testing/manual-clock.ts';
 
@@ -21,7 +21,7 @@ objectStoreContract('retrying over a faulty store', async () => {
 describe('retrying', () => {
   it('tries as often as it may, with delays that grow and have a bound', async () => {
     const { store, clock, counts } = failing('get', ['store-unavailable'], 100);
-    await failsWith('store-unavailable', store.get(NAME));
+    await failsWith('store-unavailable', store.get(NAME, ANY_SIZE));
     assert.equal(counts.calls, 6);
     assert.equal(clock.sleeps.length, 5);
     clock.sleeps.forEach((ms, index) => assert.ok(ms <= Math.min(1000, 100 * 2 ** index), `${ms}`));
@@ -30,13 +30,13 @@ describe('retrying', () => {
   it('succeeds when the store comes back', async () => {
     const { store, memory } = failing('get', ['store-unavailable'], 3);
     await memory.put(NAME, Buffer.from('a'));
-    assert.equal((await store.get(NAME)).toString(), 'a');
+    assert.equal((await store.get(NAME, ANY_SIZE)).toString(), 'a');
   });
 
   it('does not try again what cannot pass', async () => {
     for (const code of ['store-full', 'store-denied', 'object-not-found'] as const) {
       const { store, counts } = failing('get', [code], 100);
-      await failsWith(code, store.get(NAME));
+      await failsWith(code, store.get(NAME, ANY_SIZE));
       assert.equal(counts.calls, 1, code);
     }
   });
@@ -45,7 +45,7 @@ describe('retrying', () => {
     const memory = openMemoryStore();
     const store = answerLost(memory);
     await store.put(NAME, Buffer.from('mine'));
-    assert.equal((await memory.get(NAME)).toString(), 'mine');
+    assert.equal((await memory.get(NAME, ANY_SIZE)).toString(), 'mine');
   });
 
   it('does not take the object of another for its success', async () => {
@@ -81,7 +81,7 @@ describe('retrying', () => {
     const { store, counts } = failing('get', ['store-unavailable'], 100, () => {
       controller.abort(reason);
     });
-    const call = store.get(NAME, undefined, { signal: controller.signal });
+    const call = store.get(NAME, { ...ANY_SIZE, signal: controller.signal });
     await assert.rejects(call, (error) => error === reason);
     assert.equal(counts.calls, 1);
   });
@@ -132,6 +132,7 @@ function bound(store: ObjectStore): ObjectStore {
     capabilities: store.capabilities,
     put: (...args) => store.put(...args),
     get: (...args) => store.get(...args),
+    getRange: (...args) => store.getRange(...args),
     getInto: (...args) => store.getInto(...args),
     stat: (...args) => store.stat(...args),
     list: (...args) => store.list(...args),

@@ -7,7 +7,13 @@
  * name may both succeed: objects that decide a race have to differ from writer to writer.
  */
 import { type Clock, CofferError, type Random, assert, isCofferError } from '@coffer/base';
-import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+} from './object-store.ts';
 
 export interface RetryingOptions {
   /** How often a call is tried in all, the first time included. */
@@ -53,8 +59,12 @@ class RetryingStore implements ObjectStore {
     });
   }
 
-  get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
-    return this.#attempt(options, () => this.#store.get(name, range, options));
+  get(name: string, options: GetOptions): Promise<Buffer> {
+    return this.#attempt(options, () => this.#store.get(name, options));
+  }
+
+  getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
+    return this.#attempt(options, () => this.#store.getRange(name, range, options));
   }
 
   getInto(name: string, offset: number, target: Uint8Array, options?: CallOptions): Promise<void> {
@@ -124,7 +134,8 @@ class RetryingStore implements ObjectStore {
     const info = await this.#store.stat(name, options);
     // Deleted since: whether it was ours can no longer be known.
     if (info?.sizeBytes !== bytes.length) return false;
-    return (await this.#store.get(name, undefined, options)).equals(bytes);
+    const limit = { ...options, sizeBytesMax: bytes.length };
+    return (await this.#store.get(name, limit)).equals(bytes);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { openS3Store } from './s3.ts';
-import { failsWith, objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, failsWith, objectStoreContract } from './testing/contract.ts';
 import { type S3Server, startS3Server } from './testing/s3-server.ts';
 
 describe('s3', () => {
@@ -22,8 +22,8 @@ describe('s3', () => {
     const [one, two, whole] = await Promise.all([open('one'), open('two'), open('')]);
     await one.put('x', Buffer.from('1'));
     await two.put('x', Buffer.from('2'));
-    assert.equal((await one.get('x')).toString(), '1');
-    assert.equal((await whole.get('two/x')).toString(), '2');
+    assert.equal((await one.get('x', ANY_SIZE)).toString(), '1');
+    assert.equal((await whole.get('two/x', ANY_SIZE)).toString(), '2');
     assert.deepEqual(
       (await Array.fromAsync(one.list(''))).map((info) => info.name),
       ['x'],
@@ -39,7 +39,7 @@ describe('s3', () => {
       prefix: '',
       client: server.client,
     });
-    await failsWith('repository-not-found', store.get('config'));
+    await failsWith('repository-not-found', store.get('config', ANY_SIZE));
     await failsWith('repository-not-found', store.put('config', Buffer.alloc(1)));
     await failsWith('repository-not-found', Array.fromAsync(store.list('')));
     await store.close();
@@ -52,7 +52,7 @@ describe('s3', () => {
       prefix: '',
       client: { ...server.client, credentials: wrong },
     });
-    await failsWith('store-denied', refused.get('config'));
+    await failsWith('store-denied', refused.get('config', ANY_SIZE));
     await failsWith('store-denied', refused.stat('config'));
     await refused.close();
   });
@@ -61,7 +61,7 @@ describe('s3', () => {
     await withEnvironment(server.environment, async () => {
       const store = await openS3Store({ bucket: 'coffer', prefix: 'environment' });
       await store.put('x', Buffer.from('1'));
-      assert.equal((await store.get('x')).toString(), '1');
+      assert.equal((await store.get('x', ANY_SIZE)).toString(), '1');
       await store.close();
     });
   });
@@ -73,7 +73,7 @@ describe('s3 without a server', () => {
   it('says that credentials are missing', async () => {
     await withEnvironment({ ...nowhere, HOME: '/nonexistent' }, async () => {
       const store = await openS3Store({ bucket: 'coffer', prefix: '' });
-      await failsWith('store-credentials-missing', store.get('config'));
+      await failsWith('store-credentials-missing', store.get('config', ANY_SIZE));
       await store.close();
     });
   });
@@ -82,7 +82,7 @@ describe('s3 without a server', () => {
     const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' };
     await withEnvironment({ ...nowhere, ...keys }, async () => {
       const store = await openS3Store({ bucket: 'coffer', prefix: '' });
-      await failsWith('store-unavailable', store.get('config'));
+      await failsWith('store-unavailable', store.get('config', ANY_SIZE));
       await failsWith('store-unavailable', store.put('config', Buffer.alloc(1)));
       await store.close();
     });

@@ -11,6 +11,7 @@ import { s3Error, statusOf } from './s3/errors.ts';
 import {
   type ByteRange,
   type CallOptions,
+  type GetOptions,
   type ObjectInfo,
   type ObjectStore,
   isObjectName,
@@ -98,16 +99,17 @@ class S3Store implements ObjectStore {
     await this.#call(name, options, (signals) => this.#client.send(command, signals));
   }
 
-  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
-    if (range) {
-      checkRange(range);
-      const target = Buffer.allocUnsafe(range.length);
-      await this.getInto(name, range.offset, target, options);
-      return target;
-    }
+  async get(name: string, options: GetOptions): Promise<Buffer> {
     return await this.#call(name, options, async (signals) =>
-      readWhole(name, await this.#answer(name, undefined, signals)),
+      readWhole(name, await this.#answer(name, undefined, signals), options),
     );
+  }
+
+  async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
+    checkRange(range);
+    const target = Buffer.allocUnsafe(range.length);
+    await this.getInto(name, range.offset, target, options);
+    return target;
   }
 
   async getInto(

@@ -4,7 +4,7 @@
  * deletions are free.
  */
 import type { Clock } from '@coffer/base';
-import type { ByteRange, CallOptions, ObjectStore } from './object-store.ts';
+import type { ByteRange, CallOptions, GetOptions, ObjectStore } from './object-store.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Rate } from './rate-schedule.ts';
 
@@ -23,12 +23,15 @@ export function throttled(store: ObjectStore, options: ThrottledOptions): Object
       await limit.take(bytes.length, options?.signal);
       await store.put(name, bytes, options);
     },
-    async get(name: string, range?: ByteRange, options?: CallOptions) {
-      if (range) await limit.take(range.length, options?.signal);
-      const bytes = await store.get(name, range, options);
+    async get(name: string, options: GetOptions) {
+      const bytes = await store.get(name, options);
       // The size of a whole object is known afterwards only; those who come next wait for it.
-      if (!range) await limit.take(bytes.length, options?.signal);
+      await limit.take(bytes.length, options.signal);
       return bytes;
+    },
+    async getRange(name: string, range: ByteRange, options?: CallOptions) {
+      await limit.take(range.length, options?.signal);
+      return await store.getRange(name, range, options);
     },
     async getInto(name: string, offset: number, target: Uint8Array, options?: CallOptions) {
       await limit.take(target.length, options?.signal);

@@ -142,7 +142,9 @@ export class IntactRepository {
     await collectGarbage({ repository, plan: EAGER_PLAN });
     this.source.change('disk');
     await this.#commitUnlisted(store);
-    for await (const { name } of store.list('')) this.objects.set(name, await store.get(name));
+    for await (const { name } of store.list('')) {
+      this.objects.set(name, await store.get(name, { sizeBytesMax: 1024 ** 3 }));
+    }
     this.points = await this.#describePoints(repository);
   }
 

@@ -131,16 +131,17 @@ async function measureStore(store: ObjectStore): Promise<StoreSpeed> {
   const large = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-large-${index}`);
   const small = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-small-${index}`);
   const call = { signal: interruptSignal };
+  const limit = { ...call, sizeBytesMax: OBJECT_SIZE_BYTES };
   const bytes = random.bytes(OBJECT_SIZE_BYTES);
   try {
     const putStart = performance.now();
     await mapBounded(large, OBJECT_COUNT, (name) => store.put(name, bytes, call));
     const putBytesPerSecond = perSecond(OBJECT_COUNT * OBJECT_SIZE_BYTES, putStart);
     const getStart = performance.now();
-    await mapBounded(large, OBJECT_COUNT, (name) => store.get(name, undefined, call));
+    await mapBounded(large, OBJECT_COUNT, (name) => store.get(name, limit));
     const getBytesPerSecond = perSecond(OBJECT_COUNT * OBJECT_SIZE_BYTES, getStart);
     const putLatencyMs = await latencyOf(small, (name) => store.put(name, random.bytes(64), call));
-    const getLatencyMs = await latencyOf(small, (name) => store.get(name, undefined, call));
+    const getLatencyMs = await latencyOf(small, (name) => store.get(name, limit));
     const { location } = store;
     return { location, putBytesPerSecond, getBytesPerSecond, putLatencyMs, getLatencyMs };
   } finally {

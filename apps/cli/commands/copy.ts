@@ -8,7 +8,7 @@ import {
   type RecoveryPoint,
   type Repository,
 } from '@coffer/repository';
-import { formatBytes, printLine, printResult } from '../output.ts';
+import { formatBytes, printLine, printResult, reportFindings } from '../output.ts';
 import { passphraseOfTarget, requiredPassphrase } from '../passphrase.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
@@ -29,6 +29,7 @@ export async function runCopy(options: CopyCommandOptions): Promise<void> {
   const result = await withRepositoryAt(from, options, (source) =>
     withRepositoryAt(to, options, (target) => copy(options, source, target)),
   );
+  reportFindings(options, result.findings);
   printResult(options, { from, to, ...result }, () => printSummary(result, to));
 }
 
@@ -75,7 +76,7 @@ async function wantedBy(
   const only = point === undefined ? undefined : (await namedPoint(source, point)).id;
   const isWanted = (each: RecoveryPoint): boolean =>
     (only === undefined || each.id === only) && (item === undefined || each.item === item);
-  if (item !== undefined && !(await source.points()).some(isWanted)) {
+  if (item !== undefined && !(await source.points(() => {})).some(isWanted)) {
     throw new CofferError('item-not-found', { item });
   }
   return isWanted;

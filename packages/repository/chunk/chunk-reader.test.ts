@@ -5,6 +5,7 @@ import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
 import { collectGarbage } from '../gc/run.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import {
+  getWhole,
   chunkRange,
   namesOf,
   protectDisk,
@@ -63,7 +64,7 @@ test('what is damaged is told chunk by chunk, and all else is read', async () =>
   const requests = await requestsOf(writer, point);
   const victim = writer.index.find(requests[4]!.id)!;
   const name = packObjectName(writer.index.requiredPack(victim.packNumber).pack);
-  const bytes = await test.store.get(name);
+  const bytes = await getWhole(test.store, name);
   bytes[victim.offset + 5]! ^= 1;
   await test.store.delete(name);
   await test.store.put(name, bytes);

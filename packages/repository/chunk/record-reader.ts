@@ -168,7 +168,7 @@ export class RecordReader {
     const pack = index.pack(packNumber);
     if (!pack || length <= 0) throw new CofferError('object-not-found', { packNumber });
     return await this.#fetches.run(() =>
-      store.get(packObjectName(pack.pack), { offset, length }, { signal }),
+      store.getRange(packObjectName(pack.pack), { offset, length }, { signal }),
     );
   }
 

@@ -3,7 +3,7 @@
  * missing are moved as they are, by someone who needs no key. Otherwise they are opened and sealed
  * anew.
  */
-import { CofferError, isCofferError } from '@coffer/base';
+import { CofferError, type Finding, isCofferError } from '@coffer/base';
 import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
@@ -37,14 +37,21 @@ export interface CopyResult {
   readonly bytesStored: number;
   /** Whether sealed chunks were moved as they are. */
   readonly sealedAsTheyAre: boolean;
+  /** Points of either repository that cannot be read. They are left out; others are copied. */
+  readonly findings: readonly Finding[];
 }
 
 export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   const { source, target, signal } = options;
   const sealedAsTheyAre = source.sharesKeysWith(target);
-  const wanted = (await source.points()).filter(options.isWanted);
+  const findings: Finding[] = [];
+  const onUnreadable =
+    ({ location }: Repository) =>
+    (error: CofferError) =>
+      void findings.push({ code: error.code, path: location, message: error.message });
+  const wanted = (await source.points(onUnreadable(source))).filter(options.isWanted);
   await source.index.synchronize(source.store, signal);
-  const present = await target.points();
+  const present = await target.points(onUnreadable(target));
   const missing = wanted.filter((point) => !isPresent(point, present, sealedAsTheyAre));
   const copied: string[] = [];
   let chunksNew = 0;
@@ -59,7 +66,7 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
     bytesStored += outcome.bytesStored;
   }
   const pointsPresent = wanted.length - missing.length;
-  return { pointsCopied: copied, pointsPresent, chunksNew, bytesStored, sealedAsTheyAre };
+  return { pointsCopied: copied, pointsPresent, chunksNew, bytesStored, sealedAsTheyAre, findings };
 }
 
 /** A collection of garbage in the source may move chunks while they are copied, so often. */
@@ -77,7 +84,7 @@ async function copyPoint(
       return await copyOnce(options, point, known);
     } catch (error) {
       if (!mayBeMoved(error)) throw error;
-      if (!(await source.points()).some(({ id }) => id === point.id)) return undefined;
+      if (!(await source.points(() => {})).some(({ id }) => id === point.id)) return undefined;
       if (attempt === ATTEMPTS_MAX) throw error;
       await source.index.synchronize(source.store, signal);
     }

@@ -10,7 +10,7 @@ import * as v from 'valibot';
 import { indexGenerationOf } from '../index/index-codec.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
-import { putIfAbsent } from '../store-calls.ts';
+import { getRecord, putIfAbsent } from '../store-calls.ts';
 
 const Condemned = v.object({
   generation: count,
@@ -120,12 +120,12 @@ async function readState(store: ObjectStore): Promise<GcState> {
   return {
     generation,
     unfinished: condemned && !isFinished ? await readCondemned(store, condemned) : undefined,
-    sweep: sweep && decodeRecord('gc', Sweep, await store.get(sweep.name), sweep.name),
+    sweep: sweep && decodeRecord('gc', Sweep, await getRecord(store, sweep.name), sweep.name),
   };
 }
 
 async function readCondemned(store: ObjectStore, { name }: GcObject): Promise<CondemnedRecord> {
-  return decodeRecord('gc', Condemned, await store.get(name), name);
+  return decodeRecord('gc', Condemned, await getRecord(store, name), name);
 }
 
 const SCHEMAS = {
@@ -175,7 +175,7 @@ async function putOrGet(
   } catch (error) {
     if (!isCofferError(error, 'object-exists')) throw error;
     const name = gcObjectName(record.generation, step);
-    return { name, bytes: await store.get(name) };
+    return { name, bytes: await getRecord(store, name) };
   }
 }
 

@@ -8,6 +8,7 @@ import type { Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import { beginName, encodeBegin } from '../session/session-record.ts';
 import {
+  getWhole,
   chunkRange,
   namesOf,
   onPut,
@@ -159,7 +160,7 @@ test('it refuses to run when something that points reach is missing', async () =
   await protectDisk(repository, chunkRange(0, 10));
   const isRefused = (error: unknown): boolean => isCofferError(error, 'repository-damaged');
   const [object] = await namesOf(test.store, 'index/');
-  const bytes = await test.store.get(object!);
+  const bytes = await getWhole(test.store, object!);
   await test.store.delete(object!);
   await assert.rejects(collect(await test.host()), isRefused);
   await test.store.put(object!, Buffer.concat([bytes, Buffer.from('x')]));

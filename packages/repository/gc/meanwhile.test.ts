@@ -7,6 +7,7 @@ import { repairRepository } from '../repair/repair.ts';
 import type { UnlockedRepository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import {
+  getWhole,
   chunkRange,
   onPut,
   protectDisk,
@@ -28,7 +29,7 @@ function onGet(store: ObjectStore, before: (name: string) => Promise<void>): Obj
       const value: unknown = Reflect.get(target, property);
       if (typeof value !== 'function') return value;
       const call = (...args: unknown[]): unknown => Reflect.apply(value, target, args);
-      if (property !== 'get') return call;
+      if (property !== 'get' && property !== 'getRange') return call;
       return async (name: string, ...more: unknown[]) => {
         await before(name);
         return await call(name, ...more);
@@ -111,7 +112,7 @@ async function damagePackOf(
   const { children } = await host.reader().readNode(root);
   const { packNumber } = host.index.find(children[0]!)!;
   const name = packObjectName(host.index.requiredPack(packNumber).pack);
-  const bytes = await test.store.get(name);
+  const bytes = await getWhole(test.store, name);
   bytes[10]! ^= 1;
   await test.store.delete(name);
   await test.store.put(name, bytes);

@@ -10,6 +10,7 @@ import { encodeIndexObject, decodeIndexObject } from '../index/index-codec.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { UnlockedRepository } from '../repository.ts';
 import {
+  getWhole,
   chunkOf,
   chunkRange,
   namesOf,
@@ -45,7 +46,7 @@ test('a pack that two index objects name is not taken for dead', async () => {
   const point = await protectDisk(repository, chunkRange(0, 20));
   // As a rebuild of the index leaves it, when it is killed before it removes what was there.
   for (const name of await namesOf(test.store, 'index/')) {
-    const packs = decodeIndexObject({ name, bytes: await test.store.get(name) });
+    const packs = decodeIndexObject({ name, bytes: await getWhole(test.store, name) });
     for (const pack of packs) {
       const { name: again, bytes } = encodeIndexObject([pack, ...packs], 0);
       await test.store.put(again, bytes);

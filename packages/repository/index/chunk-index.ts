@@ -17,7 +17,7 @@ import { type Database, open, type RootDatabase } from 'lmdb';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { isIndexObjectValid, readGcStateIfIntact } from '../gc/gc-record.ts';
 import { KEY_BOX_SIZE_BYTES, type PackDescription, type PackEntry } from '../pack/pack-codec.ts';
-import { decodeIndexObject, type IndexObject } from './index-codec.ts';
+import { decodeIndexObject, INDEX_OBJECT_SIZE_BYTES_MAX, type IndexObject } from './index-codec.ts';
 import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from './location.ts';
 import { StaleEntries } from './stale-entries.ts';
 
@@ -319,7 +319,8 @@ async function fetchIndexObject(
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<IndexObject> {
-  return { name, bytes: await store.get(name, undefined, { signal }) };
+  const limit = { sizeBytesMax: INDEX_OBJECT_SIZE_BYTES_MAX, signal };
+  return { name, bytes: await store.get(name, limit) };
 }
 
 function toStoredPack(object: string, pack: PackDescription): StoredPack {

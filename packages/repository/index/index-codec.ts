@@ -1,6 +1,11 @@
 /** Index objects: the footers of many packs in one object. FORMAT.md, section 10. */
 import { BinaryReader, BinaryWriter, CofferError, digest, DIGEST_SIZE_BYTES } from '@coffer/base';
-import { type PackDescription, readFooter, writeFooter } from '../pack/pack-codec.ts';
+import {
+  PACK_SIZE_BYTES_MAX,
+  type PackDescription,
+  readFooter,
+  writeFooter,
+} from '../pack/pack-codec.ts';
 
 const MAGIC = Buffer.from('CFRINDX1', 'latin1');
 
@@ -9,6 +14,9 @@ const MAGIC = Buffer.from('CFRINDX1', 'latin1');
  * changes another page of 4 KiB, which are in memory until the object is added whole.
  */
 export const INDEX_ENTRIES_MAX = 8192;
+
+/** Larger ones are not read: those that Coffer writes name two packs' worth of chunks at most. */
+export const INDEX_OBJECT_SIZE_BYTES_MAX = 16 * 1024 * 1024;
 
 export interface IndexObject {
   readonly name: string;
@@ -51,6 +59,7 @@ export function decodeIndexObject({ name, bytes }: IndexObject): PackDescription
   for (let left = reader.u32(); left > 0; left--) {
     const pack = reader.raw(DIGEST_SIZE_BYTES);
     const sizeBytes = reader.u32();
+    if (sizeBytes > PACK_SIZE_BYTES_MAX) throw reader.damaged('a pack is too large');
     packs.push({ pack, sizeBytes, ...readFooter(reader, sizeBytes) });
   }
   reader.end();

@@ -4,7 +4,11 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { PackDescription } from '../pack/pack-codec.ts';
 import { getIfThere, putIfAbsent } from '../store-calls.ts';
 import type { ChunkIndex } from './chunk-index.ts';
-import { decodeIndexObject, encodeIndexObject } from './index-codec.ts';
+import {
+  decodeIndexObject,
+  encodeIndexObject,
+  INDEX_OBJECT_SIZE_BYTES_MAX,
+} from './index-codec.ts';
 
 export interface Replacement {
   /** Index objects that name one of the packs. */
@@ -44,7 +48,7 @@ export async function writeReplacements(
   }
   const written: string[] = [];
   for (const name of affected) {
-    const bytes = await getIfThere(store, name);
+    const bytes = await getIfThere(store, name, INDEX_OBJECT_SIZE_BYTES_MAX);
     if (!bytes) continue;
     const kept = decodeIndexObject({ name, bytes }).filter(
       ({ pack }) => !packs.has(pack.toString('hex')),

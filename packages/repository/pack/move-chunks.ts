@@ -27,7 +27,7 @@ export async function moveChunks(options: MoveChunksOptions): Promise<void> {
   const fetched = mapAhead(packs, PACKS_AHEAD, async (pack) => {
     signal?.throwIfAborted();
     const name = packObjectName(pack.pack);
-    const bytes = await source.store.get(name, undefined, { signal });
+    const bytes = await source.store.get(name, { sizeBytesMax: pack.sizeBytes, signal });
     if (isPackIntact(bytes, pack.pack)) return { pack, footer: decodePack(bytes, name), bytes };
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   });

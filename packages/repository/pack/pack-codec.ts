@@ -21,6 +21,9 @@ export const PACK_HEAD_SIZE_BYTES = PACK_MAGIC.length + PACK_SALT_SIZE_BYTES;
 /** Binds a box to its purpose. */
 export const KEY_BOX_PURPOSE = Buffer.from('coffer 1 pack key', 'latin1');
 
+/** A larger pack is not read: whoever checks one against its name has it in memory. */
+export const PACK_SIZE_BYTES_MAX = 64 * 1024 * 1024;
+
 const TRAILER_SIZE_BYTES = 4 + PACK_MAGIC.length;
 const ENTRY_SIZE_BYTES = CHUNK_ID_SIZE_BYTES + 1 + 2 + 4 + 4 + 4 + 4;
 const FLAG_NODE = 1;
@@ -138,6 +141,7 @@ export async function decodePackEnd(
   const damaged = (reason: string): CofferError =>
     new CofferError('object-damaged', { object: name, reason });
   if (sizeBytes < PACK_HEAD_SIZE_BYTES + TRAILER_SIZE_BYTES) throw damaged('not a pack');
+  if (sizeBytes > PACK_SIZE_BYTES_MAX) throw damaged('it is too large');
   const end = await readEnd(Math.min(lengthFirst, sizeBytes));
   if (!end.subarray(-PACK_MAGIC.length).equals(PACK_MAGIC)) throw damaged('it has no trailer');
   const footerLength = end.readUInt32LE(end.length - TRAILER_SIZE_BYTES);

@@ -103,7 +103,7 @@ async function describePack(
     const hex = name.slice(name.lastIndexOf('/') + 1);
     if (!/^[0-9a-f]{64}$/.test(hex)) throw new CofferError('object-damaged', { object: name });
     const readEnd = async (length: number): Promise<Buffer> =>
-      await store.get(name, { offset: sizeBytes - length, length });
+      await store.getRange(name, { offset: sizeBytes - length, length });
     const footer = await decodePackEnd(readEnd, sizeBytes, name, PACK_END_BYTES_READ);
     return { pack: Buffer.from(hex, 'hex'), sizeBytes, ...footer };
   } catch (error) {

@@ -14,7 +14,11 @@ import {
   writeDone,
   writeGcRecord,
 } from '../gc/gc-record.ts';
-import { decodeIndexObject, indexGenerationOf } from '../index/index-codec.ts';
+import {
+  decodeIndexObject,
+  INDEX_OBJECT_SIZE_BYTES_MAX,
+  indexGenerationOf,
+} from '../index/index-codec.ts';
 import { readKeySlots } from '../keys.ts';
 import { encodeRecord } from '../record.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
@@ -30,6 +34,7 @@ import {
   type StoredSession,
   writeEnd,
 } from '../session/session-record.ts';
+import { getRecord } from '../store-calls.ts';
 
 type OnFinding = (finding: Finding) => void;
 
@@ -60,7 +65,7 @@ export async function dropDamagedPoints(
     const point = parsePointObjectName(name);
     const damage =
       point &&
-      (await damageOf(async () => decodePointObject(point, await store.get(name), hashKey)));
+      (await damageOf(async () => decodePointObject(point, await getRecord(store, name), hashKey)));
     if (!point || !damage) continue;
     await store.delete(name);
     dropped.push(point.id);
@@ -75,7 +80,7 @@ async function repairGcRecords(repository: Repository, onFinding: OnFinding): Pr
   const newest = Math.max(0, ...objects.map(({ generation }) => generation));
   for (const object of objects) {
     const { name } = object;
-    const damage = await damageOf(async () => checkGcRecord(object, await store.get(name)));
+    const damage = await damageOf(async () => checkGcRecord(object, await getRecord(store, name)));
     if (!damage) continue;
     onFinding({ code: damage.code, path: name, message: 'the record was written anew or dropped' });
     await store.delete(name);
@@ -111,7 +116,8 @@ async function packsBefore(generation: number, store: ObjectStore): Promise<stri
   for await (const { name } of store.list('index/')) {
     const set = (indexGenerationOf(name) ?? generation) < generation ? earlier : later;
     await damageOf(async () => {
-      const packs = decodeIndexObject({ name, bytes: await store.get(name) });
+      const bytes = await store.get(name, { sizeBytesMax: INDEX_OBJECT_SIZE_BYTES_MAX });
+      const packs = decodeIndexObject({ name, bytes });
       for (const { pack } of packs) set.add(pack.toString('hex'));
     });
   }
@@ -146,7 +152,7 @@ async function repairHolds({ store, clock }: Repository, onFinding: OnFinding): 
     points.add(parsePointObjectName(name)?.id ?? '');
   }
   for await (const { name } of store.list('holds/')) {
-    const damage = await damageOf(async () => checkHold(await store.get(name), name));
+    const damage = await damageOf(async () => checkHold(await getRecord(store, name), name));
     if (!damage) continue;
     onFinding({ code: damage.code, path: name, message: 'the hold was written anew or dropped' });
     await store.delete(name);

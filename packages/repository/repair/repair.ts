@@ -5,7 +5,7 @@
  *
  * It is a session, so a garbage collection waits for it and deletes nothing that it names.
  */
-import { CofferError, type Finding, mapBounded } from '@coffer/base';
+import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
 import { readGcState } from '../gc/gc-record.ts';
 import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
@@ -123,8 +123,8 @@ async function repairPacks(
   const writer = salvageWriter(options, session.generation, acceptsPack);
   let [chunksSalvaged, chunksLost] = [0, 0];
   for (const { pack } of dropped) {
-    const bytes = await getIfThere(repository.store, packObjectName(pack.pack));
-    if (bytes && isPackIntact(bytes, pack.pack)) throw cameBack(pack);
+    const { bytes, isIntact } = await readPack(repository, pack);
+    if (isIntact) throw cameBack(pack);
     const lost = new Set(damagedChunks(repository, pack, bytes).map(idKey));
     chunksLost += lost.size;
     for (const entry of bytes ? [...repository.index.entriesOf(pack)] : []) {
@@ -178,13 +178,27 @@ async function findDamagedPacks({
   let done = 0;
   const checked = await mapBounded(packs, PACKS_AT_ONCE, async (pack) => {
     signal?.throwIfAborted();
-    const bytes = await getIfThere(repository.store, packObjectName(pack.pack));
+    const { bytes, isIntact } = await readPack(repository, pack);
     onProgress?.(++done, packs.length);
-    return bytes && isPackIntact(bytes, pack.pack)
-      ? undefined
-      : { pack, isThere: bytes !== undefined };
+    return isIntact ? undefined : { pack, isThere: bytes !== undefined };
   });
   return checked.filter((each) => each !== undefined);
+}
+
+/** The bytes of a pack; of one that is larger than the index says, those that the index knows. */
+async function readPack(
+  { store }: Repository,
+  { pack, sizeBytes }: IndexedPack,
+): Promise<{ readonly bytes: Buffer | undefined; readonly isIntact: boolean }> {
+  const name = packObjectName(pack);
+  try {
+    const bytes = await getIfThere(store, name, sizeBytes);
+    return { bytes, isIntact: bytes !== undefined && isPackIntact(bytes, pack) };
+  } catch (error) {
+    if (!isCofferError(error, 'object-damaged')) throw error;
+    const bytes = await store.getRange(name, { offset: 0, length: sizeBytes });
+    return { bytes, isIntact: false };
+  }
 }
 
 /** Takes chunks of the damaged packs as if they were not stored. */

@@ -4,7 +4,7 @@ import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { faulty } from '@coffer/storage/testing/faulty.ts';
 import { SlabPool } from '../chunk/slab.ts';
-import { chunkOf, namesOf, onPut, TestRepository } from '../testing/test-repository.ts';
+import { getWhole, chunkOf, namesOf, onPut, TestRepository } from '../testing/test-repository.ts';
 import type { ChunkWriter } from './chunk-writer.ts';
 
 async function writeAll(writer: ChunkWriter, chunks: readonly Buffer[]): Promise<Buffer[]> {
@@ -126,7 +126,7 @@ function lyingOf(store: ObjectStore, folder: string): ObjectStore {
       if (typeof value !== 'function') return value;
       if (property !== 'get') return value.bind(target) as unknown;
       return async (name: string): Promise<Buffer> => {
-        const bytes = Buffer.from(await target.get(name));
+        const bytes = Buffer.from(await getWhole(target, name));
         if (name.startsWith(folder)) bytes[bytes.length >> 1]! ^= 1;
         return bytes;
       };

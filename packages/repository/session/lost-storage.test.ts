@@ -7,6 +7,7 @@ import { copyPoints } from '../copy/copy.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import {
   chunkRange,
+  getWhole,
   namesOf,
   protectDisk,
   readDisk,
@@ -21,7 +22,7 @@ async function deleteAll(store: ObjectStore, prefix: string): Promise<void> {
 /** What the store held, and a way to set it back to that. */
 async function snapshotOf(store: ObjectStore): Promise<() => Promise<void>> {
   const before = new Map<string, Buffer>();
-  for (const name of await namesOf(store, '')) before.set(name, await store.get(name));
+  for (const name of await namesOf(store, '')) before.set(name, await getWhole(store, name));
   return async () => {
     for (const name of await namesOf(store, '')) if (!before.has(name)) await store.delete(name);
     for (const [name, bytes] of before) {
@@ -50,7 +51,7 @@ test('a pack that was cut short is not relied on', async () => {
   await using test = await TestRepository.create();
   await protectDisk(await test.host(), chunkRange(0, 20));
   for (const name of await namesOf(test.store, 'packs/')) {
-    const bytes = await test.store.get(name);
+    const bytes = await getWhole(test.store, name);
     await test.store.delete(name);
     await test.store.put(name, bytes.subarray(0, -1));
   }

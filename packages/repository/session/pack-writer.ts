@@ -211,7 +211,8 @@ export class PackWriter {
   async #put(name: string, bytes: Buffer): Promise<void> {
     const { signal, readsBack } = this.#options;
     await this.#store.put(name, bytes, { signal });
-    if (!readsBack || bytes.equals(await this.#store.get(name, undefined, { signal }))) return;
+    if (!readsBack) return;
+    if (bytes.equals(await this.#store.get(name, { sizeBytesMax: bytes.length, signal }))) return;
     throw new CofferError('object-damaged', {
       object: name,
       reason: 'the store gives back another',

@@ -7,7 +7,7 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
-import { getIfThere } from '../store-calls.ts';
+import { getRecordIfThere } from '../store-calls.ts';
 
 const Begin = v.object({
   session: hexOf(16),
@@ -86,7 +86,7 @@ export async function readBegin(
   session: string,
 ): Promise<SessionBegin | undefined> {
   const name = beginName(session);
-  const bytes = await getIfThere(store, name);
+  const bytes = await getRecordIfThere(store, name);
   return bytes && ofSession(session, name, decodeRecord('session', Begin, bytes, name));
 }
 
@@ -95,7 +95,7 @@ export async function readEnd(
   session: string,
 ): Promise<SessionEnd | undefined> {
   const name = endName(session);
-  const bytes = await getIfThere(store, name);
+  const bytes = await getRecordIfThere(store, name);
   return bytes && ofSession(session, name, decodeRecord('session', End, bytes, name));
 }
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
 import { packObjectName } from '../pack/pack-codec.ts';
 import {
+  getWhole,
   chunkOf,
   namesOf,
   onPut,
@@ -83,7 +84,7 @@ test('the end of another session ends nothing', async () => {
   const point = await writeDisk(writer, session, CHUNKS);
   await assert.rejects(session.commit([point]), /killed/);
   // Whoever can write to the store moves the end to a session that still runs.
-  await test.store.put(endName(other.id), await test.store.get(endName(session.id)));
+  await test.store.put(endName(other.id), await getWhole(test.store, endName(session.id)));
   const isDamaged = (error: unknown): boolean => isCofferError(error, 'object-damaged');
   await assert.rejects(readEnd(test.store, other.id), isDamaged);
   await assert.rejects(finishCommittedSessions(test.store), isDamaged);

@@ -37,7 +37,7 @@ import { encodeEnd, endName } from '../session/session-record.ts';
 import { ContentBuilder } from '../tree/content-tree.ts';
 import { DiskTreeBuilder, type WriteNode } from '../tree/disk-tree.ts';
 import { writeFolder } from '../tree/folder-tree.ts';
-import { namesOf, stillClock } from './test-repository.ts';
+import { getWhole, namesOf, stillClock } from './test-repository.ts';
 
 const CHUNK_BYTES = GEOMETRY.diskChunkSizeBytes;
 const PACK_BYTES = 64 * 1024;
@@ -371,7 +371,7 @@ async function writeChunk({ writer }: Session, bytes: Buffer): Promise<ChunkId> 
 
 async function objectsOf(store: ObjectStore): Promise<Map<string, Buffer>> {
   const objects = new Map<string, Buffer>();
-  for (const name of await namesOf(store, '')) objects.set(name, await store.get(name));
+  for (const name of await namesOf(store, '')) objects.set(name, await getWhole(store, name));
   return objects;
 }
 

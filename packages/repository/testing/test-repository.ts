@@ -197,6 +197,11 @@ export async function namesOf(store: ObjectStore, prefix: string): Promise<strin
   return names;
 }
 
+/** For tests that know what they have put. */
+export async function getWhole(store: ObjectStore, name: string): Promise<Buffer> {
+  return await store.get(name, { sizeBytesMax: 1024 ** 3 });
+}
+
 /** A store that tells of a put before it is made, so that others can act in between. */
 export function onPut(
   store: ObjectStore,

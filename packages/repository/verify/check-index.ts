@@ -1,7 +1,11 @@
 /** Reads all index objects: the local index may hold what a damaged one said when it was intact. */
 import { type CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { decodeIndexObject, indexGenerationOf } from '../index/index-codec.ts';
+import {
+  decodeIndexObject,
+  INDEX_OBJECT_SIZE_BYTES_MAX,
+  indexGenerationOf,
+} from '../index/index-codec.ts';
 import { getIfThere } from '../store-calls.ts';
 
 /** Index objects read at once. */
@@ -19,11 +23,10 @@ export async function checkIndexObjects(
   const damaged: CofferError[] = [];
   await mapBounded(names, FETCHES_AT_ONCE, async (name) => {
     signal?.throwIfAborted();
-    const bytes = await getIfThere(store, name);
-    // A garbage collection may have replaced it meanwhile.
-    if (!bytes) return;
     try {
-      decodeIndexObject({ name, bytes });
+      const bytes = await getIfThere(store, name, INDEX_OBJECT_SIZE_BYTES_MAX);
+      // A garbage collection may have replaced it meanwhile.
+      if (bytes) decodeIndexObject({ name, bytes });
     } catch (error) {
       if (!isCofferError(error, 'object-damaged')) throw error;
       damaged.push(error);

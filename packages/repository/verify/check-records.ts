@@ -5,6 +5,7 @@ import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
 import { readKeySlots } from '../keys.ts';
 import { checkHold, type Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
+import { getRecord } from '../store-calls.ts';
 
 export async function checkRecords({ store, config }: Repository): Promise<Finding[]> {
   const findings: Finding[] = [];
@@ -23,14 +24,16 @@ export async function checkRecords({ store, config }: Repository): Promise<Findi
     void findings.push(toFinding(error, name));
   await readKeySlots({ store, config }, onDamaged);
   for (const object of await listGcObjects(store)) {
-    await check(object.name, async () => checkGcRecord(object, await store.get(object.name)));
+    await check(object.name, async () =>
+      checkGcRecord(object, await getRecord(store, object.name)),
+    );
   }
   for (const { session } of await listSessions(store)) {
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));
   }
   for await (const { name } of store.list('holds/')) {
-    await check(name, async () => checkHold(await store.get(name), name));
+    await check(name, async () => checkHold(await getRecord(store, name), name));
   }
   return findings;
 }

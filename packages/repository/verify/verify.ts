@@ -143,14 +143,19 @@ async function readPack(
   result: CheckedPacks,
 ): Promise<void> {
   try {
-    const bytes = await repository.store.get(packObjectName(pack.pack));
+    const limit = { sizeBytesMax: pack.sizeBytes };
+    const bytes = await repository.store.get(packObjectName(pack.pack), limit);
     result.packsRead++;
     result.bytesRead += bytes.length;
     if (isPackIntact(bytes, pack.pack)) return;
     reportPack(repository, pack, 'its digest does not match', bytes, result);
   } catch (error) {
-    if (!isCofferError(error, 'object-not-found')) throw error;
-    reportPack(repository, pack, 'missing', undefined, result);
+    // It was as it has to be when it was listed.
+    if (isCofferError(error, 'object-damaged')) {
+      reportPack(repository, pack, 'another size', undefined, result);
+    } else if (isCofferError(error, 'object-not-found')) {
+      reportPack(repository, pack, 'missing', undefined, result);
+    } else throw error;
   }
 }
 

@@ -13,6 +13,8 @@ export interface ContractOptions {
 }
 
 const MIB = 1024 * 1024;
+/** For tests that know what they have put. */
+export const ANY_SIZE = { sizeBytesMax: 1024 * MIB } as const;
 const LARGE_SIZE = 40 * MIB;
 
 export function objectStoreContract(
@@ -34,6 +36,7 @@ export function objectStoreContract(
     it('keeps no hold on the bytes it was given', () => keepsNoHold(store));
     it('holds large objects and gives any range of them', () => holdsLarge(store));
     it('gives the first and the last byte', () => givesEnds(store));
+    it('gives no object that is larger than asked for', () => givesNoLarger(store));
     it('refuses ranges beyond the end', () => refusesBeyondEnd(store));
     it('reads into part of a shared buffer', () => readsIntoShared(store));
     it('takes bytes from a shared buffer', () => takesFromShared(store));
@@ -54,22 +57,22 @@ export function objectStoreContract(
 async function givesBack(store: ObjectStore): Promise<void> {
   const bytes = systemRandom.bytes(100_000);
   await store.put('gives-back/a', bytes);
-  assert.deepEqual(await store.get('gives-back/a'), bytes);
+  assert.deepEqual(await store.get('gives-back/a', ANY_SIZE), bytes);
 }
 
 async function holdsEmpty(store: ObjectStore): Promise<void> {
   await store.put('empty/a', new Uint8Array(0));
-  assert.equal((await store.get('empty/a')).length, 0);
-  assert.equal((await store.get('empty/a', { offset: 0, length: 0 })).length, 0);
+  assert.equal((await store.get('empty/a', ANY_SIZE)).length, 0);
+  assert.equal((await store.getRange('empty/a', { offset: 0, length: 0 })).length, 0);
   assert.equal((await store.stat('empty/a'))?.sizeBytes, 0);
-  await failsWith('range-invalid', store.get('empty/a', { offset: 0, length: 1 }));
+  await failsWith('range-invalid', store.getRange('empty/a', { offset: 0, length: 1 }));
 }
 
 async function neverReplaces(store: ObjectStore): Promise<void> {
   await store.put('replace/a', Buffer.from('first'));
   await failsWith('object-exists', store.put('replace/a', Buffer.from('second')));
   await failsWith('object-exists', store.put('replace/a', Buffer.from('first')));
-  assert.equal((await store.get('replace/a')).toString(), 'first');
+  assert.equal((await store.get('replace/a', ANY_SIZE)).toString(), 'first');
 }
 
 async function letsOneWin(store: ObjectStore): Promise<void> {
@@ -80,45 +83,55 @@ async function letsOneWin(store: ObjectStore): Promise<void> {
   for (const result of results) {
     if (result.status === 'rejected') assertCode(result.reason, 'object-exists');
   }
-  assert.ok((await store.get('race/a')).equals(winners[0]!), 'the winner is what is stored');
+  assert.ok(
+    (await store.get('race/a', ANY_SIZE)).equals(winners[0]!),
+    'the winner is what is stored',
+  );
 }
 
 async function keepsNoHold(store: ObjectStore): Promise<void> {
   const bytes = Buffer.alloc(1000, 7);
   await store.put('hold/a', bytes);
   bytes.fill(9);
-  const read = await store.get('hold/a');
+  const read = await store.get('hold/a', ANY_SIZE);
   assert.deepEqual(read, Buffer.alloc(1000, 7));
   read.fill(9);
-  assert.deepEqual(await store.get('hold/a'), Buffer.alloc(1000, 7));
+  assert.deepEqual(await store.get('hold/a', ANY_SIZE), Buffer.alloc(1000, 7));
 }
 
 async function holdsLarge(store: ObjectStore): Promise<void> {
   const bytes = systemRandom.bytes(LARGE_SIZE);
   await store.put('large/a', bytes);
-  assert.ok((await store.get('large/a')).equals(bytes));
+  assert.ok((await store.get('large/a', ANY_SIZE)).equals(bytes));
   const offsets = Array.from({ length: 40 }, (_, index) => index * MIB + 17);
   await mapBounded(offsets, 16, async (offset) => {
     const length = Math.min(MIB, LARGE_SIZE - offset);
-    const part = await store.get('large/a', { offset, length });
+    const part = await store.getRange('large/a', { offset, length });
     assert.ok(part.equals(bytes.subarray(offset, offset + length)), `range at ${offset}`);
   });
 }
 
 async function givesEnds(store: ObjectStore): Promise<void> {
   await store.put('ends/a', Buffer.from('abcdef'));
-  assert.equal((await store.get('ends/a', { offset: 0, length: 1 })).toString(), 'a');
-  assert.equal((await store.get('ends/a', { offset: 5, length: 1 })).toString(), 'f');
-  assert.equal((await store.get('ends/a', { offset: 0, length: 6 })).toString(), 'abcdef');
-  assert.equal((await store.get('ends/a', { offset: 6, length: 0 })).length, 0);
+  assert.equal((await store.getRange('ends/a', { offset: 0, length: 1 })).toString(), 'a');
+  assert.equal((await store.getRange('ends/a', { offset: 5, length: 1 })).toString(), 'f');
+  assert.equal((await store.getRange('ends/a', { offset: 0, length: 6 })).toString(), 'abcdef');
+  assert.equal((await store.getRange('ends/a', { offset: 6, length: 0 })).length, 0);
+}
+
+async function givesNoLarger(store: ObjectStore): Promise<void> {
+  await store.put('larger/a', Buffer.from('abcdef'));
+  await failsWith('object-damaged', store.get('larger/a', { sizeBytesMax: 5 }));
+  await failsWith('object-damaged', store.get('larger/a', { sizeBytesMax: 0 }));
+  assert.equal((await store.get('larger/a', { sizeBytesMax: 6 })).toString(), 'abcdef');
 }
 
 async function refusesBeyondEnd(store: ObjectStore): Promise<void> {
   await store.put('beyond/a', Buffer.from('abcdef'));
-  await failsWith('range-invalid', store.get('beyond/a', { offset: 5, length: 2 }));
-  await failsWith('range-invalid', store.get('beyond/a', { offset: 6, length: 1 }));
-  await failsWith('range-invalid', store.get('beyond/a', { offset: 7, length: 0 }));
-  await failsWith('range-invalid', store.get('beyond/a', { offset: MIB, length: MIB }));
+  await failsWith('range-invalid', store.getRange('beyond/a', { offset: 5, length: 2 }));
+  await failsWith('range-invalid', store.getRange('beyond/a', { offset: 6, length: 1 }));
+  await failsWith('range-invalid', store.getRange('beyond/a', { offset: 7, length: 0 }));
+  await failsWith('range-invalid', store.getRange('beyond/a', { offset: MIB, length: MIB }));
   await failsWith('range-invalid', store.getInto('beyond/a', 1, new Uint8Array(6)));
 }
 
@@ -143,7 +156,7 @@ async function takesFromShared(store: ObjectStore): Promise<void> {
   memory.set(systemRandom.bytes(300_000));
   const part = memory.subarray(1000, 200_000);
   await store.put('from-shared/a', part);
-  assert.ok((await store.get('from-shared/a')).equals(part));
+  assert.ok((await store.get('from-shared/a', ANY_SIZE)).equals(part));
 }
 
 async function knowsSizeAndTime(store: ObjectStore): Promise<void> {
@@ -159,9 +172,9 @@ async function knowsSizeAndTime(store: ObjectStore): Promise<void> {
 async function saysMissing(store: ObjectStore): Promise<void> {
   await store.put('missing/a', Buffer.from('a'));
   for (const name of ['missing/b', 'missing', 'absent/b']) {
-    await failsWith('object-not-found', store.get(name));
-    await failsWith('object-not-found', store.get(name, { offset: 0, length: 1 }));
-    await failsWith('object-not-found', store.get(name, { offset: 0, length: 0 }));
+    await failsWith('object-not-found', store.get(name, ANY_SIZE));
+    await failsWith('object-not-found', store.getRange(name, { offset: 0, length: 1 }));
+    await failsWith('object-not-found', store.getRange(name, { offset: 0, length: 0 }));
     await failsWith('object-not-found', store.getInto(name, 0, new Uint8Array(1)));
     assert.equal(await store.stat(name), undefined);
   }
@@ -170,20 +183,20 @@ async function saysMissing(store: ObjectStore): Promise<void> {
 async function deletes(store: ObjectStore): Promise<void> {
   await store.put('delete/a', Buffer.from('a'));
   // Read first: what an adapter keeps open must not outlive the object.
-  await store.get('delete/a', { offset: 0, length: 1 });
+  await store.getRange('delete/a', { offset: 0, length: 1 });
   await store.delete('delete/a');
-  await failsWith('object-not-found', store.get('delete/a'));
-  await failsWith('object-not-found', store.get('delete/a', { offset: 0, length: 1 }));
+  await failsWith('object-not-found', store.get('delete/a', ANY_SIZE));
+  await failsWith('object-not-found', store.getRange('delete/a', { offset: 0, length: 1 }));
   await store.delete('delete/a');
   await store.delete('delete/never/was');
 }
 
 async function createsAnew(store: ObjectStore): Promise<void> {
   await store.put('anew/a', Buffer.from('old'));
-  assert.equal((await store.get('anew/a', { offset: 0, length: 3 })).toString(), 'old');
+  assert.equal((await store.getRange('anew/a', { offset: 0, length: 3 })).toString(), 'old');
   await store.delete('anew/a');
   await store.put('anew/a', Buffer.from('new'));
-  assert.equal((await store.get('anew/a', { offset: 0, length: 3 })).toString(), 'new');
+  assert.equal((await store.getRange('anew/a', { offset: 0, length: 3 })).toString(), 'new');
 }
 
 async function listsInOrder(store: ObjectStore): Promise<void> {
@@ -249,7 +262,7 @@ async function refusesInvalidNames(store: ObjectStore): Promise<void> {
   for (const name of [...invalid, 'ä', 'a\0b', 'a\nb', 'a\\b', '-a', 'a?', 'x'.repeat(513)]) {
     assert.equal(isObjectName(name), false, name);
     await failsWith('object-name-invalid', store.put(name, Buffer.alloc(1)));
-    await failsWith('object-name-invalid', store.get(name));
+    await failsWith('object-name-invalid', store.get(name, ANY_SIZE));
     await failsWith('object-name-invalid', store.getInto(name, 0, new Uint8Array(1)));
     await failsWith('object-name-invalid', store.stat(name));
     await failsWith('object-name-invalid', store.delete(name));
@@ -265,7 +278,7 @@ async function stops(store: ObjectStore): Promise<void> {
   const signal = AbortSignal.abort(reason);
   const rejected = (promise: Promise<unknown>) => assert.rejects(promise, (e) => e === reason);
   await rejected(store.put('stop/b', Buffer.alloc(1), { signal }));
-  await rejected(store.get('stop/a', undefined, { signal }));
+  await rejected(store.get('stop/a', { ...ANY_SIZE, signal }));
   await rejected(store.getInto('stop/a', 0, new Uint8Array(1), { signal }));
   await rejected(store.stat('stop/a', { signal }));
   await rejected(store.delete('stop/a', { signal }));
@@ -285,13 +298,14 @@ async function stopsMidway(store: ObjectStore, reason: Error): Promise<void> {
     (error: unknown) => error,
   );
   assert.ok(error === undefined || error === reason, String(error));
-  if (await store.stat('stop/midway')) assert.ok((await store.get('stop/midway')).equals(bytes));
+  if (await store.stat('stop/midway'))
+    assert.ok((await store.get('stop/midway', ANY_SIZE)).equals(bytes));
 }
 
 async function keepsObjects(store: ObjectStore): Promise<void> {
   await store.put('kept/a', Buffer.from('kept'));
   await store.removeLeftovers(0);
-  assert.equal((await store.get('kept/a')).toString(), 'kept');
+  assert.equal((await store.get('kept/a', ANY_SIZE)).toString(), 'kept');
 }
 
 /** All that a list gives. */

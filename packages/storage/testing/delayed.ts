@@ -3,7 +3,13 @@
  * store below takes is added.
  */
 import type { Clock } from '@coffer/base';
-import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from '../object-store.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+} from '../object-store.ts';
 
 export interface DelayedOptions {
   /** Round trip of each call, and of each page of a list, in milliseconds. */
@@ -45,9 +51,16 @@ class DelayedStore implements ObjectStore {
     await this.#store.put(name, bytes, options);
   }
 
-  async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
+  async get(name: string, options: GetOptions): Promise<Buffer> {
     await this.#travel(options);
-    const bytes = await this.#store.get(name, range, options);
+    const bytes = await this.#store.get(name, options);
+    await this.#downstream.pass(bytes.length, options.signal);
+    return bytes;
+  }
+
+  async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
+    await this.#travel(options);
+    const bytes = await this.#store.getRange(name, range, options);
     await this.#downstream.pass(bytes.length, options?.signal);
     return bytes;
   }

@@ -3,7 +3,13 @@
  * contract: a failed put has left nothing or the whole object.
  */
 import { type Clock, CofferError, type Random } from '@coffer/base';
-import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from '../object-store.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+} from '../object-store.ts';
 
 export interface FaultyOptions {
   readonly random: Random;
@@ -69,8 +75,12 @@ class Faulty implements FaultyStore {
     await this.#call(options, () => this.#store.put(name, bytes, options));
   }
 
-  get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
-    return this.#call(options, () => this.#store.get(name, range, options));
+  get(name: string, options: GetOptions): Promise<Buffer> {
+    return this.#call(options, () => this.#store.get(name, options));
+  }
+
+  getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
+    return this.#call(options, () => this.#store.getRange(name, range, options));
   }
 
   getInto(name: string, offset: number, target: Uint8Array, options?: CallOptions): Promise<void> {
