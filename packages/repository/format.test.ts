@@ -421,6 +421,19 @@ function points({ hashKey }: Keys): Map<string, Point> {
     };
     assert.equal(name, `sessions/${end.session}-end`);
     assert.equal(end.outcome, 'committed');
+    const { process, ...begin } = record('session', `sessions/${end.session}-begin`) as {
+      session: string;
+      startedAt: number;
+      host: string;
+      process: { bootId: string; pidNamespace: string; processId: number; startedAtTicks: number };
+    };
+    assert.deepEqual(
+      [begin.session, begin.host, typeof begin.startedAt],
+      [end.session, 'host', 'number'],
+    );
+    assert.match(process.bootId, /^[0-9a-f-]{36}$/);
+    assert.match(process.pidNamespace, /^pid:\[\d+\]$/);
+    assert.ok(process.processId > 0 && process.startedAtTicks > 0);
     assert.ok(end.generation >= sweep.generation);
     for (const { id, record: text } of end.points) {
       checkMac(Buffer.from(text, 'base64'), hashKey);

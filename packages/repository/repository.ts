@@ -1,6 +1,13 @@
 /** A repository: an object store with keys and structure. */
 import { join } from 'node:path';
-import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
+import {
+  type Clock,
+  CofferError,
+  isCofferError,
+  mapBounded,
+  type Processes,
+  type Random,
+} from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
@@ -47,6 +54,7 @@ export interface RepositoryContext {
   readonly keys: WriterKeys;
   readonly clock: Clock;
   readonly random: Random;
+  readonly processes: Processes;
 }
 
 export interface OpenOptions {
@@ -55,6 +63,8 @@ export interface OpenOptions {
   readonly index: ChunkIndex | { readonly cacheFolder: string };
   readonly clock: Clock;
   readonly random: Random;
+  /** By which a collection knows whether a writer has ended. */
+  readonly processes: Processes;
   /** Who computes: threads, or the caller's thread. */
   readonly chunkWork: (keys: EngineKeys) => ChunkWork;
   readonly packSizeBytes?: number | undefined;
@@ -123,6 +133,7 @@ export class Repository {
   readonly index: ChunkIndex;
   readonly clock: Clock;
   readonly random: Random;
+  readonly processes: Processes;
   readonly #options: OpenOptions;
   #keys: RepositoryKeys | undefined;
   #work: ChunkWork | undefined;
@@ -134,6 +145,7 @@ export class Repository {
     this.store = options.store;
     this.clock = options.clock;
     this.random = options.random;
+    this.processes = options.processes;
   }
 
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
@@ -226,8 +238,8 @@ export class Repository {
 
   /** Without keys, a session can move sealed chunks, and write none of its own. */
   context(): RepositoryContext {
-    const { store, index, clock, random } = this;
-    return { store, index, clock, random, keys: this.#writerKeys() };
+    const { store, index, clock, random, processes } = this;
+    return { store, index, clock, random, processes, keys: this.#writerKeys() };
   }
 
   /**

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Random, systemClock, systemRandom } from '@coffer/base';
+import { type Random, systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import {
@@ -176,6 +176,7 @@ export class CrashSite {
       index: { cacheFolder: join(this.folder, `cache-of-${name}`) },
       clock: systemClock,
       random: systemRandom,
+      processes: systemProcesses,
       chunkWork: (keys) => inlineChunkWork(keys, systemRandom),
     });
     await repository.unlock(PASSPHRASE);

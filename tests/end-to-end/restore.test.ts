@@ -12,7 +12,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type FileEntry, seededRandom, systemClock, systemRandom } from '@coffer/base';
+import {
+  type FileEntry,
+  seededRandom,
+  systemClock,
+  systemProcesses,
+  systemRandom,
+} from '@coffer/base';
 import { encodePoint, inlineChunkWork, Repository, writeFolder } from '@coffer/repository';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
 import { type Backup, PASSPHRASE, type Restore, Sandbox } from './testing/sandbox.ts';
@@ -186,6 +192,7 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
     index: { cacheFolder: sandbox.path('planting') },
     clock: systemClock,
     random: systemRandom,
+    processes: systemProcesses,
     chunkWork: (keys) => inlineChunkWork(keys, systemRandom),
   });
   try {

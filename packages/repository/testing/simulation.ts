@@ -38,6 +38,7 @@ import {
   TARGET,
   type Which,
 } from './simulation-hosts.ts';
+import { testProcesses } from './test-repository.ts';
 
 const ACTIONS = 24;
 /** So few different chunks that runs share most of them. */
@@ -188,6 +189,7 @@ class Simulation {
       index,
       clock,
       random,
+      processes: testProcesses,
       chunkWork: (keys) => inlineChunkWork(keys, random, PACK_SIZE_BYTES),
       packSizeBytes: PACK_SIZE_BYTES,
     });

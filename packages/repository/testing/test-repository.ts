@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, type Random, seededRandom } from '@coffer/base';
+import { type Clock, type Processes, type Random, seededRandom } from '@coffer/base';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
@@ -38,6 +38,18 @@ export function stillClock(startMs = 1_800_000_000_000): StillClock {
       }),
   };
 }
+
+/** A process that runs, on a host of its own, and knows of no other that it has ended. */
+export const testProcesses: Processes = {
+  host: 'host',
+  own: {
+    bootId: '5f6c1cba-7d6c-4d35-8f43-3f9d0a4e8d11',
+    pidNamespace: 'pid:[4026531836]',
+    processId: 4711,
+    startedAtTicks: 1000,
+  },
+  hasEnded: () => false,
+};
 
 export interface TestRepositoryOptions {
   readonly store?: ObjectStore;
@@ -84,6 +96,7 @@ export class TestRepository {
     store = this.store,
     unlocked = true,
     cache = String(this.#indexes.length),
+    processes = testProcesses,
   } = {}): Promise<Repository> {
     const index = ChunkIndex.open(join(this.#folder, cache));
     this.#indexes.push(index);
@@ -94,6 +107,7 @@ export class TestRepository {
       index,
       clock,
       random,
+      processes,
       chunkWork: (keys) => inlineChunkWork(keys, random, packSizeBytes),
       packSizeBytes,
     });
