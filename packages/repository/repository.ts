@@ -83,7 +83,7 @@ export async function initRepository(options: InitOptions): Promise<RepositoryCo
   const { store, clock, random, passphrase, recoveryKey } = options;
   const keys: RepositoryKeys = { ...generateKeyPair(random), hashKey: random.bytes(32) };
   const createdAt = clock.now();
-  const slot = { keys, createdAt, random };
+  const slot = { keys, createdAt };
   const slots = [
     await newKeySlot({ ...slot, kind: 'passphrase', secret: passphrase, label: 'first' }),
     await newKeySlot({ ...slot, kind: 'recovery', secret: recoveryKey, label: 'printed' }),
@@ -168,16 +168,12 @@ export class Repository {
     return this.store.location;
   }
 
-  /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
+  /**
+   * Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`, or with
+   * `object-damaged` when the key slot of the secret is.
+   */
   async unlock(secret: string): Promise<void> {
-    const damaged: CofferError[] = [];
-    const slots = await readKeySlots(this, (error) => damaged.push(error));
-    try {
-      this.#keys = await unlockKeys(this.config, slots, secret);
-    } catch (error) {
-      // Perhaps the slot of this secret is the damaged one.
-      throw isCofferError(error, 'passphrase-wrong') ? (damaged[0] ?? error) : error;
-    }
+    this.#keys = await unlockKeys(this, secret);
   }
 
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */

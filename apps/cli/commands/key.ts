@@ -2,13 +2,13 @@
 import { rmSync } from 'node:fs';
 import type { Finding } from '@coffer/base';
 import {
+  addKeySlot,
   generateRecoveryKey,
   type KeySlot,
   newKeySlot,
   readKeySlots,
   removeKeySlot,
   type Repository,
-  writeKeySlot,
 } from '@coffer/repository';
 import {
   formatTime,
@@ -58,7 +58,7 @@ export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
   await withRepository(options, 'required', async (repository) => {
     const secret = await newPassphrase(options.newPassphraseFile);
     const slot = await makeSlot(repository, { kind: 'passphrase', secret, label: options.label });
-    await writeKeySlot(repository.store, slot);
+    await addKeySlot(repository.store, slot);
     printResult(options, toDocument(slot), () => printLine(`Added key slot ${slot.slot}`));
   });
 }
@@ -101,7 +101,7 @@ async function makeSlot(
   { keys, clock }: Repository,
   what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
 ): Promise<KeySlot> {
-  return await newKeySlot({ ...what, keys, createdAt: clock.now(), random });
+  return await newKeySlot({ ...what, keys, createdAt: clock.now() });
 }
 
 async function writeWithFile(
@@ -112,7 +112,7 @@ async function writeWithFile(
   const { recoveryKey, recoveryKeyFile } = key;
   if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
   try {
-    await writeKeySlot(store, slot);
+    await addKeySlot(store, slot);
   } catch (error) {
     // A key that opens nothing is not left behind.
     if (recoveryKeyFile !== undefined) rmSync(recoveryKeyFile, { force: true });

@@ -199,19 +199,32 @@ export async function namesOf(store: ObjectStore, prefix: string): Promise<strin
   return names;
 }
 
+/** A store that tells of each object that is read. */
+export function onGet(store: ObjectStore, told: (name: string) => void): ObjectStore {
+  const get: ObjectStore['get'] = async (name, ...rest) => {
+    told(name);
+    return await store.get(name, ...rest);
+  };
+  return overridden(store, { get });
+}
+
 /** A store that tells of a put before it is made, so that others can act in between. */
 export function onPut(
   store: ObjectStore,
   before: (name: string, bytes: Buffer) => Promise<void> | void,
 ): ObjectStore {
+  const put = async (name: string, bytes: Buffer, options?: object): Promise<void> => {
+    await before(name, bytes);
+    await store.put(name, bytes, options);
+  };
+  return overridden(store, { put });
+}
+
+function overridden(store: ObjectStore, methods: object): ObjectStore {
   return new Proxy(store, {
     get(target, property) {
-      if (property === 'put') {
-        return async (name: string, bytes: Buffer, options?: object) => {
-          await before(name, bytes);
-          await target.put(name, bytes, options);
-        };
-      }
+      const own: unknown = Reflect.get(methods, property);
+      if (own !== undefined) return own;
       const value: unknown = Reflect.get(target, property);
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
