@@ -1,5 +1,5 @@
 /** Puts the parts together: the only file that names concrete stores. */
-import { CofferError, systemClock, systemRandom } from '@coffer/base';
+import { CofferError, systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { Repository, startChunkThreads } from '@coffer/repository';
 import { parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
@@ -87,6 +87,7 @@ async function openIn(store: ObjectStore, cacheFolder: string): Promise<Reposito
     index: { cacheFolder },
     clock,
     random,
+    processes: systemProcesses,
     chunkPool,
   });
 }

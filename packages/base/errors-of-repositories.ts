@@ -79,6 +79,13 @@ export const REPOSITORY_ERRORS = {
     'There is no such key slot',
     'See `coffer key list`.',
   ),
+  'key-slot-exists': row(
+    12,
+    409,
+    'never',
+    'This passphrase has a key slot already',
+    'See `coffer key list`.',
+  ),
   'key-slot-last': row(
     12,
     409,

@@ -5,4 +5,5 @@ export * from './concurrency.ts';
 export * from './digest.ts';
 export * from './errors.ts';
 export * from './file-entry.ts';
+export * from './process-identity.ts';
 export * from './random.ts';

@@ -1,4 +1,4 @@
-import type { Clock, Random } from '@coffer/base';
+import type { Clock, Processes, Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkIndex } from './index/chunk-index.ts';
 
@@ -10,4 +10,5 @@ export interface RepositoryContext {
   readonly publicKey: Buffer;
   readonly clock: Clock;
   readonly random: Random;
+  readonly processes: Processes;
 }

@@ -93,15 +93,17 @@ function unlock(): Keys[] {
   assert.deepEqual(object('config-copy'), object('config'));
   return names('keys').map((name) => {
     const slot = record('key', name) as Record<string, string>;
-    assert.match(name, /^keys\/[0-9a-f]{16}$/);
     assert.equal(slot['publicKey'], config['publicKey']);
-    const salt = Buffer.from(slot['salt']!, 'hex');
+    const salt = Buffer.from(config['publicKey']!, 'hex');
     const letters = FACTS.recoveryKey.replaceAll('-', '').slice(0, 32);
     const options = { N: 65_536, r: 8, p: 1, maxmem: 2 ** 27 };
-    const slotKey =
+    const material =
       slot['kind'] === 'recovery'
-        ? hkdf(Buffer.from(letters), salt, 'coffer 1 recovery key')
+        ? Buffer.from(letters)
         : scryptSync(FACTS.passphrase, salt, 32, options);
+    const slotKey = hkdf(material, salt, 'coffer 1 key slot key');
+    const slotName = hkdf(material, salt, 'coffer 1 key slot name').toString('hex', 0, 8);
+    assert.equal(name, `keys/${slotName}`);
     const wrapped = Buffer.from(slot['wrapped']!, 'hex');
     const secrets = openGcm(slotKey, Buffer.alloc(12), Buffer.alloc(0), wrapped);
     const hashKey = secrets.subarray(32, 64);
@@ -421,6 +423,19 @@ function points({ hashKey }: Keys): Map<string, Point> {
     };
     assert.equal(name, `sessions/${end.session}-end`);
     assert.equal(end.outcome, 'committed');
+    const { process, ...begin } = record('session', `sessions/${end.session}-begin`) as {
+      session: string;
+      startedAt: number;
+      host: string;
+      process: { bootId: string; pidNamespace: string; processId: number; startedAtTicks: number };
+    };
+    assert.deepEqual(
+      [begin.session, begin.host, typeof begin.startedAt],
+      [end.session, 'host', 'number'],
+    );
+    assert.match(process.bootId, /^[0-9a-f-]{36}$/);
+    assert.match(process.pidNamespace, /^pid:\[\d+\]$/);
+    assert.ok(process.processId > 0 && process.startedAtTicks > 0);
     assert.ok(end.generation >= sweep.generation);
     for (const { id, record: text } of end.points) {
       checkMac(Buffer.from(text, 'base64'), hashKey);

@@ -12,7 +12,7 @@ import { inlineChunkPool } from './chunk/chunk-work.ts';
 import { openManifest, type PointRoot, type RecoveryPoint } from './recovery-point.ts';
 import { Repository } from './repository.ts';
 import { type GoldenFacts, makeGolden } from './testing/golden.ts';
-import { stillClock } from './testing/test-repository.ts';
+import { stillClock, testProcesses } from './testing/test-repository.ts';
 import { contentPieces } from './tree/content-tree.ts';
 import { diskLeaves } from './tree/disk-tree.ts';
 import { readFolderWhole } from './tree/folder-tree.ts';
@@ -43,6 +43,7 @@ async function openGolden(): Promise<{ repository: Repository } & AsyncDisposabl
     index: { cacheFolder },
     clock,
     random,
+    processes: testProcesses,
     chunkPool: inlineChunkPool(random),
   });
   return {

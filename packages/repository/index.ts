@@ -9,13 +9,13 @@ export { GEOMETRY } from './config.ts';
 export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';
 export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
 export {
+  addKeySlot,
   checkPassphrase,
   type KeySlot,
   newKeySlot,
   PASSPHRASE_LENGTH_MIN,
   readKeySlots,
   removeKeySlot,
-  writeKeySlot,
 } from './keys.ts';
 export { latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';

@@ -27,7 +27,7 @@ export async function initRepository(options: InitOptions): Promise<RepositoryCo
   const { store, clock, random, passphrase, recoveryKey } = options;
   const keys: RepositoryKeys = { ...generateKeyPair(random), hashKey: random.bytes(32) };
   const createdAt = clock.now();
-  const slot = { keys, createdAt, random };
+  const slot = { keys, createdAt };
   const slots = [
     await newKeySlot({ ...slot, kind: 'passphrase', secret: passphrase, label: 'first' }),
     await newKeySlot({ ...slot, kind: 'recovery', secret: recoveryKey, label: 'printed' }),

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isCofferError, seededRandom } from '@coffer/base';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { newConfig } from './config.ts';
 import {
+  addKeySlot,
   type KeySlot,
   newKeySlot,
   readKeySlots,
@@ -15,7 +17,7 @@ import {
 } from './keys.ts';
 import { generateRecoveryKey } from './recovery-key.ts';
 import { generateKeyPair } from './sealed-box.ts';
-import { namesOf } from './testing/test-repository.ts';
+import { namesOf, onGet } from './testing/test-repository.ts';
 
 const random = seededRandom(5);
 const keys = newKeys();
@@ -27,7 +29,7 @@ function newKeys(): RepositoryKeys {
 }
 
 async function slotOf(secret: string, kind: KeySlot['kind'], of = keys): Promise<KeySlot> {
-  return await newKeySlot({ keys: of, kind, secret, label: 'test', createdAt: 1, random });
+  return await newKeySlot({ keys: of, kind, secret, label: 'test', createdAt: 1 });
 }
 
 const fails =
@@ -35,37 +37,66 @@ const fails =
   (error: unknown): boolean =>
     isCofferError(error, code);
 
+async function storeWith(...slots: readonly KeySlot[]): Promise<ObjectStore> {
+  const store = openMemoryStore();
+  for (const slot of slots) await writeKeySlot(store, slot);
+  return store;
+}
+
 test('each of several slots opens to the same keys', async () => {
   const recoveryKey = generateRecoveryKey(random);
-  const store = openMemoryStore();
-  await writeKeySlot(store, await slotOf(PASSPHRASE, 'passphrase'));
-  await writeKeySlot(store, await slotOf('another passphrase', 'passphrase'));
-  await writeKeySlot(store, await slotOf(recoveryKey, 'recovery'));
-  const slots = await readKeySlots({ store, config });
+  const store = await storeWith(
+    await slotOf(PASSPHRASE, 'passphrase'),
+    await slotOf('another passphrase', 'passphrase'),
+    await slotOf(recoveryKey, 'recovery'),
+  );
   // An umlaut may be one character or two: the passphrase is the same.
   const secrets = [PASSPHRASE.normalize('NFD'), 'another passphrase', recoveryKey.toLowerCase()];
-  for (const secret of secrets) assert.deepEqual(await unlockKeys(config, slots, secret), keys);
-  await assert.rejects(unlockKeys(config, slots, 'no such passphrase'), fails('passphrase-wrong'));
+  for (const secret of secrets) assert.deepEqual(await unlockKeys({ store, config }, secret), keys);
+  const wrong = unlockKeys({ store, config }, 'no such passphrase');
+  await assert.rejects(wrong, fails('passphrase-wrong'));
+});
+
+test('unlocking reads the slot of its secret alone, whatever else lies there', async () => {
+  const own = await slotOf(PASSPHRASE, 'passphrase');
+  const store = await storeWith(own);
+  // Forged well, and junk.
+  for (let number = 0; number < 2000; number++) {
+    const slot = random.bytes(8).toString('hex');
+    await writeKeySlot(store, { ...own, slot, wrapped: random.bytes(80).toString('hex') });
+  }
+  await store.put(`keys/${'0'.repeat(16)}`, Buffer.from('damaged'));
+  const read: string[] = [];
+  const watched = onGet(store, (name) => read.push(name));
+  assert.deepEqual(await unlockKeys({ store: watched, config }, PASSPHRASE), keys);
+  assert.deepEqual(read, [`keys/${own.slot}`]);
 });
 
 test('a slot of other keys opens nothing, though its passphrase is right', async () => {
   const foreign = await slotOf(PASSPHRASE, 'passphrase', newKeys());
-  await assert.rejects(unlockKeys(config, [foreign], PASSPHRASE), fails('passphrase-wrong'));
-  const own = await slotOf(PASSPHRASE, 'passphrase');
-  assert.deepEqual(await unlockKeys(config, [foreign, own], PASSPHRASE), keys);
+  const folder = { store: await storeWith(foreign), config };
+  await assert.rejects(unlockKeys(folder, PASSPHRASE), fails('passphrase-wrong'));
+  await writeKeySlot(folder.store, await slotOf(PASSPHRASE, 'passphrase'));
+  assert.deepEqual(await unlockKeys(folder, PASSPHRASE), keys);
 });
 
-test('a slot that was altered opens nothing', async () => {
-  const slot = await slotOf(generateRecoveryKey(seededRandom(9)), 'recovery');
+test('a slot that was altered opens nothing, and is told as damaged', async () => {
   const secret = generateRecoveryKey(seededRandom(9));
+  const slot = await slotOf(secret, 'recovery');
   for (let at = 0; at < slot.wrapped.length; at += 7) {
     const digit = slot.wrapped[at] === '0' ? '1' : '0';
     const wrapped = slot.wrapped.slice(0, at) + digit + slot.wrapped.slice(at + 1);
-    await assert.rejects(
-      unlockKeys(config, [{ ...slot, wrapped }], secret),
-      fails('passphrase-wrong'),
-    );
+    const store = await storeWith({ ...slot, wrapped });
+    await assert.rejects(unlockKeys({ store, config }, secret), fails('object-damaged'));
   }
+});
+
+test('a passphrase has one slot', async () => {
+  const slot = await slotOf(PASSPHRASE, 'passphrase');
+  const store = await storeWith(slot);
+  const again = addKeySlot(store, { ...slot, label: 'again' });
+  await assert.rejects(again, fails('key-slot-exists'));
+  assert.deepEqual(await readKeySlots({ store, config }), [slot]);
 });
 
 test('a passphrase has at least 16 characters, counted as people count', async () => {
@@ -100,7 +131,7 @@ test('a damaged slot is told by its name, and the others open', async () => {
   const told: string[] = [];
   const slots = await readKeySlots({ store, config }, (_, name) => told.push(name));
   assert.deepEqual([slots, told], [[slot], [damaged]]);
-  assert.deepEqual(await unlockKeys(config, slots, PASSPHRASE), keys);
+  assert.deepEqual(await unlockKeys({ store, config }, PASSPHRASE), keys);
 });
 
 test('slots are known by the names of their objects: a swap takes the right one away', async () => {
@@ -111,12 +142,14 @@ test('slots are known by the names of their objects: a swap takes the right one 
   ];
   await writeKeySlot(store, { ...first, slot: second.slot });
   await writeKeySlot(store, { ...second, slot: first.slot });
-  const [found] = (await readKeySlots({ store, config })).filter(({ salt }) => salt === first.salt);
+  const [found] = (await readKeySlots({ store, config })).filter(
+    ({ wrapped }) => wrapped === first.wrapped,
+  );
   await removeKeySlot({ store, config }, found!.slot);
   const left = await readKeySlots({ store, config });
   assert.deepEqual(
-    left.map(({ salt }) => salt),
-    [second.salt],
+    left.map(({ wrapped }) => wrapped),
+    [second.wrapped],
   );
 });
 

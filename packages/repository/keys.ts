@@ -3,12 +3,13 @@
  *
  * A slot wraps the private key and the hash key under a passphrase or the recovery key. Slots are
  * objects of their own (`keys/<id>`), so that they are added and removed without rewriting anything.
- * Invariants: a slot says whose keys it wraps, and only those of the config count, so an init that
+ * The name of a slot follows from its secret, so unlocking derives one key and reads one object,
+ * however many slots somebody has put there. Invariants: a slot says whose keys it wraps, and only those of the config count, so an init that
  * was killed leaves slots that nobody sees; what a slot opens to is accepted only when it matches
  * the config, so a slot that a stranger put into the store opens nothing. FORMAT.md, section 5.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, scrypt } from 'node:crypto';
-import { CofferError, isCofferError, type Random } from '@coffer/base';
+import { CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { hashKeyCheck, type RepositoryConfig } from './config.ts';
@@ -33,18 +34,22 @@ export interface RepositoryKeys extends WriterKeys {
 // 64 MiB and about 0.15 s: a guess costs an attacker as much.
 const SCRYPT = { N: 65_536, r: 8, p: 1, maxmem: 128 * 1024 * 1024 } as const;
 
+const FOLDER = 'keys/';
+const SLOT_NAME = /^keys\/[0-9a-f]{16}$/;
+/** Slots read at once when all of them are. */
+const FETCHES_AT_ONCE = 16;
+
 const KeyRecord = v.object({
   /** Of the key domain. */
   publicKey: hexOf(32),
   kind: v.picklist(['passphrase', 'recovery']),
   label: v.pipe(v.string(), v.maxLength(200)),
   createdAt: count,
-  salt: hexOf(32),
   wrapped: hexOf(80),
 });
 
 export interface KeySlot extends v.InferOutput<typeof KeyRecord> {
-  /** Its name in `keys/`, 8 random bytes in hexadecimal. */
+  /** Its name in `keys/`, 8 bytes in hexadecimal that follow from its secret. */
   readonly slot: string;
 }
 
@@ -61,7 +66,6 @@ export interface NewSlot {
   readonly secret: string;
   readonly label: string;
   readonly createdAt: number;
-  readonly random: Random;
 }
 
 /** Fails with `passphrase-weak` when a passphrase is too short. */
@@ -71,21 +75,25 @@ export function checkPassphrase(passphrase: string): void {
 }
 
 export async function newKeySlot(options: NewSlot): Promise<KeySlot> {
-  const { keys, kind, secret, label, createdAt, random } = options;
+  const { keys, kind, secret, label, createdAt } = options;
   if (kind === 'passphrase') checkPassphrase(secret);
-  const salt = random.bytes(32);
-  const wrapped = wrap(await slotKey(kind, secret, salt), keys);
-  return {
-    slot: random.bytes(8).toString('hex'),
-    publicKey: keys.publicKey.toString('hex'),
-    kind,
-    label,
-    createdAt,
-    salt: salt.toString('hex'),
-    wrapped: wrapped.toString('hex'),
-  };
+  const { slot, key } = await deriveSlot(kind, secret, keys.publicKey);
+  const publicKey = keys.publicKey.toString('hex');
+  return { slot, publicKey, kind, label, createdAt, wrapped: wrap(key, keys).toString('hex') };
 }
 
+/** Fails with `key-slot-exists` when the secret has a slot. */
+export async function addKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<void> {
+  const { slot, ...record } = keySlot;
+  try {
+    await store.put(slotName(slot), encodeRecord('key', record));
+  } catch (error) {
+    if (!isCofferError(error, 'object-exists')) throw error;
+    throw new CofferError('key-slot-exists', { slot }, error);
+  }
+}
+
+/** Writes a slot of a new repository. */
 export async function writeKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<void> {
   const { slot, ...record } = keySlot;
   // An init with the keys of another repository may have been killed after it wrote the same slot.
@@ -115,19 +123,25 @@ async function readAllSlots(
   store: ObjectStore,
   onDamaged: ((error: CofferError, name: string) => void) | undefined,
 ): Promise<KeySlot[]> {
-  const slots: KeySlot[] = [];
-  for await (const { name } of store.list('keys/')) {
-    const slot = /^keys\/([0-9a-f]{16})$/.exec(name)?.[1];
-    if (slot === undefined) continue;
+  const names: string[] = [];
+  for await (const { name } of store.list('keys/')) if (SLOT_NAME.test(name)) names.push(name);
+  const slots = await mapBounded(names, FETCHES_AT_ONCE, async (name) => {
     try {
-      const bytes = await getRecordIfThere(store, name);
-      if (bytes) slots.push({ slot, ...decodeRecord('key', KeyRecord, bytes, name) });
+      return await readSlot(store, name);
     } catch (error) {
       if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
       onDamaged(error, name);
+      return undefined;
     }
-  }
-  return slots;
+  });
+  return slots.filter((slot) => slot !== undefined);
+}
+
+/** Undefined when there is no such slot. */
+async function readSlot(store: ObjectStore, name: string): Promise<KeySlot | undefined> {
+  const bytes = await getRecordIfThere(store, name);
+  if (!bytes) return undefined;
+  return { slot: name.slice(FOLDER.length), ...decodeRecord('key', KeyRecord, bytes, name) };
 }
 
 /** Removes a slot by its name or enough of its beginning. Damaged ones open nothing: they do not count. */
@@ -139,23 +153,26 @@ export async function removeKeySlot(folder: SlotFolder, slot: string): Promise<v
   await folder.store.delete(slotName(found[0]!.slot));
 }
 
-/** The keys that `secret` (a passphrase or the recovery key) opens, or `passphrase-wrong`. */
+/**
+ * The keys that `secret` (a passphrase or the recovery key) opens. Fails with `passphrase-wrong`, or
+ * with `object-damaged` when the secret has a slot that does not open.
+ */
 export async function unlockKeys(
-  config: RepositoryConfig,
-  slots: readonly KeySlot[],
+  { store, config }: { readonly store: ObjectStore; readonly config: RepositoryConfig },
   secret: string,
 ): Promise<RepositoryKeys> {
   const kind = isRecoveryKey(secret) ? 'recovery' : 'passphrase';
-  for (const slot of slots) {
-    if (slot.kind !== kind) continue;
-    const keys = unwrap(await slotKey(kind, secret, Buffer.from(slot.salt, 'hex')), slot);
-    if (keys && matchesConfig(config, keys)) return keys;
-  }
-  throw new CofferError('passphrase-wrong', { slotsTried: slots.length });
+  const derived = await deriveSlot(kind, secret, Buffer.from(config.publicKey, 'hex'));
+  const object = slotName(derived.slot);
+  const slot = await readSlot(store, object);
+  if (!slot) throw new CofferError('passphrase-wrong');
+  const keys = unwrap(derived.key, slot);
+  if (keys && matchesConfig(config, keys)) return keys;
+  throw new CofferError('object-damaged', { object, reason: 'it does not hold the keys' });
 }
 
 function slotName(slot: string): string {
-  return `keys/${slot}`;
+  return FOLDER + slot;
 }
 
 /** True when these are the keys that the repository was made with. */
@@ -166,21 +183,31 @@ export function matchesConfig(config: RepositoryConfig, keys: RepositoryKeys): b
   );
 }
 
-async function slotKey(kind: KeySlot['kind'], secret: string, salt: Buffer): Promise<Buffer> {
-  if (kind === 'recovery') {
-    // 160 random bits need no slow derivation.
-    return Buffer.from(
-      hkdfSync('sha256', recoverySecret(secret), salt, 'coffer 1 recovery key', 32),
-    );
-  }
+/** What a secret becomes in a key domain: the name of its slot, and the key that wraps the keys. */
+async function deriveSlot(
+  kind: KeySlot['kind'],
+  secret: string,
+  publicKey: Buffer,
+): Promise<{ readonly slot: string; readonly key: Buffer }> {
+  const material = kind === 'recovery' ? recoverySecret(secret) : await stretch(secret, publicKey);
+  const part = (info: string, length: number): Buffer =>
+    Buffer.from(hkdfSync('sha256', material, publicKey, info, length));
+  return {
+    slot: part('coffer 1 key slot name', 8).toString('hex'),
+    key: part('coffer 1 key slot key', 32),
+  };
+}
+
+/** The recovery key is not stretched: it has 160 random bits. */
+async function stretch(passphrase: string, salt: Buffer): Promise<Buffer> {
   return await new Promise((resolve, reject) => {
-    scrypt(secret.normalize('NFC'), salt, 32, SCRYPT, (error, key) =>
+    scrypt(passphrase.normalize('NFC'), salt, 32, SCRYPT, (error, key) =>
       error ? reject(error) : resolve(key),
     );
   });
 }
 
-// The slot key is used once, with its own salt, so the nonce can be constant.
+// A slot key wraps the keys of its domain and nothing else, so the nonce can be constant.
 const NONCE = Buffer.alloc(12);
 
 function wrap(key: Buffer, keys: RepositoryKeys): Buffer {

@@ -1,6 +1,13 @@
 /** A repository: an object store with keys and structure. */
 import { join } from 'node:path';
-import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
+import {
+  type Clock,
+  CofferError,
+  isCofferError,
+  mapBounded,
+  type Processes,
+  type Random,
+} from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
@@ -11,7 +18,7 @@ import type { RepositoryContext } from './context.ts';
 import { damagedName, isMarkedDamaged } from './damaged-points.ts';
 import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
-import { matchesConfig, readKeySlots, type RepositoryKeys, unlockKeys } from './keys.ts';
+import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
 import { count, decodeRecord, encodeRecord } from './record.ts';
 import {
   decodePointObject,
@@ -38,6 +45,8 @@ export interface OpenOptions {
   readonly index: ChunkIndex | { readonly cacheFolder: string };
   readonly clock: Clock;
   readonly random: Random;
+  /** By which a collection knows whether a writer has ended. */
+  readonly processes: Processes;
   /** Who computes: threads that all repositories of the process share, or the caller's thread. */
   readonly chunkPool: ChunkPool;
   readonly packSizeBytes?: number | undefined;
@@ -63,6 +72,7 @@ export class Repository {
   readonly index: ChunkIndex;
   readonly clock: Clock;
   readonly random: Random;
+  readonly processes: Processes;
   readonly #opened: Opened;
 
   protected constructor(opened: Opened) {
@@ -72,6 +82,7 @@ export class Repository {
     this.store = opened.options.store;
     this.clock = opened.options.clock;
     this.random = opened.options.random;
+    this.processes = opened.options.processes;
   }
 
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
@@ -100,16 +111,12 @@ export class Repository {
     return undefined;
   }
 
-  /** Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`. */
+  /**
+   * Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`, or with
+   * `object-damaged` when the key slot of the secret is.
+   */
   async unlock(secret: string): Promise<UnlockedRepository> {
-    const damaged: CofferError[] = [];
-    const slots = await readKeySlots(this, (error) => damaged.push(error));
-    try {
-      return this.unlockWith(await unlockKeys(this.config, slots, secret));
-    } catch (error) {
-      // Perhaps the slot of this secret is the damaged one.
-      throw isCofferError(error, 'passphrase-wrong') ? (damaged[0] ?? error) : error;
-    }
+    return this.unlockWith(await unlockKeys(this, secret));
   }
 
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
@@ -131,8 +138,9 @@ export class Repository {
   }
 
   get context(): RepositoryContext {
-    const { store, index, clock, random } = this;
-    return { store, index, clock, random, publicKey: Buffer.from(this.config.publicKey, 'hex') };
+    const { store, index, clock, random, processes } = this;
+    const publicKey = Buffer.from(this.config.publicKey, 'hex');
+    return { store, index, clock, random, processes, publicKey };
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */

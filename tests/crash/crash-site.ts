@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Random, systemClock, systemRandom } from '@coffer/base';
+import { type Random, systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import {
@@ -177,6 +177,7 @@ export class CrashSite {
       index: { cacheFolder: join(this.folder, `cache-of-${name}`) },
       clock: systemClock,
       random: systemRandom,
+      processes: systemProcesses,
       chunkPool: inlineChunkPool(systemRandom),
     });
     const unlocked = await repository.unlock(PASSPHRASE);

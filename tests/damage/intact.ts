@@ -5,7 +5,7 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Clock, CofferError, type Random, seededRandom } from '@coffer/base';
+import { type Clock, CofferError, type Random, seededRandom, systemProcesses } from '@coffer/base';
 import { backup } from '@coffer/flows/backup/backup.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
 import {
@@ -97,6 +97,7 @@ export class IntactRepository {
       index: this.#index,
       clock: stillClock(hours),
       random,
+      processes: systemProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
     });

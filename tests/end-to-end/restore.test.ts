@@ -12,7 +12,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type FileEntry, seededRandom, systemClock, systemRandom } from '@coffer/base';
+import {
+  type FileEntry,
+  seededRandom,
+  systemClock,
+  systemProcesses,
+  systemRandom,
+} from '@coffer/base';
 import {
   encodePoint,
   inlineChunkPool,
@@ -192,6 +198,7 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
     index: { cacheFolder: sandbox.path('planting') },
     clock: systemClock,
     random: systemRandom,
+    processes: systemProcesses,
     chunkPool: inlineChunkPool(systemRandom),
   });
   try {

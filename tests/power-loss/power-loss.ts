@@ -6,7 +6,14 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, isCofferError, type Random, seededRandom, systemClock } from '@coffer/base';
+import {
+  type Clock,
+  isCofferError,
+  type Random,
+  seededRandom,
+  systemClock,
+  systemProcesses,
+} from '@coffer/base';
 import { backup } from '@coffer/flows/backup/backup.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
@@ -204,6 +211,7 @@ export class PowerLoss {
       index: this.#index,
       clock,
       random,
+      processes: systemProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
     });

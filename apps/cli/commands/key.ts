@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import type { Finding } from '@coffer/base';
 import {
+  addKeySlot,
   generateRecoveryKey,
   type KeySlot,
   newKeySlot,
@@ -9,7 +10,6 @@ import {
   removeKeySlot,
   type Repository,
   type UnlockedRepository,
-  writeKeySlot,
 } from '@coffer/repository';
 import {
   formatTime,
@@ -59,7 +59,7 @@ export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
   await withUnlocked(options, async (repository) => {
     const secret = await newPassphrase(options.newPassphraseFile);
     const slot = await makeSlot(repository, { kind: 'passphrase', secret, label: options.label });
-    await writeKeySlot(repository.store, slot);
+    await addKeySlot(repository.store, slot);
     printResult(options, toDocument(slot), () => printLine(`Added key slot ${slot.slot}`));
   });
 }
@@ -102,7 +102,7 @@ async function makeSlot(
   { keys, clock }: UnlockedRepository,
   what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
 ): Promise<KeySlot> {
-  return await newKeySlot({ ...what, keys, createdAt: clock.now(), random });
+  return await newKeySlot({ ...what, keys, createdAt: clock.now() });
 }
 
 async function writeWithFile(
@@ -113,7 +113,7 @@ async function writeWithFile(
   const { recoveryKey, recoveryKeyFile } = key;
   if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
   try {
-    await writeKeySlot(store, slot);
+    await addKeySlot(store, slot);
   } catch (error) {
     // A key that opens nothing is not left behind.
     if (recoveryKeyFile !== undefined) rmSync(recoveryKeyFile, { force: true });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isCofferError } from '@coffer/base';
+import { isCofferError, type ProcessIdentity, systemProcesses } from '@coffer/base';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import { faulty } from '@coffer/storage/testing/faulty.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
@@ -142,16 +142,38 @@ test('a session without a sign of life is fenced, and can never publish', async 
   assert.deepEqual(await namesOf(test.store, 'packs/'), []);
 });
 
-test('a dead process of this host is not waited for', async () => {
-  await using test = await TestRepository.create();
-  const repository = await test.host();
-  const { hostname } = await import('node:os');
+/** Puts the beginning of a session whose process has ended, as far as its own host can tell. */
+async function beginAndDie(test: TestRepository, own: ProcessIdentity): Promise<void> {
   const session = 'ab'.repeat(16);
-  const begin = { session, startedAt: 0, host: hostname(), processId: 2 ** 30 };
+  const begin = { session, startedAt: 0, host: systemProcesses.host, process: own };
   await test.store.put(beginName(session), encodeBegin(begin));
+}
+
+const ENDED = { ...systemProcesses.own!, processId: 2 ** 30 };
+
+test('a process that has ended here is not waited for', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host({ processes: systemProcesses });
+  await beginAndDie(test, ENDED);
   await repository.removePoint(await protectDisk(repository, chunkRange(0, 10)));
   assert.equal(await collect(repository), 'done');
   assert.deepEqual(await namesOf(test.store, 'sessions/'), []);
+});
+
+test('a writer on a machine, or in a container, of the same name is left to its lease', async () => {
+  const others = [
+    { ...ENDED, bootId: 'that of another machine' },
+    { ...ENDED, pidNamespace: 'pid:[1]' },
+  ];
+  for (const other of others) {
+    await using test = await TestRepository.create();
+    const repository = await test.host({ processes: systemProcesses });
+    await beginAndDie(test, other);
+    await repository.removePoint(await protectDisk(repository, chunkRange(0, 10)));
+    assert.equal(await collect(repository), 'waiting');
+    test.clock.advance(LEASE_MS + 1);
+    assert.equal(await collect(repository), 'done');
+  }
 });
 
 test('it refuses to run when something that points reach is missing', async () => {

@@ -3,8 +3,7 @@
  * packs, waits for the sessions that may not know that, and then deletes. It can be killed between
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
-import { hostname } from 'node:os';
-import { CofferError, isCofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
@@ -341,13 +340,13 @@ async function endExpired(repository: Repository, waiting: readonly string[]): P
 }
 
 async function isExpired(
-  { store }: Repository,
+  { store, processes }: Repository,
   session: StoredSession,
   now: number,
 ): Promise<boolean> {
   if (now - session.lastSignAt > LEASE_MS) return true;
   const begin = await readBeginIfIntact(store, session.session);
-  return begin?.host === hostname() && !isProcessAlive(begin.processId);
+  return begin?.process !== undefined && processes.hasEnded(begin.process);
 }
 
 /** Of a session whose begin is damaged, the lease alone tells whether it lives. */
@@ -360,16 +359,6 @@ async function readBeginIfIntact(
   } catch (error) {
     if (isCofferError(error, 'object-damaged')) return undefined;
     throw error;
-  }
-}
-
-function isProcessAlive(processId: number): boolean {
-  try {
-    process.kill(processId, 0);
-    return true;
-  } catch (error) {
-    // Another user's process is alive all the same.
-    return systemErrorCode(error) === 'EPERM';
   }
 }
 

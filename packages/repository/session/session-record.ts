@@ -9,11 +9,22 @@ import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { getRecordIfThere } from '../store-calls.ts';
 
+const shortText = v.pipe(v.string(), v.maxLength(100));
+
 const Begin = v.object({
   session: hexOf(16),
   startedAt: count,
+  /** Name of the host, for people. */
   host: v.pipe(v.string(), v.maxLength(300)),
-  processId: count,
+  /** Who writes; absent where the system does not tell. */
+  process: v.optional(
+    v.object({
+      bootId: shortText,
+      pidNamespace: shortText,
+      processId: count,
+      startedAtTicks: count,
+    }),
+  ),
 });
 
 const End = v.variant('outcome', [

@@ -6,7 +6,6 @@
  * collection deletes: one that began earlier is known here as condemned, one that begins later
  * waits for the end of this session. PROTOCOL.md has the argument.
  */
-import { hostname } from 'node:os';
 import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { RepositoryContext } from '../context.ts';
@@ -208,10 +207,11 @@ async function enter({
   store,
   random,
   clock,
+  processes: { host, own },
 }: RepositoryContext): Promise<{ id: string; state: GcState }> {
   const id = random.bytes(16).toString('hex');
   const startedAt = clock.now();
-  const begin = { session: id, startedAt, host: hostname(), processId: process.pid };
+  const begin = { session: id, startedAt, host, ...(own && { process: own }) };
   await store.put(beginName(id), encodeBegin(begin));
   return { id, state: await readGcState(store) };
 }

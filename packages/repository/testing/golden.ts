@@ -33,11 +33,11 @@ import {
 import { initRepository } from '../init.ts';
 import { Repository, type UnlockedRepository } from '../repository.ts';
 import type { Session } from '../session/session.ts';
-import { encodeEnd, endName } from '../session/session-record.ts';
+import { beginName, encodeBegin, encodeEnd, endName } from '../session/session-record.ts';
 import { ContentBuilder } from '../tree/content-tree.ts';
 import { DiskTreeBuilder, type WriteNode } from '../tree/disk-tree.ts';
 import { writeFolder } from '../tree/folder-tree.ts';
-import { getWhole, namesOf, stillClock } from './test-repository.ts';
+import { getWhole, namesOf, stillClock, testProcesses } from './test-repository.ts';
 
 const CHUNK_BYTES = GEOMETRY.diskChunkSizeBytes;
 const PACK_BYTES = 64 * 1024;
@@ -106,6 +106,7 @@ class GoldenWriter {
       index: this.#index,
       clock: this.#clock,
       random,
+      processes: testProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_BYTES,
     });
@@ -151,6 +152,9 @@ class GoldenWriter {
     const record = written.bytes.toString('base64');
     const end = { id: written.id, item: written.item, record };
     const session = this.#random.bytes(16).toString('hex');
+    const { host, own } = testProcesses;
+    const begin = { session, startedAt: this.#clock.now(), host, process: own };
+    await this.#store.put(beginName(session), encodeBegin(begin));
     await this.#store.put(
       endName(session),
       encodeEnd({ session, outcome: 'committed', generation, points: [end] }),

@@ -38,6 +38,7 @@ import {
   TARGET,
   type Which,
 } from './simulation-hosts.ts';
+import { testProcesses } from './test-repository.ts';
 
 const ACTIONS = 24;
 /** So few different chunks that runs share most of them. */
@@ -197,6 +198,7 @@ class Simulation {
       index,
       clock,
       random,
+      processes: testProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
     });

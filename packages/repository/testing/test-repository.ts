@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, type Random, seededRandom } from '@coffer/base';
+import { type Clock, type Processes, type Random, seededRandom } from '@coffer/base';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type ChunkPool, inlineChunkPool } from '../chunk/chunk-work.ts';
@@ -39,6 +39,18 @@ export function stillClock(startMs = 1_800_000_000_000): StillClock {
   };
 }
 
+/** A process that runs, on a host of its own, and knows of no other that it has ended. */
+export const testProcesses: Processes = {
+  host: 'host',
+  own: {
+    bootId: '5f6c1cba-7d6c-4d35-8f43-3f9d0a4e8d11',
+    pidNamespace: 'pid:[4026531836]',
+    processId: 4711,
+    startedAtTicks: 1000,
+  },
+  hasEnded: () => false,
+};
+
 export interface TestRepositoryOptions {
   readonly store?: ObjectStore;
   readonly clock?: StillClock;
@@ -53,6 +65,8 @@ export interface HostOptions {
   /** Processes of one host share a cache: those that name the same one. */
   readonly cache?: string;
   readonly pool?: ChunkPool;
+  /** Who says which writers run still. */
+  readonly processes?: Processes;
 }
 
 /** A store with a repository in it, and what tests do with it. */
@@ -94,6 +108,7 @@ export class TestRepository {
   async lockedHost({
     store = this.store,
     cache = String(this.#indexes.length),
+    processes = testProcesses,
     pool = inlineChunkPool(this.random),
   }: HostOptions = {}): Promise<Repository> {
     const index = ChunkIndex.open(join(this.#folder, cache));
@@ -105,6 +120,7 @@ export class TestRepository {
       index,
       clock,
       random,
+      processes,
       chunkPool: pool,
       packSizeBytes,
     });
@@ -202,19 +218,32 @@ export async function getWhole(store: ObjectStore, name: string): Promise<Buffer
   return await store.get(name, { sizeBytesMax: 1024 ** 3 });
 }
 
+/** A store that tells of each object that is read. */
+export function onGet(store: ObjectStore, told: (name: string) => void): ObjectStore {
+  const get: ObjectStore['get'] = async (name, ...rest) => {
+    told(name);
+    return await store.get(name, ...rest);
+  };
+  return overridden(store, { get });
+}
+
 /** A store that tells of a put before it is made, so that others can act in between. */
 export function onPut(
   store: ObjectStore,
   before: (name: string, bytes: Buffer) => Promise<void> | void,
 ): ObjectStore {
+  const put = async (name: string, bytes: Buffer, options?: object): Promise<void> => {
+    await before(name, bytes);
+    await store.put(name, bytes, options);
+  };
+  return overridden(store, { put });
+}
+
+function overridden(store: ObjectStore, methods: object): ObjectStore {
   return new Proxy(store, {
     get(target, property) {
-      if (property === 'put') {
-        return async (name: string, bytes: Buffer, options?: object) => {
-          await before(name, bytes);
-          await target.put(name, bytes, options);
-        };
-      }
+      const own: unknown = Reflect.get(methods, property);
+      if (own !== undefined) return own;
       const value: unknown = Reflect.get(target, property);
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { isCofferError } from '@coffer/base';
+import { isCofferError, systemProcesses } from '@coffer/base';
 import { RunFolder } from './run-folder.ts';
 
 const UUID = '12345678-0000-4000-8000-000000000000';
@@ -50,4 +50,21 @@ test('a folder that cannot be made is told', () => {
     () => new RunFolder(scratch, UUID).make(undefined),
     (error) => isCofferError(error, 'target-unwritable'),
   );
+});
+
+test('the run of an ended process is left over; one in another container may go on', () => {
+  const own = systemProcesses.own!;
+  const ended = { ...own, processId: 2 ** 30 };
+  const cases = [
+    [ended, undefined],
+    [{ ...own, startedAtTicks: own.startedAtTicks - 1 }, undefined],
+    [{ ...own, bootId: 'before the host was started again' }, undefined],
+    [{ ...ended, pidNamespace: 'pid:[1]' }, ended.processId],
+  ] as const;
+  for (const [owner, expected] of cases) {
+    const folder = new RunFolder(scratchFolder(), UUID);
+    mkdirSync(folder.path, { recursive: true });
+    writeFileSync(join(folder.path, 'owner'), JSON.stringify(owner));
+    assert.equal(folder.liveOwner(), expected);
+  }
 });

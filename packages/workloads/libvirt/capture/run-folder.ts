@@ -5,6 +5,7 @@
  */
 import {
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -13,7 +14,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { CofferError, isOutOfSpace, systemErrorCode } from '@coffer/base';
+import {
+  CofferError,
+  isOutOfSpace,
+  type ProcessIdentity,
+  systemErrorCode,
+  systemProcesses,
+} from '@coffer/base';
+import * as v from 'valibot';
 import type { Domain } from '../connection.ts';
 import type { User } from '../host/capabilities.ts';
 import { giveFolderTo } from '../host/qemu-user.ts';
@@ -22,6 +30,13 @@ import { giveFolderTo } from '../host/qemu-user.ts';
 const NAME_LENGTH = 8;
 /** Says which process uses the folder. */
 const OWNER = 'owner';
+
+const Owner = v.object({
+  bootId: v.string(),
+  pidNamespace: v.string(),
+  processId: v.number(),
+  startedAtTicks: v.number(),
+});
 
 /** What was done to the machine: `frozen` stays until applications and file systems go on again. */
 const MARKS = ['frozen', 'suspended', 'started'] as const;
@@ -59,15 +74,14 @@ export class RunFolder {
    */
   make(user: User | undefined): void {
     const { path } = this;
-    const partial = `${path}.${process.pid}`;
+    let partial: string | undefined;
     try {
       mkdirSync(dirname(path), { recursive: true });
-      rmSync(partial, { recursive: true, force: true });
-      mkdirSync(partial, { mode: 0o700 });
+      partial = mkdtempSync(`${path}.`);
       giveFolderTo(user, partial);
-      writeFileSync(join(partial, OWNER), processIdentity(process.pid) ?? '');
+      writeFileSync(join(partial, OWNER), JSON.stringify(systemProcesses.own ?? ''));
     } catch (error) {
-      rmSync(partial, { recursive: true, force: true });
+      if (partial !== undefined) rmSync(partial, { recursive: true, force: true });
       const code = isOutOfSpace(error) ? 'scratch-full' : 'target-unwritable';
       throw new CofferError(code, { path, reason: systemErrorCode(error) }, error);
     }
@@ -80,11 +94,14 @@ export class RunFolder {
     }
   }
 
-  /** The process that made the folder, while it lives: then nothing in it is left over. */
+  /**
+   * The process that made the folder, while it lives: then nothing in it is left over. In another
+   * container it counts as alive as long as the host runs, since nobody can tell from here.
+   */
   liveOwner(): number | undefined {
-    const identity = this.#read(OWNER) ?? '';
-    const pid = Number.parseInt(identity, 10);
-    return identity !== '' && processIdentity(pid) === identity ? pid : undefined;
+    const owner = parseOwner(this.#read(OWNER));
+    if (owner?.bootId !== systemProcesses.own?.bootId) return undefined;
+    return owner && !systemProcesses.hasEnded(owner) ? owner.processId : undefined;
   }
 
   mark(mark: Mark, detail = ''): void {
@@ -142,13 +159,10 @@ export class RunFolder {
   }
 }
 
-/** Number and start of a process, since numbers are used again; undefined when it does not live. */
-function processIdentity(pid: number): string | undefined {
+/** Undefined for what nobody writes any more. */
+function parseOwner(text: string | undefined): ProcessIdentity | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // proc(5): behind the name in parentheses come state and 18 more fields before the start time.
-    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-    return `${pid} ${startTime}`;
+    return v.parse(Owner, JSON.parse(text ?? ''));
   } catch {
     return undefined;
   }
