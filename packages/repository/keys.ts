@@ -87,9 +87,18 @@ export async function newKeySlot(options: NewSlot): Promise<KeySlot> {
 }
 
 export async function writeKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<void> {
-  const { slot, ...record } = keySlot;
   // An init with the keys of another repository may have been killed after it wrote the same slot.
-  await putIfAbsent(store, slotName(slot), encodeRecord('key', record));
+  await putIfAbsent(store, slotName(keySlot.slot), encodeKeySlot(keySlot));
+}
+
+/** Fails with `usage` for a label that is too long. */
+export function encodeKeySlot({ slot: _slot, ...record }: KeySlot): Buffer {
+  return encodeRecord('key', KeyRecord, record);
+}
+
+/** Fails with `object-damaged`. */
+export function decodeKeySlot(slot: string, bytes: Buffer): KeySlot {
+  return { slot, ...decodeRecord('key', KeyRecord, bytes, slotName(slot)) };
 }
 
 /** Damaged slots are told to `onDamaged`, or thrown: another slot may open. */
@@ -121,7 +130,7 @@ async function readAllSlots(
     const bytes = slot === undefined ? undefined : await getIfThere(store, name);
     if (slot === undefined || !bytes) continue;
     try {
-      slots.push({ slot, ...decodeRecord('key', KeyRecord, bytes, name) });
+      slots.push(decodeKeySlot(slot, bytes));
     } catch (error) {
       if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
       onDamaged(error, name);

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
 import type { EngineKeys } from './chunk/engine.ts';
@@ -22,7 +21,7 @@ import {
   writeKeySlot,
   type WriterKeys,
 } from './keys.ts';
-import { count, decodeRecord, encodeRecord } from './record.ts';
+import { encodeHold, holdName } from './hold.ts';
 import {
   decodePointObject,
   itemFolder,
@@ -37,8 +36,6 @@ import { listSessions, readEndIfIntact } from './session/session-record.ts';
 
 /** Points fetched at once when they are listed. */
 const FETCHES_AT_ONCE = 16;
-
-const Hold = v.object({ point: v.string(), heldAt: count });
 
 /** What the parts of a repository need of each other. */
 export interface RepositoryContext {
@@ -294,7 +291,7 @@ export class Repository {
   async hold(point: RecoveryPoint): Promise<boolean> {
     const record = { point: point.id, heldAt: this.clock.now() };
     try {
-      await this.store.put(holdName(point.id), encodeRecord('hold', record));
+      await this.store.put(holdName(point.id), encodeHold(record));
       return true;
     } catch (error) {
       if (isCofferError(error, 'object-exists')) return false;
@@ -344,20 +341,8 @@ interface StoredPoint extends PointObject {
   readonly bytes: Buffer | undefined;
 }
 
-/** Fails with `object-damaged`. */
-export function checkHold(bytes: Buffer, name: string): void {
-  const hold = decodeRecord('hold', Hold, bytes, name);
-  if (holdName(hold.point) !== name) {
-    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
-  }
-}
-
 /** What a damaged record promised is lost; who works beside it need not stop for it. */
 function ignoreDamaged(): void {}
-
-function holdName(pointId: string): string {
-  return `holds/${pointId}`;
-}
 
 function byTime(a: RecoveryPoint, b: RecoveryPoint): number {
   return a.takenAt - b.takenAt || (a.id < b.id ? -1 : 1);
