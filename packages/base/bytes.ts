@@ -2,6 +2,7 @@
  * Reading and writing of binary structures. All integers are little-endian. The reader bounds every
  * length before it is used and reports what it was reading when the bytes ended.
  */
+import { assert } from './assert.ts';
 import { CofferError } from './errors.ts';
 
 /** Appends values to a buffer that grows as needed. */
@@ -37,6 +38,7 @@ export class BinaryWriter {
 
   /** An unsigned integer up to 2^53 - 1 as a variable-length quantity: 7 bits a byte, low first. */
   varint(value: number): this {
+    assert(Number.isSafeInteger(value) && value >= 0, 'a varint is a number that can be read');
     this.#reserve(8);
     let rest = value;
     while (rest > 0x7f) {
@@ -51,6 +53,13 @@ export class BinaryWriter {
   i64(value: bigint): this {
     this.#reserve(8);
     this.#length = this.#bytes.writeBigInt64LE(value, this.#length);
+    return this;
+  }
+
+  /** An unsigned 64-bit integer. */
+  u64(value: bigint): this {
+    this.#reserve(8);
+    this.#length = this.#bytes.writeBigUInt64LE(value, this.#length);
     return this;
   }
 
@@ -124,6 +133,10 @@ export class BinaryReader {
 
   i64(): bigint {
     return this.#bytes.readBigInt64LE(this.#advance(8));
+  }
+
+  u64(): bigint {
+    return this.#bytes.readBigUInt64LE(this.#advance(8));
   }
 
   varint(): number {

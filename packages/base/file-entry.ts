@@ -25,7 +25,7 @@ export interface FileMetadata {
   readonly mode: number;
   readonly userId: number;
   readonly groupId: number;
-  /** Nanoseconds since 1970. */
+  /** Nanoseconds since 1970; the seconds in it are any that 64 bits can count. */
   readonly modifiedNs: bigint;
   readonly changedNs: bigint;
   readonly inode: bigint;
@@ -60,9 +60,15 @@ export interface FileEntry extends FileMetadata {
   readonly folder: Buffer | undefined;
 }
 
+/**
+ * Bytes of the longest name: no path that a kernel takes holds a longer one. Most file systems end
+ * at 255, but NTFS counts 255 characters of up to three bytes, and others count as they like.
+ */
+export const FILE_NAME_SIZE_MAX = 4095;
+
 /** True for a name that a folder can have: no path, nothing that leads elsewhere. */
 export function isFileName(name: Buffer): boolean {
-  if (name.length === 0 || name.length > 255) return false;
+  if (name.length === 0 || name.length > FILE_NAME_SIZE_MAX) return false;
   if (name.includes(0x2f) || name.includes(0)) return false;
   return !(name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e)));
 }

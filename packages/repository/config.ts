@@ -51,7 +51,8 @@ export function hashKeyCheck(hashKey: Buffer): string {
 }
 
 export function encodeConfig(config: RepositoryConfig): Buffer {
-  return encodeRecord('config', config);
+  assertGeometry(config);
+  return encodeRecord('config', Config, config);
 }
 
 /** Fails with `object-damaged` or `repository-version`. */

@@ -4,10 +4,28 @@
  */
 import type { Clock } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { encodeRecord } from './record.ts';
+import * as v from 'valibot';
+import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
 import { putIfAbsent } from './store-calls.ts';
 
 const PREFIX = 'damaged/';
+
+const Mark = v.object({
+  /** Its id. */
+  point: hexOf(16),
+  foundAt: count,
+});
+
+export type DamagedMark = v.InferOutput<typeof Mark>;
+
+export function encodeMark(mark: DamagedMark): Buffer {
+  return encodeRecord('damaged', Mark, mark);
+}
+
+/** Fails with `object-damaged`. */
+export function decodeMark(bytes: Buffer, name: string): DamagedMark {
+  return decodeRecord('damaged', Mark, bytes, name);
+}
 
 export function damagedName(pointId: string): string {
   return PREFIX + pointId;
@@ -24,7 +42,7 @@ export async function markDamaged(
 ): Promise<void> {
   const wanted = new Set(pointIds.map(damagedName));
   for (const point of pointIds) {
-    const record = encodeRecord('damaged', { point, foundAt: clock.now() });
+    const record = encodeMark({ point, foundAt: clock.now() });
     await putIfAbsent(store, damagedName(point), record);
   }
   for await (const { name } of store.list(PREFIX)) {

@@ -284,9 +284,16 @@ class Fields {
     }
   }
 
-  i64(): bigint {
+  u64(): bigint {
     this.#at += 8;
-    return this.#bytes.readBigInt64LE(this.#at - 8);
+    return this.#bytes.readBigUInt64LE(this.#at - 8);
+  }
+
+  /** Seconds and nanoseconds, as nanoseconds. */
+  time(): bigint {
+    this.#at += 12;
+    const seconds = this.#bytes.readBigInt64LE(this.#at - 12);
+    return seconds * 1_000_000_000n + BigInt(this.#bytes.readUInt32LE(this.#at - 4));
   }
 
   bytes(): Buffer {
@@ -352,9 +359,9 @@ function entry(reader: Reader, fields: Fields, child: () => Buffer): Found {
   const flags = fields.u8();
   const name = fields.bytes().toString('latin1');
   const facts: unknown[] = [fields.varint(), fields.varint(), fields.varint()];
-  facts.push(fields.i64(), fields.i64());
-  fields.i64();
-  if (flags & 1) facts.push(fields.i64(), typeof fields.i64());
+  facts.push(fields.time(), fields.time());
+  fields.u64();
+  if (flags & 1) facts.push(fields.u64(), typeof fields.u64());
   if (flags & 2) {
     for (let left = fields.varint(); left > 0; left--) {
       facts.push(fields.bytes().toString(), fields.bytes().toString());
@@ -377,7 +384,7 @@ function entry(reader: Reader, fields: Fields, child: () => Buffer): Found {
   }
   if (type === 1) return { type, name, facts, folder: child(), pieces: [] };
   if (type === 2) facts.push(fields.bytes().toString());
-  if (type === 5 || type === 6) facts.push(fields.i64());
+  if (type === 5 || type === 6) facts.push(fields.u64());
   return { type, name, facts, pieces: [] };
 }
 

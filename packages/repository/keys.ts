@@ -84,9 +84,9 @@ export async function newKeySlot(options: NewSlot): Promise<KeySlot> {
 
 /** Fails with `key-slot-exists` when the secret has a slot. */
 export async function addKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<void> {
-  const { slot, ...record } = keySlot;
+  const { slot } = keySlot;
   try {
-    await store.put(slotName(slot), encodeRecord('key', record));
+    await store.put(slotName(slot), encodeKeySlot(keySlot));
   } catch (error) {
     if (!isCofferError(error, 'object-exists')) throw error;
     throw new CofferError('key-slot-exists', { slot }, error);
@@ -95,9 +95,18 @@ export async function addKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<
 
 /** Writes a slot of a new repository. */
 export async function writeKeySlot(store: ObjectStore, keySlot: KeySlot): Promise<void> {
-  const { slot, ...record } = keySlot;
   // An init with the keys of another repository may have been killed after it wrote the same slot.
-  await putIfAbsent(store, slotName(slot), encodeRecord('key', record));
+  await putIfAbsent(store, slotName(keySlot.slot), encodeKeySlot(keySlot));
+}
+
+/** Fails with `usage` for a label that is too long. */
+export function encodeKeySlot({ slot: _slot, ...record }: KeySlot): Buffer {
+  return encodeRecord('key', KeyRecord, record);
+}
+
+/** Fails with `object-damaged`. */
+export function decodeKeySlot(slot: string, bytes: Buffer): KeySlot {
+  return { slot, ...decodeRecord('key', KeyRecord, bytes, slotName(slot)) };
 }
 
 /** Damaged slots are told to `onDamaged`, or thrown: another slot may open. */
@@ -141,7 +150,7 @@ async function readAllSlots(
 async function readSlot(store: ObjectStore, name: string): Promise<KeySlot | undefined> {
   const bytes = await getRecordIfThere(store, name);
   if (!bytes) return undefined;
-  return { slot: name.slice(FOLDER.length), ...decodeRecord('key', KeyRecord, bytes, name) };
+  return decodeKeySlot(name.slice(FOLDER.length), bytes);
 }
 
 /** Removes a slot by its name or enough of its beginning. Damaged ones open nothing: they do not count. */

@@ -14,13 +14,13 @@ function framed(text: string): Buffer {
 }
 
 test('a record reads as it was written, and its lines are as the format says', () => {
-  const bytes = encodeRecord('hold', VALUE);
+  const bytes = encodeRecord('hold', Schema, VALUE);
   assert.deepEqual(decode(bytes), VALUE);
   assert.deepEqual(bytes, framed(`coffer hold 1\n${JSON.stringify(VALUE)}\n`));
 });
 
 test('any flipped bit is damage', () => {
-  const bytes = encodeRecord('hold', VALUE);
+  const bytes = encodeRecord('hold', Schema, VALUE);
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const changed = Buffer.from(bytes);
     changed[bit >> 3]! ^= 1 << (bit & 7);
@@ -32,7 +32,7 @@ test('any flipped bit is damage', () => {
 });
 
 test('any record that is cut off is damage', () => {
-  const bytes = encodeRecord('hold', VALUE);
+  const bytes = encodeRecord('hold', Schema, VALUE);
   for (let length = 0; length < bytes.length; length++) {
     assert.throws(
       () => decode(bytes.subarray(0, length)),

@@ -13,7 +13,36 @@ export const RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 
 export type RecordKind = 'config' | 'key' | 'point' | 'session' | 'gc' | 'hold' | 'damaged';
 
-export function encodeRecord(kind: RecordKind, value: unknown): Buffer {
+/** The bytes of a record. Fails with `usage` for what nobody could read again. */
+export function encodeRecord<S extends v.GenericSchema>(
+  kind: RecordKind,
+  schema: S,
+  value: v.InferInput<S>,
+): Buffer {
+  refuseUnreadable(schema, value);
+  const bytes = frameRecord(kind, value);
+  if (bytes.length <= RECORD_SIZE_BYTES_MAX) return bytes;
+  throw new CofferError('usage', { record: kind, reason: 'it would be too large to be read' });
+}
+
+/** Fails with `usage` for a value that the schema would not read as it is. */
+export function refuseUnreadable(schema: v.GenericSchema, value: unknown): void {
+  const result = v.safeParse(schema, value);
+  if (result.success) return;
+  const [first] = result.issues;
+  const at = v.getDotPath(first) ?? undefined;
+  throw new CofferError('usage', { at, found: shown(first.input), reason: first.message });
+}
+
+const SHOWN_CHARACTERS_MAX = 100;
+
+function shown(input: unknown): string {
+  // What is undefined, or not a number, has no JSON.
+  return (JSON.stringify(input) ?? 'nothing').slice(0, SHOWN_CHARACTERS_MAX);
+}
+
+/** The framing alone, around any value. */
+export function frameRecord(kind: RecordKind, value: unknown): Buffer {
   const body = Buffer.from(`coffer ${kind} ${FORMAT_VERSION}\n${JSON.stringify(value)}\n`, 'utf8');
   return Buffer.concat([body, Buffer.from(`${digest(body).toString('hex')}\n`)]);
 }

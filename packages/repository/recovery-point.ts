@@ -7,7 +7,14 @@
 import { CofferError, deriveKey, digest, KeyedDigest, type Random } from '@coffer/base';
 import * as v from 'valibot';
 import type { RepositoryKeys, WriterKeys } from './keys.ts';
-import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import {
+  count,
+  decodeRecord,
+  encodeRecord,
+  frameRecord,
+  hexOf,
+  refuseUnreadable,
+} from './record.ts';
 import { openBox, sealBox } from './sealed-box.ts';
 
 export const POINT_ID_SIZE_BYTES = 16;
@@ -31,6 +38,14 @@ const Root = v.object({
   sizeBytes: count,
 });
 
+/** Names that are no members of their own in JavaScript, and would be lost. */
+const TAG_NAMES_REFUSED: readonly string[] = ['__proto__', 'constructor', 'prototype'];
+
+function areTagNames(tags: unknown): boolean {
+  if (typeof tags !== 'object' || tags === null) return false;
+  return !Object.keys(tags).some((name) => TAG_NAMES_REFUSED.includes(name));
+}
+
 const PointFields = v.object({
   item: v.pipe(shortText, v.minLength(1)),
   kind: v.picklist(POINT_KINDS),
@@ -38,6 +53,7 @@ const PointFields = v.object({
   takenAt: count,
   roots: v.pipe(v.array(Root), v.minLength(1), v.maxLength(1024)),
   tags: v.pipe(
+    v.custom<object>(areTagNames, 'a tag cannot have this name'),
     v.record(shortText, shortText),
     v.check((tags) => Object.keys(tags).length <= TAGS_MAX, 'too many tags'),
   ),
@@ -61,8 +77,6 @@ function areNamed(kind: PointKind, roots: readonly PointRoot[]): boolean {
   if (kind === 'files') return roots.length === 1 && roots[0]!.name === FILES_ROOT_NAME;
   return new Set(roots.map(({ name }) => name)).size === roots.length;
 }
-
-const SHOWN_CHARACTERS_MAX = 100;
 
 export type PointRecord = v.InferOutput<typeof PointRecord>;
 export type PointHeader = Omit<PointRecord, 'manifest' | 'mac'>;
@@ -89,22 +103,7 @@ export interface PointSeal extends WriterKeys {
 
 /** Fails with `usage` when a point cannot have these labels. */
 export function checkPointLabels(labels: Pick<PointHeader, 'item' | 'tags'>): void {
-  refuse(v.safeParse(v.pick(PointFields, ['item', 'tags']), labels));
-}
-
-function refuse({
-  issues,
-}: {
-  readonly issues?: readonly v.BaseIssue<unknown>[] | undefined;
-}): void {
-  const [first] = issues ?? [];
-  if (!first) return;
-  const found = String(first.input).slice(0, SHOWN_CHARACTERS_MAX);
-  throw new CofferError('usage', {
-    at: v.getDotPath(first) ?? undefined,
-    found,
-    reason: first.message,
-  });
+  refuseUnreadable(v.pick(PointFields, ['item', 'tags']), labels);
 }
 
 /** Fails with `usage` for what nobody could read again. */
@@ -118,10 +117,9 @@ export function encodePoint(
   const { item, kind, takenAt, roots, tags } = header;
   const record = { item, kind, takenAt, roots, tags, manifest: sealed.toString('base64') };
   // The MAC covers what stands before it, so all but the MAC itself is known by now.
-  const unsigned = encodeRecord('point', { ...record, mac: NO_MAC });
+  const unsigned = frameRecord('point', { ...record, mac: NO_MAC });
   const mac = macOf(macPart(unsigned).covered, hashKey);
-  refuse(v.safeParse(PointRecord, { ...record, mac }));
-  const bytes = encodeRecord('point', { ...record, mac });
+  const bytes = encodeRecord('point', PointRecord, { ...record, mac });
   return { id: pointIdOf(bytes), item, bytes };
 }
 

@@ -9,7 +9,6 @@ import {
   type Random,
 } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
 import type { RepositoryConfig } from './config.ts';
@@ -18,8 +17,8 @@ import type { RepositoryContext } from './context.ts';
 import { damagedName, isMarkedDamaged } from './damaged-points.ts';
 import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { ChunkIndex } from './index/chunk-index.ts';
+import { encodeHold, holdName } from './hold.ts';
 import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
-import { count, decodeRecord, encodeRecord } from './record.ts';
 import {
   decodePointObject,
   itemFolder,
@@ -36,8 +35,6 @@ import { getRecord } from './store-calls.ts';
 
 /** Points fetched at once when they are listed. */
 const FETCHES_AT_ONCE = 16;
-
-const Hold = v.object({ point: v.string(), heldAt: count });
 
 export interface OpenOptions {
   readonly store: ObjectStore;
@@ -224,7 +221,7 @@ export class Repository {
   async hold(point: RecoveryPoint): Promise<boolean> {
     const record = { point: point.id, heldAt: this.clock.now() };
     try {
-      await this.store.put(holdName(point.id), encodeRecord('hold', record));
+      await this.store.put(holdName(point.id), encodeHold(record));
       return true;
     } catch (error) {
       if (isCofferError(error, 'object-exists')) return false;
@@ -308,20 +305,8 @@ interface StoredPoint extends PointObject {
   readonly bytes: Buffer | undefined;
 }
 
-/** Fails with `object-damaged`. */
-export function checkHold(bytes: Buffer, name: string): void {
-  const hold = decodeRecord('hold', Hold, bytes, name);
-  if (holdName(hold.point) !== name) {
-    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
-  }
-}
-
 /** What a damaged record promised is lost; who works beside it need not stop for it. */
 function ignoreDamaged(): void {}
-
-function holdName(pointId: string): string {
-  return `holds/${pointId}`;
-}
 
 function byTime(a: RecoveryPoint, b: RecoveryPoint): number {
   return a.takenAt - b.takenAt || (a.id < b.id ? -1 : 1);

@@ -20,7 +20,7 @@ import {
   type RecoveryPoint,
 } from '@coffer/repository/recovery-point.ts';
 import { generateRecoveryKey, recoverySecret } from '@coffer/repository/recovery-key.ts';
-import { checkHold } from '@coffer/repository/repository.ts';
+import { checkHold } from '@coffer/repository/hold.ts';
 import { openBox, sealBox } from '@coffer/repository/sealed-box.ts';
 import { readBegin, readEnd } from '@coffer/repository/session/session-record.ts';
 import { decodeFolder, encodePage, encodePages } from '@coffer/repository/tree/folder-codec.ts';
@@ -114,7 +114,9 @@ function binaryDecoders({ objects, keys }: IntactRepository): Decoder[] {
     .filter(([name]) => name.startsWith('index/'))
     .map(([, bytes]) => bytes);
   const page = encodePage([fileEntry(ids), folderEntry(ids[0]!), deviceEntry(), linkEntry()]);
-  const pages = encodePages(ids.slice(0, 2), [Buffer.from('a'), Buffer.from('b')]);
+  const pages = encodePages(
+    ['a', 'b'].map((name, index) => ({ id: ids[index]!, firstName: Buffer.from(name) })),
+  );
   const pack = smallPack(keys.publicKey, random);
   const key = random.bytes(32);
   const plain = Buffer.alloc(3000, 'compressible ');

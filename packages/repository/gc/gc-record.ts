@@ -8,7 +8,7 @@ import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { indexGenerationOf } from '../index/index-codec.ts';
-import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
+import { count, decodeRecord, encodeRecord, hexOf, refuseUnreadable } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { getRecord, putIfAbsent } from '../store-calls.ts';
 
@@ -64,7 +64,7 @@ export async function writeGcRecord(
   step: GcStep,
   record: CondemnedRecord | WaitingRecord | SweepRecord,
 ): Promise<void> {
-  await store.put(gcObjectName(record.generation, step), encodeRecord('gc', record));
+  await store.put(gcObjectName(record.generation, step), encodeGcRecord(step, record));
 }
 
 export async function listGcObjects(store: ObjectStore): Promise<GcObject[]> {
@@ -135,16 +135,35 @@ const SCHEMAS = {
   done: v.object({ generation: count }),
 } as const;
 
+/** Fails with `usage` for what nobody could read again. */
+export function encodeGcRecord(step: GcStep, record: { readonly generation: number }): Buffer {
+  refuseUnreadable(SCHEMAS[step], record);
+  return encodeRecord('gc', v.looseObject({ generation: count }), record);
+}
+
+/** Fails with `object-damaged`. */
+export function decodeGcRecord(
+  step: GcStep,
+  bytes: Buffer,
+  name: string,
+): { readonly generation: number } {
+  return decodeRecord('gc', SCHEMAS[step], bytes, name);
+}
+
 /** Fails with `object-damaged`. */
 export function checkGcRecord({ name, generation, step }: GcObject, bytes: Buffer): void {
-  const record = decodeRecord('gc', SCHEMAS[step], bytes, name);
+  const record = decodeGcRecord(step, bytes, name);
   if (record.generation !== generation) {
     throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
   }
 }
 
 export async function writeDone(store: ObjectStore, generation: number): Promise<void> {
-  await putIfAbsent(store, gcObjectName(generation, 'done'), encodeRecord('gc', { generation }));
+  await putIfAbsent(
+    store,
+    gcObjectName(generation, 'done'),
+    encodeGcRecord('done', { generation }),
+  );
 }
 
 /**

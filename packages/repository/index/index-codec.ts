@@ -1,5 +1,12 @@
 /** Index objects: the footers of many packs in one object. FORMAT.md, section 10. */
-import { BinaryReader, BinaryWriter, CofferError, digest, DIGEST_SIZE_BYTES } from '@coffer/base';
+import {
+  assert,
+  BinaryReader,
+  BinaryWriter,
+  CofferError,
+  digest,
+  DIGEST_SIZE_BYTES,
+} from '@coffer/base';
 import {
   PACK_SIZE_BYTES_MAX,
   type PackDescription,
@@ -34,8 +41,9 @@ export function encodeIndexObject(
 ): IndexObject {
   const writer = new BinaryWriter(1024 * 1024).raw(MAGIC).u32(packs.length);
   for (const pack of packs) {
+    assert(pack.pack.length === DIGEST_SIZE_BYTES, 'a pack is named by its digest');
     writer.raw(pack.pack).u32(pack.sizeBytes);
-    writeFooter(writer, pack);
+    writeFooter(writer, pack, pack.sizeBytes);
   }
   const bytes = Buffer.from(writer.finish());
   const name = `index/${String(generation).padStart(8, '0')}-${digest(bytes).toString('hex')}`;

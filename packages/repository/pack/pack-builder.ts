@@ -98,7 +98,7 @@ export class PackBuilder {
   finish(): FinishedPack {
     assert(!this.isEmpty, 'an empty pack is not finished');
     const footer = { keyBoxes: this.#keyBoxes, entries: this.#entries };
-    this.#append(encodePackEnd(footer));
+    this.#append(encodePackEnd(footer, this.#length));
     const bytes = this.#bytes!.subarray(0, this.#length);
     const pack = { ...footer, pack: digest(bytes), sizeBytes: bytes.length, bytes };
     this.#bytes = undefined;

@@ -2,7 +2,7 @@
  * The layout of a pack: magic and salt, sealed chunks one after the other, footer, trailer. The footer says
  * in clear where each chunk lies and nothing else; the index gathers footers. FORMAT.md, section 9.
  */
-import { BinaryReader, BinaryWriter, CofferError, digest } from '@coffer/base';
+import { assert, BinaryReader, BinaryWriter, CofferError, digest } from '@coffer/base';
 import { CHUNK_ID_SIZE_BYTES } from '../chunk/chunk-id.ts';
 import type { Seal } from '../chunk/seal.ts';
 import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
@@ -60,11 +60,17 @@ export function packObjectName(pack: Buffer): string {
   return `packs/${hex.slice(0, 2)}/${hex}`;
 }
 
-export function writeFooter(writer: BinaryWriter, footer: PackFooter): void {
+/** What nobody could read again breaks an invariant. Records end before `recordsEnd` in the pack. */
+export function writeFooter(writer: BinaryWriter, footer: PackFooter, recordsEnd: number): void {
   writer.u16(footer.keyBoxes.length);
-  for (const box of footer.keyBoxes) writer.raw(box);
+  for (const box of footer.keyBoxes) {
+    assert(box.length === KEY_BOX_SIZE_BYTES, 'a key box holds one key');
+    writer.raw(box);
+  }
   writer.u32(footer.entries.length);
   for (const entry of footer.entries) {
+    const problem = impossible(entry, footer.keyBoxes.length, recordsEnd);
+    assert(problem === undefined, `a footer names chunks that can be read, not ${problem}`);
     const flags =
       (entry.kind === 'node' ? FLAG_NODE : 0) | (entry.compressed ? FLAG_COMPRESSED : 0);
     writer.raw(entry.id).u8(flags).u16(entry.keyIndex).u32(entry.ordinal);
@@ -92,20 +98,28 @@ function readEntry(reader: BinaryReader, keyCount: number, sizeBytesMax: number)
   const offset = reader.u32();
   const length = reader.u32();
   const plainLength = reader.u32();
+  if (flags > 3) throw reader.damaged('an entry is impossible');
   const kind = flags & FLAG_NODE ? 'node' : 'data';
-  const lengthMax = kind === 'node' ? RECORD_LENGTH_MAX : CHUNK_SIZE_BYTES_MAX;
-  if (flags > 3 || keyIndex >= keyCount) throw reader.damaged('an entry is impossible');
-  if (offset + length > sizeBytesMax || Math.max(length, plainLength) > lengthMax) {
-    throw reader.damaged('an entry lies outside of its pack');
-  }
   const compressed = (flags & FLAG_COMPRESSED) !== 0;
-  return { id, kind, compressed, keyIndex, ordinal, offset, length, plainLength };
+  const entry = { id, kind, compressed, keyIndex, ordinal, offset, length, plainLength } as const;
+  const problem = impossible(entry, keyCount, sizeBytesMax);
+  if (problem !== undefined) throw reader.damaged(problem);
+  return entry;
+}
+
+/** Why a pack cannot have such an entry; who writes it and who reads it ask the same. */
+function impossible(entry: PackEntry, keyCount: number, recordsEnd: number): string | undefined {
+  const { id, kind, keyIndex, offset, length, plainLength } = entry;
+  const lengthMax = kind === 'node' ? RECORD_LENGTH_MAX : CHUNK_SIZE_BYTES_MAX;
+  if (id.length !== CHUNK_ID_SIZE_BYTES || keyIndex >= keyCount) return 'an entry is impossible';
+  const isInside = offset + length <= recordsEnd && Math.max(length, plainLength) <= lengthMax;
+  return isInside ? undefined : 'an entry lies outside of its pack';
 }
 
 /** Footer and trailer, as they end a pack. */
-export function encodePackEnd(footer: PackFooter): Buffer {
+export function encodePackEnd(footer: PackFooter, footerStart: number): Buffer {
   const writer = new BinaryWriter(footer.entries.length * ENTRY_SIZE_BYTES + 1024);
-  writeFooter(writer, footer);
+  writeFooter(writer, footer, footerStart);
   const footerLength = writer.length;
   return writer.u32(footerLength).raw(PACK_MAGIC).finish();
 }

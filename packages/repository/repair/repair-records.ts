@@ -20,9 +20,9 @@ import {
   indexGenerationOf,
 } from '../index/index-codec.ts';
 import { readKeySlots } from '../keys.ts';
-import { encodeRecord } from '../record.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
-import { checkHold, type Repository } from '../repository.ts';
+import { checkHold, encodeHold } from '../hold.ts';
+import type { Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import {
   beginName,
@@ -158,7 +158,7 @@ async function repairHolds({ store, clock }: Repository, onFinding: OnFinding): 
     await store.delete(name);
     const point = name.slice('holds/'.length);
     if (!points.has(point)) continue;
-    await store.put(name, encodeRecord('hold', { point, heldAt: clock.now() }));
+    await store.put(name, encodeHold({ point, heldAt: clock.now() }));
   }
 }
 

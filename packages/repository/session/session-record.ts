@@ -66,11 +66,21 @@ export function renewalName(session: string, renewal: number): string {
 }
 
 export function encodeBegin(begin: SessionBegin): Buffer {
-  return encodeRecord('session', begin);
+  return encodeRecord('session', Begin, begin);
 }
 
 export function encodeEnd(end: SessionEnd): Buffer {
-  return encodeRecord('session', end);
+  return encodeRecord('session', End, end);
+}
+
+/** Fails with `object-damaged`. */
+export function decodeBegin(bytes: Buffer, name: string): SessionBegin {
+  return decodeRecord('session', Begin, bytes, name);
+}
+
+/** Fails with `object-damaged`. */
+export function decodeEnd(bytes: Buffer, name: string): SessionEnd {
+  return decodeRecord('session', End, bytes, name);
 }
 
 export async function listSessions(store: ObjectStore): Promise<StoredSession[]> {
@@ -98,7 +108,7 @@ export async function readBegin(
 ): Promise<SessionBegin | undefined> {
   const name = beginName(session);
   const bytes = await getRecordIfThere(store, name);
-  return bytes && ofSession(session, name, decodeRecord('session', Begin, bytes, name));
+  return bytes && ofSession(session, name, decodeBegin(bytes, name));
 }
 
 export async function readEnd(
@@ -107,7 +117,7 @@ export async function readEnd(
 ): Promise<SessionEnd | undefined> {
   const name = endName(session);
   const bytes = await getRecordIfThere(store, name);
-  return bytes && ofSession(session, name, decodeRecord('session', End, bytes, name));
+  return bytes && ofSession(session, name, decodeEnd(bytes, name));
 }
 
 /** Fails with `object-damaged` when the record is of another session. */

@@ -3,18 +3,28 @@
  * pages. Ids that entries refer to are the children of the page, in order. FORMAT.md, section 11.3.
  */
 import {
+  assert,
   BinaryReader,
   BinaryWriter,
   type ContentPiece,
   type ExtendedAttribute,
+  FILE_NAME_SIZE_MAX,
   FILE_TYPES,
   type FileContent,
   type FileEntry,
   isFileName,
+  required,
 } from '@coffer/base';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import type { Node } from '../chunk/chunk-reader.ts';
 import { PIECES_INLINE_MAX } from './content-tree.ts';
+import {
+  ATTRIBUTE_NAME_SIZE_MAX,
+  ATTRIBUTE_VALUE_SIZE_MAX,
+  LINK_TARGET_SIZE_MAX,
+  splitTime,
+  unstorableEntry,
+} from './entry-limits.ts';
 
 const PAGE = 1;
 const PAGES = 2;
@@ -22,10 +32,11 @@ const PAGES = 2;
 const FLAG_HARD_LINK = 1;
 const FLAG_ATTRIBUTES = 2;
 const FLAG_CONTENT_TREE = 4;
+const FLAGS_ALL = FLAG_HARD_LINK | FLAG_ATTRIBUTES | FLAG_CONTENT_TREE;
 
-const NAME_SIZE_MAX = 255;
-const LINK_TARGET_SIZE_MAX = 4096;
-const ATTRIBUTE_SIZE_MAX = 64 * 1024;
+/** The least that an entry takes: type, flags, name, owners and mode, times and inode. */
+const ENTRY_SIZE_MIN = 39;
+const SECOND_NS = 1_000_000_000n;
 
 /** What a page is made of: sealed body, clear children. */
 export interface EncodedNode {
@@ -33,23 +44,42 @@ export interface EncodedNode {
   readonly body: Buffer;
 }
 
+/** What nobody could read again breaks an invariant: whoever finds entries leaves it out. */
 export function encodePage(entries: readonly FileEntry[]): EncodedNode {
   const writer = new BinaryWriter(64 + entries.length * 96).u8(PAGE).varint(entries.length);
   const children: ChunkId[] = [];
-  for (const entry of entries) writeEntry(writer, children, entry);
+  for (const [index, entry] of entries.entries()) {
+    const problem = unstorableEntry(entry) ?? disorder(entries[index - 1], entry);
+    assert(problem === undefined, `a folder holds what can be read again, not ${problem}`);
+    writeEntry(writer, children, entry);
+  }
   return { children, body: writer.finish() };
 }
 
-/** The node over the pages of a large folder; `firstNames` are those of the pages' first entries. */
-export function encodePages(pages: readonly ChunkId[], firstNames: readonly Buffer[]): EncodedNode {
-  const writer = new BinaryWriter(64 + pages.length * 32).u8(PAGES);
-  for (const name of firstNames) writer.bytes(name);
-  return { children: [...pages], body: writer.finish() };
+function disorder(before: FileEntry | undefined, after: FileEntry): string | undefined {
+  const isAfter = !before || Buffer.compare(before.name, after.name) < 0;
+  return isAfter ? undefined : 'names in disorder';
+}
+
+/** A page of a folder, or a node over pages, and the name of its first entry. */
+export interface FolderPart {
+  readonly id: ChunkId;
+  readonly firstName: Buffer;
+}
+
+/** The node over the parts of a large folder. */
+export function encodePages(parts: readonly FolderPart[]): EncodedNode {
+  const writer = new BinaryWriter(64 + parts.length * 32).u8(PAGES);
+  for (const { firstName } of parts) {
+    assert(isFileName(firstName), 'the first entry of a page has a name');
+    writer.bytes(firstName);
+  }
+  return { children: parts.map(({ id }) => id), body: writer.finish() };
 }
 
 export type FolderNode =
   | { readonly form: 'page'; readonly entries: FileEntry[] }
-  | { readonly form: 'pages'; readonly pages: readonly ChunkId[]; readonly firstNames: Buffer[] };
+  | { readonly form: 'pages'; readonly parts: readonly FolderPart[] };
 
 /** Fails with `object-damaged` when the node is no folder, or names what no folder can hold. */
 export function decodeFolder(node: Node, id: ChunkId): FolderNode {
@@ -57,9 +87,15 @@ export function decodeFolder(node: Node, id: ChunkId): FolderNode {
   const form = reader.u8();
   if (form === PAGE) return { form: 'page', entries: readPage(reader, node.children) };
   if (form !== PAGES) throw reader.damaged('not a folder');
-  const firstNames = node.children.map(() => reader.bytes(NAME_SIZE_MAX));
+  const parts = node.children.map((child) => ({ id: child, firstName: readFirstName(reader) }));
   reader.end();
-  return { form: 'pages', pages: node.children, firstNames };
+  return { form: 'pages', parts };
+}
+
+function readFirstName(reader: BinaryReader): Buffer {
+  const name = reader.bytes(FILE_NAME_SIZE_MAX);
+  if (!isFileName(name)) throw reader.damaged('a page without a first name');
+  return name;
 }
 
 function readPage(reader: BinaryReader, children: readonly ChunkId[]): FileEntry[] {
@@ -70,14 +106,14 @@ function readPage(reader: BinaryReader, children: readonly ChunkId[]): FileEntry
     return child;
   };
   const entries: FileEntry[] = [];
-  for (let left = reader.count(30); left > 0; left--) {
+  for (let left = reader.count(ENTRY_SIZE_MIN); left > 0; left--) {
     const entry = readEntry(reader, takeChild);
-    const last = entries.at(-1);
-    if (last && Buffer.compare(last.name, entry.name) >= 0)
-      throw reader.damaged('names in disorder');
+    const problem = unstorableEntry(entry) ?? disorder(entries.at(-1), entry);
+    if (problem !== undefined) throw reader.damaged(problem);
     entries.push(entry);
   }
   reader.end();
+  if (next.index < children.length) throw reader.damaged('it has children that it does not need');
   return entries;
 }
 
@@ -89,27 +125,25 @@ function writeEntry(writer: BinaryWriter, children: ChunkId[], entry: FileEntry)
     (content?.form === 'tree' ? FLAG_CONTENT_TREE : 0);
   writer.u8(FILE_TYPES.indexOf(entry.type)).u8(flags).bytes(entry.name);
   writer.varint(entry.mode).varint(entry.userId).varint(entry.groupId);
-  writer.i64(entry.modifiedNs).i64(entry.changedNs).i64(BigInt.asIntN(64, entry.inode));
-  if (entry.hardLink) {
-    writer.i64(BigInt.asIntN(64, entry.hardLink.device));
-    writer.i64(BigInt.asIntN(64, entry.hardLink.inode));
-  }
+  writeTime(writer, entry.modifiedNs);
+  writeTime(writer, entry.changedNs);
+  writer.u64(entry.inode);
+  if (entry.hardLink) writer.u64(entry.hardLink.device).u64(entry.hardLink.inode);
   if (flags & FLAG_ATTRIBUTES) writeAttributes(writer, entry.extendedAttributes);
   switch (entry.type) {
     case 'file':
       writer.varint(entry.sizeBytes);
-      if (content) writeContent(writer, children, content);
-      else writer.varint(0);
+      writeContent(writer, children, required(content, 'a file has content'));
       break;
     case 'directory':
-      if (entry.folder) children.push(entry.folder);
+      children.push(required(entry.folder, 'a directory has a folder'));
       break;
     case 'symlink':
-      writer.bytes(entry.linkTarget ?? Buffer.alloc(0));
+      writer.bytes(required(entry.linkTarget, 'a link leads somewhere'));
       break;
     case 'character-device':
     case 'block-device':
-      writer.i64(BigInt.asIntN(64, entry.deviceNumber ?? 0n));
+      writer.u64(required(entry.deviceNumber, 'a device has a number'));
       break;
     case 'fifo':
     case 'socket':
@@ -117,19 +151,30 @@ function writeEntry(writer: BinaryWriter, children: ChunkId[], entry: FileEntry)
   }
 }
 
+function writeTime(writer: BinaryWriter, timeNs: bigint): void {
+  const { seconds, ns } = splitTime(timeNs);
+  writer.i64(seconds).u32(ns);
+}
+
+function readTime(reader: BinaryReader): bigint {
+  const seconds = reader.i64();
+  const ns = reader.u32();
+  if (ns >= 1e9) throw reader.damaged('an impossible time');
+  return seconds * SECOND_NS + BigInt(ns);
+}
+
 function readEntry(reader: BinaryReader, takeChild: () => ChunkId): FileEntry {
   const type = FILE_TYPES[reader.u8()];
   if (type === undefined) throw reader.damaged('an entry of unknown type');
   const flags = reader.u8();
-  const name = reader.bytes(NAME_SIZE_MAX);
-  if (!isFileName(name)) throw reader.damaged('a name that no folder can have');
+  if (flags > FLAGS_ALL) throw reader.damaged('an entry of unknown flags');
+  const name = reader.bytes(FILE_NAME_SIZE_MAX);
   const mode = reader.varint();
-  if (mode > 0o7777) throw reader.damaged('an impossible mode');
   const userId = reader.varint();
   const groupId = reader.varint();
-  const modifiedNs = reader.i64();
-  const changedNs = reader.i64();
-  const inode = BigInt.asUintN(64, reader.i64());
+  const modifiedNs = readTime(reader);
+  const changedNs = readTime(reader);
+  const inode = reader.u64();
   const hardLink = flags & FLAG_HARD_LINK ? readHardLink(reader) : undefined;
   const extendedAttributes = flags & FLAG_ATTRIBUTES ? readAttributes(reader) : [];
   const sizeBytes = type === 'file' ? reader.varint() : 0;
@@ -150,13 +195,13 @@ function readEntry(reader: BinaryReader, takeChild: () => ChunkId): FileEntry {
     content: type === 'file' ? readContent(reader, isTree, takeChild) : undefined,
     folder: type === 'directory' ? takeChild() : undefined,
     linkTarget: type === 'symlink' ? reader.bytes(LINK_TARGET_SIZE_MAX) : undefined,
-    deviceNumber: isDevice ? BigInt.asUintN(64, reader.i64()) : undefined,
+    deviceNumber: isDevice ? reader.u64() : undefined,
   };
 }
 
 function readHardLink(reader: BinaryReader): { device: bigint; inode: bigint } {
-  const device = BigInt.asUintN(64, reader.i64());
-  return { device, inode: BigInt.asUintN(64, reader.i64()) };
+  const device = reader.u64();
+  return { device, inode: reader.u64() };
 }
 
 function writeAttributes(writer: BinaryWriter, attributes: readonly ExtendedAttribute[]): void {
@@ -167,8 +212,8 @@ function writeAttributes(writer: BinaryWriter, attributes: readonly ExtendedAttr
 function readAttributes(reader: BinaryReader): ExtendedAttribute[] {
   const attributes: ExtendedAttribute[] = [];
   for (let left = reader.count(2); left > 0; left--) {
-    const name = reader.bytes(NAME_SIZE_MAX);
-    attributes.push({ name, value: reader.bytes(ATTRIBUTE_SIZE_MAX) });
+    const name = reader.bytes(ATTRIBUTE_NAME_SIZE_MAX);
+    attributes.push({ name, value: reader.bytes(ATTRIBUTE_VALUE_SIZE_MAX) });
   }
   return attributes;
 }

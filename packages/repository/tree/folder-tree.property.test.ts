@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FILE_TYPES, type FileEntry, isCofferError, isFileName } from '@coffer/base';
+import { BinaryWriter, FILE_TYPES, type FileEntry, isCofferError, isFileName } from '@coffer/base';
 import fc from 'fast-check';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { dataId, MemoryNodes } from '../testing/memory-nodes.ts';
@@ -12,7 +12,10 @@ const isDamaged = (error: unknown): boolean => isCofferError(error, 'object-dama
 const buffers = (maxLength: number): fc.Arbitrary<Buffer> =>
   fc.uint8Array({ maxLength }).map((bytes) => Buffer.from(bytes));
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
-const i64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+/** Every time that a kernel can give. */
+const times = fc
+  .tuple(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.nat(999_999_999))
+  .map(([seconds, ns]) => seconds * 1_000_000_000n + BigInt(ns));
 const ids = fc.nat().map(dataId);
 const pieces = fc.array(
   fc.record({ id: ids, length: fc.nat() }).map((piece) => ({ ...piece })),
@@ -25,24 +28,26 @@ const contents = fc.oneof(
 
 const entries = fc
   .record({
-    name: buffers(255).filter(isFileName),
+    name: buffers(700).filter(isFileName),
     type: fc.constantFrom(...FILE_TYPES),
     mode: fc.nat(0o7777),
     userId: fc.nat(),
     groupId: fc.nat(),
-    modifiedNs: i64,
-    changedNs: i64,
+    modifiedNs: times,
+    changedNs: times,
     inode: u64,
     hardLink: fc.option(
       fc.record({ device: u64, inode: u64 }).map((link) => ({ ...link })),
       { nil: undefined },
     ),
-    extendedAttributes: fc.array(
-      fc.record({ name: buffers(255), value: buffers(500) }).map((each) => ({ ...each })),
-      {
-        maxLength: 3,
-      },
-    ),
+    extendedAttributes: fc
+      .array(
+        fc
+          .record({ name: buffers(255).filter(({ length }) => length > 0), value: buffers(500) })
+          .map((each) => ({ ...each })),
+        { maxLength: 3 },
+      )
+      .map(sorted),
     sizeBytes: fc.maxSafeNat(),
     content: contents,
     folder: ids,
@@ -65,7 +70,7 @@ function fitting(entry: FileEntry): FileEntry {
   };
 }
 
-function sorted(list: readonly FileEntry[]): FileEntry[] {
+function sorted<T extends { readonly name: Buffer }>(list: readonly T[]): T[] {
   const byName = new Map(list.map((entry) => [entry.name.toString('latin1'), entry]));
   return [...byName.values()].sort((a, b) => Buffer.compare(a.name, b.name));
 }
@@ -155,6 +160,33 @@ test('large attributes end a page, so that no node comes near its limit', async 
   assert.ok(nodes.count > 4);
 });
 
+test('folders of long names get nodes over nodes, each far below the limit of a record', async () => {
+  const nodes = new MemoryNodes();
+  const write: typeof nodes.write = async (children, body) => {
+    assert.ok(body.length < 6 * 1024 * 1024);
+    return await nodes.write(children, body);
+  };
+  const value = Buffer.alloc(65_536);
+  const extendedAttributes = Array.from({ length: 16 }, (_, index) => ({
+    name: Buffer.from(`user.${String.fromCodePoint(97 + index)}`),
+    value,
+  }));
+  // Each entry is a page of its own, and 260 of them name 1 MiB.
+  const list = many(300).map((entry) => {
+    const name = Buffer.concat([entry.name, Buffer.alloc(4000, 'x')]);
+    return { ...entry, name, extendedAttributes };
+  });
+  const root = await writeFolder(sorted(list), write);
+  let read = 0;
+  for await (const { name } of readFolder(nodes.reader, root)) {
+    assert.ok(name.equals(sorted(list)[read++]!.name));
+  }
+  assert.equal(read, list.length);
+  for (const entry of [list[0]!, list[200]!, list[299]!]) {
+    assert.deepEqual(await findInFolder(nodes.reader, root, entry.name), entry);
+  }
+});
+
 async function assertDamaged(
   page: { children: readonly ChunkId[]; body: Buffer },
   nodes = new MemoryNodes(),
@@ -164,22 +196,43 @@ async function assertDamaged(
 }
 
 test('names that lead elsewhere are damage', async () => {
-  for (const name of ['', '.', '..', '../x', '/etc/passwd', 'a/b', 'a\0b', 'x'.repeat(256)]) {
-    await assertDamaged(encodePage([fileNamed(name)]));
+  const { children, body } = encodePage([fileNamed('xxx')]);
+  const at = body.indexOf('xxx');
+  for (const name of ['', '.', '..', 'a/b', '/ab', 'a\0b', 'x'.repeat(4096)]) {
+    const length = new BinaryWriter().varint(name.length).finish();
+    const parts = [body.subarray(0, at - 1), length, Buffer.from(name), body.subarray(at + 3)];
+    await assertDamaged({ children, body: Buffer.concat(parts) });
   }
 });
 
+/** The body of a node over one part. */
+function over(firstName: string): Buffer {
+  return Buffer.from(new BinaryWriter().u8(2).text(firstName).finish());
+}
+
 test('names in disorder, twice, or in pages under pages are damage', async () => {
-  await assertDamaged(encodePage([fileNamed('b'), fileNamed('a')]));
-  await assertDamaged(encodePage([fileNamed('a'), fileNamed('a')]));
+  const { children, body } = encodePage([fileNamed('a'), fileNamed('b')]);
+  for (const name of ['a', 'c']) {
+    const changed = Buffer.from(body.toString('latin1').replace(/[ab]/g, name), 'latin1');
+    await assertDamaged({ children, body: changed });
+  }
   const nodes = new MemoryNodes();
   const inner = await writeFolder(many(5000), nodes.write);
-  await assertDamaged({ children: [inner], body: Buffer.from([2, 1, 0x61]) }, nodes);
+  let outer = inner;
+  for (let levels = 0; levels < 4; levels++) outer = await nodes.write([outer], over('name-0'));
+  await assertDamaged({ children: [outer], body: over('name-0') }, nodes);
+  await assertDamaged({ children: [inner], body: over('another') }, nodes);
 });
 
 test('an entry without its child, and other nodes, are damage', async () => {
-  const folder: FileEntry = { ...fileNamed('f'), type: 'directory', folder: dataId(1) };
+  const folder: FileEntry = {
+    ...fileNamed('f'),
+    type: 'directory',
+    content: undefined,
+    folder: dataId(1),
+  };
   await assertDamaged({ ...encodePage([folder]), children: [] });
+  await assertDamaged({ ...encodePage([folder]), children: [dataId(1), dataId(2)] });
   await assertDamaged({ children: [], body: Buffer.from([3]) });
   await assertDamaged({ children: [], body: Buffer.alloc(0) });
 });

@@ -2,7 +2,7 @@
  * Nodes: child ids in clear, then a sealed body. Who holds no key can walk the tree, and learns of
  * it nothing but its shape. FORMAT.md, section 11.
  */
-import { CofferError } from '@coffer/base';
+import { assert, CofferError } from '@coffer/base';
 import { CHUNK_ID_SIZE_BYTES, type ChunkId } from '../chunk/chunk-id.ts';
 
 /** Children of one node: enough for a folder's page and far below the limit of a record. */
@@ -10,6 +10,8 @@ export const NODE_CHILDREN_MAX = 65_536;
 
 /** The clear head: the number of children, then their ids. */
 export function encodeNodeHead(children: readonly ChunkId[]): Buffer {
+  const areIds = children.every(({ length }) => length === CHUNK_ID_SIZE_BYTES);
+  assert(areIds && children.length <= NODE_CHILDREN_MAX, 'children can be read again');
   const head = Buffer.allocUnsafe(4 + children.length * CHUNK_ID_SIZE_BYTES);
   head.writeUInt32LE(children.length, 0);
   children.forEach((child, index) => head.set(child, 4 + index * CHUNK_ID_SIZE_BYTES));

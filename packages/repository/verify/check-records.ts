@@ -3,7 +3,8 @@ import { type CofferError, type Finding, isCofferError } from '@coffer/base';
 import { configDamages } from '../config-objects.ts';
 import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
 import { readKeySlots } from '../keys.ts';
-import { checkHold, type Repository } from '../repository.ts';
+import { checkHold } from '../hold.ts';
+import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
 
