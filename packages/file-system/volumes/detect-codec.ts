@@ -173,10 +173,9 @@ function detectFat(head: Buffer): Mark | undefined {
   const isFat32 = head.readUInt16LE(22) === 0;
   const kind = isFat32 ? 'fat32' : clusterCount < 4085 ? 'fat12' : 'fat16';
   const extended = isFat32 ? 66 : 38;
-  const label = head[extended] === 0x29 ? textOf(head, extended + 5, 11) : undefined;
+  // The label here is a copy that Windows does not keep: that of the root folder counts.
   return {
     kind,
-    label: label === 'NO NAME' ? undefined : label,
     uuid: serialOf(head, extended + 1),
     sizeBytes: sectorCount * sectorBytes,
   };
