@@ -106,6 +106,22 @@ test('formats that are locked, or of other systems, are told by their marks', as
   }
 });
 
+test('a LUKS2 volume is told by its second header where something is made over the first', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'image');
+    await writeFile(path, '');
+    await truncate(path, 32 * MIB);
+    const work = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
+    const kind = ['--batch-mode', '--type', 'luks2', '--label', 'secret'];
+    await tool('cryptsetup', ['luksFormat', ...kind, ...work, path, '-'], { input: 'passphrase' });
+    const bytes = await readFile(path);
+    const before = await detectFileSystem(memoryDisk(bytes));
+    bytes.fill(0, 0, 4096).write('SWAPSPACE2', 4086);
+    assert.equal(before.label, 'secret');
+    assert.deepEqual(await detectFileSystem(memoryDisk(bytes)), before);
+  });
+});
+
 test('bytes that are nothing are unknown, however few they are', async () => {
   const random = seededRandom(4);
   for (const sizeBytes of [0, 1, 511, 512, 1023, 2000, 65_535, 70_000]) {
