@@ -14,6 +14,7 @@ import {
 } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import type { FileSystem } from '../file-system.ts';
+import { linkTarget } from '../link-target.ts';
 import { nameHash } from './checksum-codec.ts';
 import { ChunkMap, parseChunk, parseSystemChunks } from './chunk-codec.ts';
 import { ContentReader } from './content.ts';
@@ -214,8 +215,10 @@ class NodeReader {
     if (sizeBytes === 0 || sizeBytes > LINK_BYTES_MAX) {
       throw damaged('symbolic link', subvolume.tree.address, `${sizeBytes} bytes long`);
     }
-    const target = Buffer.alloc(sizeBytes);
-    await this.#content.read({ tree: subvolume.tree, objectId, offset: 0 }, target);
+    const bytes = Buffer.alloc(sizeBytes);
+    await this.#content.read({ tree: subvolume.tree, objectId, offset: 0 }, bytes);
+    const target = linkTarget(bytes);
+    if (!target) throw damaged('symbolic link', subvolume.tree.address, 'no target');
     return target;
   }
 

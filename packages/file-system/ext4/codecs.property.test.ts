@@ -17,6 +17,7 @@ import { parseSuperblock, type Superblock } from './superblock-codec.ts';
 
 const SUPERBLOCK: Superblock = {
   blockBytes: 1024,
+  clusterBytes: 1024,
   blockCount: 1000,
   firstDataBlock: 1,
   blocksPerGroup: 8192,
@@ -29,6 +30,7 @@ const SUPERBLOCK: Superblock = {
   backupGroups: undefined,
   isSparse: true,
   hasFileTypes: true,
+  hasAttributeInodes: false,
   needsRecovery: false,
   journalInode: 0,
   hasChecksums: false,

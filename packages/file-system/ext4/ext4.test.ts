@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openRawDisk } from '@coffer/disk/raw.ts';
@@ -120,6 +120,35 @@ for (const { name, args } of UNMOUNTED_CASES) {
       const added = { 'lost+found': { type: 'directory', mode: 0o700 } } as const;
       await assertTree(fileSystem, { ...expected, ...added });
       await fileSystem.close();
+    });
+  });
+}
+
+const LINK_CASES: readonly Case[] = [
+  { name: 'ext2', args: ['-t', 'ext2', '-b', '1024', '-I', '128'] },
+  { name: 'ext4', args: ['-t', 'ext4', '-b', '1024', '-I', '128'] },
+  {
+    name: 'ext4 with clusters',
+    args: ['-t', 'ext4', '-O', 'bigalloc', '-C', '16384', '-I', '128'],
+  },
+];
+
+for (const { name, args } of LINK_CASES) {
+  test(`links of ${name} lead where the kernel says, wherever their targets are`, async () => {
+    await withFolder(async (folder) => {
+      const image = join(folder, 'image');
+      await makeImage(image, 8 * MIB, 'mke2fs', '-q', '-F', ...args);
+      const targets = { short: 'some/where', cut: 'some\0where', long: 'x/'.repeat(100) };
+      for (const [link, target] of Object.entries(targets)) {
+        await writeFile(join(folder, link), target);
+        // The target is in blocks, however short it is.
+        await tool('debugfs', ['-w', '-R', `write ${join(folder, link)} ${link}`, image]);
+        await tool('debugfs', ['-w', '-R', `set_inode_field ${link} mode 0120777`, image]);
+      }
+      await tool('debugfs', ['-w', '-R', 'symlink fast else/where', image]);
+      const attribute = `ea_set fast trusted.long ${'v'.repeat(500)}`;
+      await tool('debugfs', ['-w', '-R', attribute, image]);
+      await assertReadAsByKernel(image);
     });
   });
 }

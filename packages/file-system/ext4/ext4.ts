@@ -9,8 +9,9 @@ import { readAttributes } from './attributes.ts';
 import { readContent } from './content.ts';
 import type { DirectoryEntry } from './directory-codec.ts';
 import { folderEntries } from './folder.ts';
-import { deviceNumberOf, type Inode, MAP_BYTES } from './inode-codec.ts';
+import { deviceNumberOf, type Inode } from './inode-codec.ts';
 import { replayed } from './journal.ts';
+import { readLink } from './link.ts';
 import {
   parseSuperblock,
   type Superblock,
@@ -26,8 +27,6 @@ export interface Ext4Node extends FileMetadata {
 }
 
 const ROOT_INODE = 2;
-/** What Linux takes as the longest path. */
-const LINK_BYTES_MAX = 4096;
 
 /**
  * Opens the volume. Fails with `file-system-damaged`, and with `file-system-unsupported` when the
@@ -132,19 +131,4 @@ function isWithin(parent: Ext4Node | undefined, entry: DirectoryEntry): boolean 
     if (above.content.number === entry.inode) return true;
   }
   return false;
-}
-
-/** Short targets lie where the block map would be. */
-async function readLink(volume: Ext4Volume, inode: Inode): Promise<Buffer> {
-  const { sizeBytes, form, isEncrypted } = inode;
-  if (sizeBytes === 0 || sizeBytes > LINK_BYTES_MAX) {
-    const details = { structure: 'ext4 symbolic link', inode: inode.number };
-    throw new CofferError('file-system-damaged', details);
-  }
-  if (form === 'blocks' && sizeBytes < MAP_BYTES && !isEncrypted) {
-    return Buffer.from(inode.map.subarray(0, sizeBytes));
-  }
-  const target = Buffer.alloc(sizeBytes);
-  await readContent(volume, inode, 0, target);
-  return target;
 }

@@ -10,6 +10,8 @@ export interface Inode {
   readonly userId: number;
   readonly groupId: number;
   readonly sizeBytes: number;
+  /** What is allotted to it, attributes included; in sectors of 512 bytes, or in whole blocks. */
+  readonly allottedCount: number;
   readonly linkCount: number;
   readonly modifiedNs: bigint;
   readonly changedNs: bigint;
@@ -61,6 +63,7 @@ export function parseInode(superblock: Superblock, number: number, bytes: Buffer
     userId: bytes.readUInt16LE(2) + bytes.readUInt16LE(120) * 0x1_0000,
     groupId: bytes.readUInt16LE(24) + bytes.readUInt16LE(122) * 0x1_0000,
     sizeBytes: sizeOf(number, type, bytes),
+    allottedCount: bytes.readUInt32LE(28) + bytes.readUInt16LE(116) * 2 ** 32,
     linkCount,
     changedNs: timeOf(bytes.readInt32LE(12), times ? bytes.readUInt32LE(132) : 0),
     modifiedNs: timeOf(bytes.readInt32LE(16), times ? bytes.readUInt32LE(136) : 0),

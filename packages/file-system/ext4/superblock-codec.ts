@@ -7,6 +7,8 @@ import { continueCrc32c, CRC32C_START, continueCrc32cByNumber } from '@coffer/ba
 
 export interface Superblock {
   readonly blockBytes: number;
+  /** What is allotted at once: more than a block where the volume has clusters of them. */
+  readonly clusterBytes: number;
   readonly blockCount: number;
   readonly firstDataBlock: number;
   readonly blocksPerGroup: number;
@@ -21,6 +23,8 @@ export interface Superblock {
   readonly backupGroups: readonly number[] | undefined;
   readonly isSparse: boolean;
   readonly hasFileTypes: boolean;
+  /** Values of attributes can be in inodes of their own. */
+  readonly hasAttributeInodes: boolean;
   /** The journal holds changes that are not at their place yet. */
   readonly needsRecovery: boolean;
   readonly journalInode: number;
@@ -33,12 +37,13 @@ export const SUPERBLOCK_BYTES = 1024;
 
 const MAGIC = 0xef53;
 const SPARSE_SUPER2 = 0x200;
-const READ_ONLY = { sparseSuper: 0x1, metadataChecksum: 0x400 } as const;
+const READ_ONLY = { sparseSuper: 0x1, clusters: 0x200, metadataChecksum: 0x400 } as const;
 const INCOMPATIBLE = {
   fileType: 0x2,
   recover: 0x4,
   metaGroups: 0x10,
   wide: 0x80,
+  attributeInodes: 0x400,
   checksumSeed: 0x2000,
 } as const;
 
@@ -48,11 +53,11 @@ const UNDERSTOOD =
   INCOMPATIBLE.recover |
   INCOMPATIBLE.metaGroups |
   INCOMPATIBLE.wide |
+  INCOMPATIBLE.attributeInodes |
   INCOMPATIBLE.checksumSeed |
   0x40 | // Extents.
   0x100 | // Protection against several mounts.
   0x200 | // Flexible groups.
-  0x400 | // Values of attributes in inodes.
   0x4000 | // Large folders.
   0x8000 | // Contents in inodes.
   0x1_0000 | // Encryption, of some folders.
@@ -85,6 +90,7 @@ export function parseSuperblock(bytes: Buffer): Superblock {
   const hasMetaGroups = (incompatible & INCOMPATIBLE.metaGroups) !== 0;
   return checked({
     ...parseGeometry(bytes, isWide),
+    clusterBytes: clusterBytesOf(bytes, (readOnly & READ_ONLY.clusters) !== 0),
     inodeBytes: isOld ? 128 : bytes.readUInt16LE(88),
     descriptorBytes: isWide ? bytes.readUInt16LE(254) : 32,
     firstMetaGroup: hasMetaGroups ? bytes.readUInt32LE(260) : Number.MAX_SAFE_INTEGER,
@@ -93,6 +99,7 @@ export function parseSuperblock(bytes: Buffer): Superblock {
         ? undefined
         : [bytes.readUInt32LE(0x24c), bytes.readUInt32LE(0x250)],
     isSparse: (readOnly & READ_ONLY.sparseSuper) !== 0,
+    hasAttributeInodes: (incompatible & INCOMPATIBLE.attributeInodes) !== 0,
     hasFileTypes: (incompatible & INCOMPATIBLE.fileType) !== 0,
     needsRecovery: (incompatible & INCOMPATIBLE.recover) !== 0,
     journalInode: bytes.readUInt32LE(224),
@@ -118,6 +125,10 @@ function parseGeometry(bytes: Buffer, isWide: boolean) {
     inodeCount: bytes.readUInt32LE(0),
     inodesPerGroup: bytes.readUInt32LE(40),
   };
+}
+
+function clusterBytesOf(bytes: Buffer, hasClusters: boolean): number {
+  return 1024 * 2 ** bytes.readUInt32LE(hasClusters ? 28 : 24);
 }
 
 /** Everything that is divided by, or taken for a size, is so that this can be done. */

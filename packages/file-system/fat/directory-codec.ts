@@ -22,10 +22,11 @@ interface LongName {
   readonly text: string;
 }
 
-/** Without `.`, `..` and the label. A long name that does not belong to its record is ignored. */
+/** Without `.` and `..`. A long name that does not belong to its record is ignored. */
 export function parseFatFolder(bytes: Buffer): FatFolder {
   const entries: FatEntry[] = [];
   let damagedCount = 0;
+  let label: string | undefined;
   let long: LongName | undefined;
   for (let offset = 0; offset + RECORD_BYTES <= bytes.length; offset += RECORD_BYTES) {
     const record = bytes.subarray(offset, offset + RECORD_BYTES);
@@ -37,12 +38,13 @@ export function parseFatFolder(bytes: Buffer): FatFolder {
     } else {
       const name = nameOf(record, long);
       long = undefined;
+      if (isLabel(record)) label ??= labelOf(record);
       if ((record[11]! & ATTRIBUTE.label) !== 0 || isSelfOrParent(record)) continue;
       if (name) entries.push(parseRecord(record, name, offset / RECORD_BYTES));
       else damagedCount++;
     }
   }
-  return { entries, damagedCount };
+  return { entries, damagedCount, label };
 }
 
 function parseRecord(record: Buffer, name: Buffer, index: number): FatEntry {
@@ -87,10 +89,26 @@ function nameOf(record: Buffer, long: LongName | undefined): Buffer | undefined 
   return isFileName(short) ? short : undefined;
 }
 
-function shortName(record: Buffer): Buffer {
-  const bytes = Buffer.from(record.subarray(0, 11));
-  // A name that begins with the mark of what is deleted is stored with another byte.
+/** A label has no content; Windows 95 marks other records of its own in the same way. */
+function isLabel(record: Buffer): boolean {
+  const kind = record[11]! & (ATTRIBUTE.label | ATTRIBUTE.folder);
+  return kind === ATTRIBUTE.label && record.readUInt16LE(26) === 0 && record.readUInt16LE(20) === 0;
+}
+
+function labelOf(record: Buffer): string | undefined {
+  const text = codePage437(restored(record.subarray(0, 11))).trimEnd();
+  return text === '' ? undefined : text;
+}
+
+/** A name that begins with the mark of what is deleted is stored with another byte. */
+function restored(name: Buffer): Buffer {
+  const bytes = Buffer.from(name);
   if (bytes[0] === 0x05) bytes[0] = DELETED;
+  return bytes;
+}
+
+function shortName(record: Buffer): Buffer {
+  const bytes = restored(record.subarray(0, 11));
   const base = codePage437(bytes.subarray(0, 8)).trimEnd();
   const extension = codePage437(bytes.subarray(8)).trimEnd();
   const flags = record[12]!;

@@ -6,14 +6,16 @@ import { isFileName } from '@coffer/base';
 import { ATTRIBUTE, type FatEntry, type FatFolder, RECORD_BYTES } from './folder-codec.ts';
 import { dosTimeNs, zoneNs } from './time-codec.ts';
 
-const TYPE = { end: 0x00, file: 0x85, stream: 0xc0, name: 0xc1 } as const;
+const TYPE = { end: 0x00, label: 0x83, file: 0x85, stream: 0xc0, name: 0xc1 } as const;
 const NAME_CHARACTERS = 15;
 const NO_CHAIN = 0x02;
+const LABEL_CHARACTERS_MAX = 11;
 
 /** A set whose checksum or records are wrong is counted as damaged. */
 export function parseExfatFolder(bytes: Buffer): FatFolder {
   const entries: FatEntry[] = [];
   let damagedCount = 0;
+  let label: string | undefined;
   for (let offset = 0; offset + RECORD_BYTES <= bytes.length;) {
     const type = bytes[offset];
     if (type === TYPE.end) break;
@@ -27,10 +29,17 @@ export function parseExfatFolder(bytes: Buffer): FatFolder {
       if (!entry) offset += RECORD_BYTES;
       else offset += recordCount * RECORD_BYTES;
     } else {
+      if (type === TYPE.label) label ??= labelOf(bytes.subarray(offset, offset + RECORD_BYTES));
       offset += RECORD_BYTES;
     }
   }
-  return { entries, damagedCount };
+  return { entries, damagedCount, label };
+}
+
+/** Undefined when the volume has none (7.3). */
+function labelOf(record: Buffer): string | undefined {
+  const count = Math.min(record[1]!, LABEL_CHARACTERS_MAX);
+  return count === 0 ? undefined : record.toString('utf16le', 2, 2 + 2 * count);
 }
 
 /** Undefined when the set is damaged. */

@@ -49,6 +49,15 @@ const ROOT_ENTRY: FatEntry = {
  * are made: give it a cached disk.
  */
 export async function openFat(disk: Disk): Promise<FileSystem<FatNode>> {
+  return await openVolume(disk);
+}
+
+/** What the volume is called: what its root folder says, which is what its users have written. */
+export async function readFatLabel(disk: Disk): Promise<string | undefined> {
+  return await (await openVolume(disk)).label();
+}
+
+async function openVolume(disk: Disk): Promise<Fat> {
   if (disk.sizeBytes < BOOT_BYTES) {
     const details = { structure: 'fat boot sector', sizeBytes: disk.sizeBytes };
     throw new CofferError('file-system-damaged', details);
@@ -113,6 +122,10 @@ class Fat implements FileSystem<FatNode> {
 
   async close(): Promise<void> {
     await this.#disk.close();
+  }
+
+  async label(): Promise<string | undefined> {
+    return (await this.#readFolder(this.root)).label;
   }
 
   #damagedFolder(damagedCount: number): CofferError {

@@ -19,6 +19,8 @@ export interface FatEntry {
 export interface FatFolder {
   readonly entries: readonly FatEntry[];
   readonly damagedCount: number;
+  /** Of the volume; the root folder has it. */
+  readonly label: string | undefined;
 }
 
 export const RECORD_BYTES = 32;

@@ -56,7 +56,10 @@ export function detectIn(head: Buffer, volumeBytes: number): Detected {
   return { kind: 'unknown', label: undefined, uuid: undefined, sizeBytes: volumeBytes };
 }
 
-/** Those with long marks first; FAT has hardly any. */
+/**
+ * Those with long marks first; FAT has hardly any. A swap area may have been made over a LUKS volume
+ * by mistake, whose second header opens it still.
+ */
 const DETECTORS: readonly ((head: Buffer) => Mark | undefined)[] = [
   detectLuks,
   detectLvm,
@@ -64,6 +67,7 @@ const DETECTORS: readonly ((head: Buffer) => Mark | undefined)[] = [
   detectXfs,
   detectBtrfs,
   detectExt,
+  detectLuksCopy,
   detectSwap,
   detectFat,
   detectIso,
@@ -73,6 +77,17 @@ function detectLuks(head: Buffer): Mark | undefined {
   if (!head.subarray(0, 6).equals(Buffer.from('LUKS\xba\xbe', 'latin1'))) return undefined;
   const label = head.readUInt16BE(6) === 2 ? textOf(head, 24, 48) : undefined;
   return { kind: 'luks', uuid: textOf(head, 168, 40), label };
+}
+
+/** The second header of LUKS2, of the sizes that are within reach: cryptsetup makes the first one. */
+function detectLuksCopy(head: Buffer): Mark | undefined {
+  for (const offset of [0x4000, 0x8000, 0x1_0000]) {
+    const copy = head.subarray(offset, offset + 512);
+    const isCopy = copy.subarray(0, 6).equals(Buffer.from('SKUL\xba\xbe', 'latin1'));
+    if (!isCopy || copy.readBigUInt64BE(256) !== BigInt(offset)) continue;
+    return { kind: 'luks', uuid: textOf(copy, 168, 40), label: textOf(copy, 24, 48) };
+  }
+  return undefined;
 }
 
 function detectLvm(head: Buffer): Mark | undefined {
@@ -173,10 +188,9 @@ function detectFat(head: Buffer): Mark | undefined {
   const isFat32 = head.readUInt16LE(22) === 0;
   const kind = isFat32 ? 'fat32' : clusterCount < 4085 ? 'fat12' : 'fat16';
   const extended = isFat32 ? 66 : 38;
-  const label = head[extended] === 0x29 ? textOf(head, extended + 5, 11) : undefined;
+  // The label here is a copy that Windows does not keep: that of the root folder counts.
   return {
     kind,
-    label: label === 'NO NAME' ? undefined : label,
     uuid: serialOf(head, extended + 1),
     sizeBytes: sectorCount * sectorBytes,
   };

@@ -16,11 +16,11 @@ const MAKERS: readonly [kind: string, blkid: string, sizeMib: number, ...command
   ['ext4', 'ext4', 8, 'mke2fs', '-q', '-t', 'ext4', '-L', 'sixteen letters!'],
   ['xfs', 'xfs', 300, 'mkfs.xfs', '-q', '-L', 'x-label'],
   ['btrfs', 'btrfs', 128, 'mkfs.btrfs', '-q', '-L', 'A long label of btrfs'],
-  ['ntfs', 'ntfs', 8, 'mkntfs', '-q', '-F', '-f'],
+  ['ntfs', 'ntfs', 8, 'mkntfs', '-q', '-F', '-f', '-L', 'Back ups'],
   ['fat12', 'vfat', 2, 'mkfs.fat', '-F', '12', '-n', 'TWELVE'],
   ['fat16', 'vfat', 20, 'mkfs.fat', '-F', '16'],
   ['fat32', 'vfat', 40, 'mkfs.fat', '-F', '32', '-n', 'THIRTYTWO'],
-  ['exfat', 'exfat', 8, 'mkfs.exfat'],
+  ['exfat', 'exfat', 8, 'mkfs.exfat', '-L', 'Back ups'],
   ['swap', 'swap', 2, 'mkswap', '-q', '-L', 'swapping'],
 ];
 
@@ -38,11 +38,50 @@ for (const [kind, blkidType, sizeMib, command, ...args] of MAKERS) {
       assert.equal(detected.kind, kind);
       assert.equal(told.TYPE, blkidType);
       assert.equal(detected.uuid, told.UUID);
-      if (kind !== 'ntfs') assert.equal(detected.label, told.LABEL);
+      assert.equal(detected.label, told.LABEL);
       assert.ok(detected.sizeBytes > sizeMib * MIB * 0.9 && detected.sizeBytes <= sizeMib * MIB);
     });
   });
 }
+
+test('the label of a FAT is that of its root folder, as Windows has it', async () => {
+  for (const [bits, sizeMib] of [
+    ['12', 2],
+    ['16', 20],
+    ['32', 40],
+  ] as const) {
+    await withFolder(async (folder) => {
+      const path = join(folder, 'image');
+      await writeFile(path, '');
+      await truncate(path, sizeMib * MIB);
+      await tool('mkfs.fat', ['-F', bits, '-n', 'OLD', path]);
+      const bytes = await readFile(path);
+      const inRoot = bytes.lastIndexOf('OLD        ');
+      const cases = [
+        ['the other one', 'NEW LABEL  ', 'NEW LABEL'],
+        ['a letter that marks what is deleted', '\x05LD        ', 'σLD'],
+        ['none', '\xe5LD        ', undefined],
+      ] as const;
+      for (const [name, stored, label] of cases) {
+        bytes.write(stored, inRoot, 'latin1');
+        assert.equal((await detectFileSystem(memoryDisk(bytes))).label, label, name);
+      }
+    });
+  }
+});
+
+test('a volume whose label cannot be read is what it is nevertheless', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'image');
+    await writeFile(path, '');
+    await truncate(path, 8 * MIB);
+    await tool('mkntfs', ['-q', '-F', '-L', 'name', path]);
+    const bytes = await readFile(path);
+    const damaged = Buffer.concat([bytes.subarray(0, 512), Buffer.alloc(8 * MIB - 512)]);
+    const { kind, label } = await detectFileSystem(memoryDisk(damaged));
+    assert.deepEqual([kind, label], ['ntfs', undefined]);
+  });
+});
 
 async function blkid(path: string): Promise<Record<string, string>> {
   const output = await tool('blkid', ['-p', '-o', 'export', path]);
@@ -65,6 +104,22 @@ test('formats that are locked, or of other systems, are told by their marks', as
     bytes.write(mark, offset, 'latin1');
     assert.equal((await detectFileSystem(memoryDisk(bytes))).kind, kind);
   }
+});
+
+test('a LUKS2 volume is told by its second header where something is made over the first', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'image');
+    await writeFile(path, '');
+    await truncate(path, 32 * MIB);
+    const work = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
+    const kind = ['--batch-mode', '--type', 'luks2', '--label', 'secret'];
+    await tool('cryptsetup', ['luksFormat', ...kind, ...work, path, '-'], { input: 'passphrase' });
+    const bytes = await readFile(path);
+    const before = await detectFileSystem(memoryDisk(bytes));
+    bytes.fill(0, 0, 4096).write('SWAPSPACE2', 4086);
+    assert.equal(before.label, 'secret');
+    assert.deepEqual(await detectFileSystem(memoryDisk(bytes)), before);
+  });
 });
 
 test('bytes that are nothing are unknown, however few they are', async () => {

@@ -1,6 +1,7 @@
 /** Which file system, or other format, is on a volume, by the marks that each leaves. */
 import type { Disk } from '@coffer/disk/disk.ts';
 import { type Detected, DETECTED_BYTES, detectIn } from './detect-codec.ts';
+import { storedLabel } from './label.ts';
 
 export type { Detected, FileSystemKind } from './detect-codec.ts';
 
@@ -11,5 +12,6 @@ export type { Detected, FileSystemKind } from './detect-codec.ts';
 export async function detectFileSystem(disk: Disk): Promise<Detected> {
   const head = Buffer.alloc(DETECTED_BYTES);
   await disk.read(0, head.subarray(0, Math.min(DETECTED_BYTES, disk.sizeBytes)));
-  return detectIn(head, disk.sizeBytes);
+  const detected = detectIn(head, disk.sizeBytes);
+  return { ...detected, label: detected.label ?? (await storedLabel(disk, detected.kind)) };
 }

@@ -2,23 +2,48 @@
 import type { Disk } from '@coffer/disk/disk.ts';
 import { GPT_HEADER_BYTES, type GptHeader, parseGptEntries, parseGptHeader } from './gpt-codec.ts';
 import type { Partition } from './partition.ts';
+import { SECTOR_BYTES } from './sector-bytes.ts';
 
-/** Nothing on the disk says how large its sectors are. */
-const SECTOR_BYTES = [512, 4096];
-
-/** Undefined when no copy of a table is whole. */
-export async function gptPartitions(disk: Disk): Promise<Partition[] | undefined> {
-  for (const sectorBytes of SECTOR_BYTES) {
-    const lastSector = Math.floor(disk.sizeBytes / sectorBytes) - 1;
+/**
+ * Undefined when no copy of a table is whole. The first copy counts where it is whole, whatever the
+ * backup says. `protectedSectors`, of the master boot record, tells how large the sectors are where
+ * tables of several sizes are on the disk.
+ */
+export async function gptPartitions(
+  disk: Disk,
+  protectedSectors: number | undefined,
+): Promise<Partition[] | undefined> {
+  const sizes = sectorSizes(disk, protectedSectors);
+  // A backup of sectors of another size may be left from an older table.
+  for (const sectorBytes of sizes) {
+    const found = await partitionsAt(disk, 1, sectorBytes);
+    if (found) return found;
+  }
+  for (const sectorBytes of sizes) {
     const first = await readHeader(disk, 1, sectorBytes);
-    const sectors = [1, ...(first ? [first.alternateSector] : []), lastSector];
-    for (const sector of sectors) {
-      const header = await readHeader(disk, sector, sectorBytes);
-      const found = header && (await readEntries(disk, header, sectorBytes));
+    const lastSector = Math.floor(disk.sizeBytes / sectorBytes) - 1;
+    for (const sector of [...(first ? [first.alternateSector] : []), lastSector]) {
+      const found = await partitionsAt(disk, sector, sectorBytes);
       if (found) return found;
     }
   }
   return undefined;
+}
+
+/** The size first with which the protective entry covers the disk, as it should. */
+function sectorSizes(disk: Disk, protectedSectors: number | undefined): number[] {
+  const covers = (sectorBytes: number) =>
+    Math.floor(disk.sizeBytes / sectorBytes) - 1 === protectedSectors;
+  return [...SECTOR_BYTES.filter(covers), ...SECTOR_BYTES.filter((size) => !covers(size))];
+}
+
+async function partitionsAt(
+  disk: Disk,
+  sector: number,
+  sectorBytes: number,
+): Promise<Partition[] | undefined> {
+  const header = await readHeader(disk, sector, sectorBytes);
+  return header && (await readEntries(disk, header, sectorBytes));
 }
 
 async function readHeader(

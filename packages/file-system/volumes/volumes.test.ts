@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { isCofferError, seededRandom } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import { assertOnlyTold } from '../testing/file-system-contract.ts';
@@ -84,6 +85,101 @@ test('the backup of a GUID partition table is used where the first copy is damag
   }
 });
 
+/** A table of the old kind with these entries, in place of the one of the disk. */
+function withMbr(disk: Buffer, ...entries: readonly MbrFields[]): Buffer {
+  const copy = Buffer.from(disk);
+  copy.fill(0, 0, 512);
+  for (const [index, { type, start, count }] of entries.entries()) {
+    const offset = 446 + 16 * index;
+    copy[offset + 4] = type;
+    copy.writeUInt32LE(start, offset + 8);
+    copy.writeUInt32LE(count, offset + 12);
+  }
+  copy.writeUInt16LE(0xaa55, 510);
+  return copy;
+}
+
+interface MbrFields {
+  readonly type: number;
+  /** In sectors. */
+  readonly start: number;
+  readonly count: number;
+}
+
+const LINUX = { type: 0x83, start: 4096, count: 2048 };
+const PROTECTIVE = { type: 0xee, start: 1, count: 8 * 2048 - 1 };
+
+/** A first or a last copy of the GUID partition table, removed. */
+function without(disk: Buffer, copy: 'first' | 'last'): Buffer {
+  const rest = Buffer.from(disk);
+  const start = copy === 'first' ? 512 : rest.length - 33 * 512;
+  return rest.fill(0, start, start + 33 * 512);
+}
+
+test('what is left of a GUID partition table does not count beside a master boot record', async () => {
+  for (const disk of [GPT_DISK, without(GPT_DISK, 'first'), without(GPT_DISK, 'last')]) {
+    const volumes = await listVolumes(memoryDisk(withMbr(disk, LINUX)));
+    assert.deepEqual(
+      volumes.map(({ name, kind, offset }) => [name, kind, offset]),
+      [['p1', 'swap', 2 * MIB]],
+    );
+  }
+});
+
+test('a GUID partition table counts in a hybrid master boot record', async () => {
+  for (const entries of [
+    [PROTECTIVE, LINUX],
+    [LINUX, PROTECTIVE],
+  ]) {
+    const volumes = await listVolumes(memoryDisk(withMbr(GPT_DISK, ...entries)));
+    assert.deepEqual(volumes.map(told), GPT_VOLUMES);
+  }
+});
+
+test('a GUID partition table is shown, as damaged, where the master boot record is empty', async () => {
+  const volumes = await listVolumes(memoryDisk(Buffer.from(GPT_DISK).fill(0, 0, 512)));
+  assert.deepEqual(volumes.slice(0, -1).map(told), GPT_VOLUMES);
+  assert.deepEqual([volumes.at(-1)!.name, volumes.at(-1)!.kind], ['disk', 'unknown']);
+  assert.equal(volumes.at(-1)!.problem?.code, 'file-system-damaged');
+});
+
+test('a file system on the whole disk counts, whatever is left of a GUID partition table', async () => {
+  const disk = Buffer.from(GPT_DISK);
+  EXT4.subarray(1024).copy(disk, 1024);
+  disk.fill(0, 0, 512);
+  const [volume, ...others] = await listVolumes(memoryDisk(disk));
+  assert.deepEqual([volume!.name, volume!.kind, others.length], ['disk', 'ext4', 0]);
+});
+
+test('the first copy of a GUID partition table counts where the other one differs', async () => {
+  const newer = ['-n', '1:2048:4095', '-c', '1:newer'];
+  const disk = await diskOf(8 * MIB, (path) => tool('sgdisk', [...newer, path]));
+  const mixed = Buffer.concat([disk.subarray(0, 4 * MIB), GPT_DISK.subarray(4 * MIB)]);
+  const volumes = await listVolumes(memoryDisk(mixed));
+  assert.deepEqual(
+    volumes.map(({ partitionName }) => partitionName),
+    ['newer'],
+  );
+});
+
+test('of GUID partition tables of two sizes of sectors, the one that is protected counts', async () => {
+  const input = 'g\nn\n1\n512\n767\nw\n';
+  const large = await diskOf(8 * MIB, (path) => tool('fdisk', ['-b', '4096', path], { input }));
+  const both = Buffer.from(large);
+  // The table of 512 bytes lies between the sectors that the other one uses.
+  GPT_DISK.copy(both, 512, 512, 4096);
+  const entries = Buffer.from(GPT_DISK.subarray(1024, 33 * 512));
+  const header = Buffer.from(GPT_DISK.subarray(512, 1024));
+  header.writeBigUInt64LE(1024n, 72);
+  header.writeUInt32LE(0, 16);
+  header.writeUInt32LE(crc32(header.subarray(0, 92)), 16);
+  header.copy(both, 512);
+  entries.copy(both, 1024 * 512);
+  const offsetOf = async (disk: Buffer) => (await listVolumes(memoryDisk(disk)))[0]!.offset;
+  assert.equal(await offsetOf(both), 2 * MIB);
+  assert.equal(await offsetOf(withMbr(both, PROTECTIVE)), MIB);
+});
+
 test('a disk whose GUID partition tables are all damaged is told as one', async () => {
   const bytes = Buffer.from('damaged');
   const patches = [512, 8 * MIB - 512].map((offset) => ({ offset, bytes }));
@@ -130,6 +226,62 @@ test('a master boot record tells primary and logical partitions', async () => {
       ['p5', 'unknown', 4 * MIB],
       ['p6', 'ext4', 6 * MIB],
       ['p7', 'unknown', 8 * MIB],
+    ],
+  );
+});
+
+test('a master boot record that counts in larger sectors leads to its partitions', async () => {
+  for (const sectorBytes of [2048, 4096]) {
+    const entries = [1, 2].map((mib) => ({
+      type: 0x83,
+      start: (mib * 2 * MIB) / sectorBytes,
+      count: MIB / sectorBytes,
+    }));
+    const disk = withMbr(Buffer.alloc(8 * MIB), ...entries);
+    EXT4.copy(disk, 2 * MIB);
+    const volumes = await listVolumes(memoryDisk(disk));
+    assert.deepEqual(
+      volumes.map(({ name, kind, offset, sizeBytes }) => [name, kind, offset, sizeBytes]),
+      [
+        ['p1', 'ext4', 2 * MIB, MIB],
+        ['p2', 'unknown', 4 * MIB, MIB],
+      ],
+    );
+  }
+});
+
+test('a chain of logical partitions that counts in sectors of 4096 bytes is followed', async () => {
+  const input = 'o\nn\ne\n1\n512\n1791\nn\nl\n768\n1023\nn\nl\n1280\n1535\nw\n';
+  const disk = await diskOf(8 * MIB, (path) => tool('fdisk', ['-b', '4096', path], { input }), {
+    [5 * MIB]: EXT4,
+  });
+  const volumes = await listVolumes(memoryDisk(disk));
+  assert.deepEqual(
+    volumes.map(({ name, kind, offset }) => [name, kind, offset]),
+    [
+      ['p5', 'unknown', 3 * MIB],
+      ['p6', 'ext4', 5 * MIB],
+    ],
+  );
+});
+
+test('a link of logical partitions can name several, and other bytes that are none', async () => {
+  const disk = withMbr(Buffer.alloc(8 * MIB), { type: 0x05, start: 2048, count: 8192 });
+  const link = withMbr(
+    Buffer.alloc(512),
+    { type: 0x83, start: 2048, count: 2048 },
+    { type: 0x83, start: 4096, count: 1024 },
+    { type: 0x83, start: 6144, count: 1024 },
+    { type: 0x33, start: 0x6c6c_6c6c, count: 0x2020_2020 },
+  );
+  link.copy(disk, MIB);
+  const volumes = await listVolumes(memoryDisk(disk));
+  assert.deepEqual(
+    volumes.map(({ name, offset }) => [name, offset]),
+    [
+      ['p5', 2 * MIB],
+      ['p6', 3 * MIB],
+      ['p7', 4 * MIB],
     ],
   );
 });

@@ -6,13 +6,11 @@ import { CofferError, isCofferError } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
 import { cachedDisk } from './cached-disk.ts';
 import { type Detected, detectFileSystem, type FileSystemKind } from './detect.ts';
-import { gptPartitions } from './gpt.ts';
 import { openLuks } from '../luks/luks.ts';
 import { groupsOf, openLogicalVolume, type PhysicalVolume, readPhysicalVolume } from './lvm.ts';
 import type { LvmLogicalVolume } from './lvm-metadata-codec.ts';
-import { mbrPartitions } from './mbr.ts';
-import { MBR_BYTES, parseMbr, TYPE_PROTECTIVE } from './mbr-codec.ts';
-import type { Partition, PartitionTable } from './partition.ts';
+import type { Partition } from './partition.ts';
+import { readPartitionTable } from './partition-table.ts';
 import { rangeDisk } from './range-disk.ts';
 
 export interface Volume {
@@ -40,16 +38,6 @@ export interface Volume {
   /** Closing the disk does not close the disks given. Fails with `problem`. */
   open(): Disk;
 }
-
-const HAS_BOOT_SECTOR: ReadonlySet<FileSystemKind> = new Set([
-  'ntfs',
-  'exfat',
-  'refs',
-  'bitlocker',
-  'fat12',
-  'fat16',
-  'fat32',
-]);
 
 export interface ListVolumesOptions {
   /** Opens LUKS volumes, which are listed as what is in them then. */
@@ -90,7 +78,7 @@ async function unlocked(volume: Volume, passphrase: Buffer | undefined): Promise
 }
 
 async function volumesOfDisk(disk: Disk, diskIndex: number): Promise<Volume[]> {
-  const table = await readTable(cachedDisk(disk));
+  const table = await readPartitionTable(cachedDisk(disk));
   const found: Volume[] = [];
   for (const partition of table?.partitions ?? []) {
     found.push(await partitionVolume(disk, diskIndex, partition));
@@ -98,24 +86,6 @@ async function volumesOfDisk(disk: Disk, diskIndex: number): Promise<Volume[]> {
   // With a damaged table there may be more on the disk than the partitions.
   const isOneVolume = table === undefined || table.problem !== undefined;
   return isOneVolume ? [...found, await wholeDisk(disk, diskIndex, table?.problem)] : found;
-}
-
-/** Undefined when the disk has no partition table. */
-async function readTable(disk: Disk): Promise<PartitionTable | undefined> {
-  if (disk.sizeBytes < MBR_BYTES) return undefined;
-  const gpt = await gptPartitions(disk);
-  if (gpt) return { partitions: gpt, problem: undefined };
-  const sector = Buffer.alloc(MBR_BYTES);
-  await disk.read(0, sector);
-  const entries = parseMbr(sector);
-  if (!entries || entries.length === 0) return undefined;
-  if (entries.some(({ type }) => type === TYPE_PROTECTIVE)) {
-    const details = { structure: 'GUID partition table' };
-    return { partitions: [], problem: new CofferError('file-system-damaged', details) };
-  }
-  // A boot sector of a file system can look like a table of partitions.
-  const { kind } = await detectFileSystem(disk);
-  return HAS_BOOT_SECTOR.has(kind) ? undefined : await mbrPartitions(disk, entries);
 }
 
 async function partitionVolume(
