@@ -1,8 +1,11 @@
 #!/bin/sh
-# npm test: installs what is missing, checks the code, then runs the tests.
-#   npm test                     everything
+# Installs what is missing, checks the code, then runs the tests of a layer.
+#   npm run test:fast            what needs no server and no guest, beside the code
+#   npm test                     that, and a slice of everything else
+#   npm run test:all             that, and what takes hours: tests named *.night.test.ts
 #   npm test -- FILE...          only these test files, without the check
-#   npm test -- --OPTION...      options for `node --test`, on all test files
+#   npm test -- --OPTION...      options for `node --test`, on the test files of the layer
+# All that the tests start and mount is gone afterwards, however they end.
 set -eu
 
 # Debian packages that tests start or call. Tests whose package is missing fail; none is skipped.
@@ -45,6 +48,42 @@ install_debian_packages() {
   [ -z "$missing" ] || say "MISSING, TESTS THAT NEED THEM WILL FAIL: apt-get install $missing"
 }
 
+# The tests get a folder for temporary files of their own. Whatever names it when this shell has ended,
+# and with it the open end of the pipe, is cleaned up (clean-up-after.sh).
+begin_cleaning() {
+  run=$(mktemp -d "${TMPDIR:-/tmp}/ct-XXXXXX")
+  chmod 1777 "$run"
+  mkfifo "$run/.open-while-tests-run"
+  setsid sh scripts/clean-up-after.sh <"$run/.open-while-tests-run" >/dev/null 2>&1 &
+  cleaner=$!
+  exec 9>"$run/.open-while-tests-run"
+  printf '%s\n' "$run" >&9
+}
+
+end_cleaning() {
+  exec 9>&-
+  wait "$cleaner" || true
+}
+
+# Compiled code is kept between runs; compiling is not what is tested.
+run_tests() {
+  TMPDIR=$run NODE_COMPILE_CACHE=$root/node_modules/.cache/compiled \
+    node_modules/.bin/node --disable-warning=ExperimentalWarning --test \
+    --test-concurrency="$(nproc)" --test-timeout="$time_limit_ms" --test-force-exit \
+    --test-reporter=spec --test-reporter-destination=stdout "$@" 9>&-
+}
+
+# The one limit of time that most tests have; only what hangs reaches it. A test that fails may leave
+# behind what would keep its process, and so the run, alive for ever: hence --test-force-exit.
+time_limit_ms=$((30 * 60 * 1000))
+layer=day
+case ${1:-} in
+  --layer=*)
+    layer=${1#--layer=}
+    shift
+    ;;
+esac
+
 # Sets $only_files when an argument is not an option.
 only_files=
 for argument in "$@"; do
@@ -53,8 +92,18 @@ for argument in "$@"; do
     *) only_files=yes ;;
   esac
 done
-[ -n "$only_files" ] ||
-  set -- "$@" 'packages/**/*.test.ts' 'apps/**/*.test.ts' 'tests/**/*.test.ts' 'bench/**/*.test.ts'
+if [ -z "$only_files" ]; then
+  case $layer in
+    fast) set -- "$@" '{packages,apps,bench}/**/!(*.live|*.night).test.ts' 'tests/*.test.ts' ;;
+    day) set -- "$@" '{packages,apps,bench,tests}/**/!(*.night).test.ts' ;;
+    all) set -- "$@" '{packages,apps,bench,tests}/**/*.test.ts' ;;
+    *)
+      say "no layer of that name: $layer"
+      exit 2
+      ;;
+  esac
+fi
+[ "$layer" != all ] || time_limit_ms=$((12 * 60 * 60 * 1000))
 
 installed_for_tests "$root" || sh scripts/install.sh --dev
 install_debian_packages
@@ -64,11 +113,10 @@ if [ -z "$only_files" ]; then
   npm run --silent check || check_status=$?
 fi
 
-# A test that fails may leave behind what would keep its process, and so the run, alive for ever.
+begin_cleaning
 test_status=0
-node_modules/.bin/node --disable-warning=ExperimentalWarning --test \
-  --test-concurrency="$(nproc)" --test-timeout=900000 --test-force-exit \
-  --test-reporter=spec --test-reporter-destination=stdout "$@" || test_status=$?
+run_tests "$@" || test_status=$?
+end_cleaning
 
 if [ "$check_status" -ne 0 ]; then
   say 'the check (types, lint or format) failed; see above the tests'

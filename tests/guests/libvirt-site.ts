@@ -3,8 +3,8 @@
  * whatever else runs on the machine. Two of them are two sites, which may have machines of one name.
  *
  * Invariant: no process outlives the test. A watcher of each site waits for the end of its input, which
- * comes when the site is closed or the test dies; then it ends the daemon and its QEMUs by the process
- * ids in the folder, and removes the folder.
+ * comes when the site is closed or the test dies; then it ends all that names the folder of the site,
+ * the daemon and its QEMUs among it, and removes the folder.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { systemClock } from '@coffer/base';
 import {
@@ -33,8 +32,8 @@ import {
 } from '@coffer/workloads/libvirt/connection.ts';
 import { type MiniGuest } from './mini-guest.ts';
 
-const START_TIMEOUT_MS = 20_000;
-const AGENT_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 300_000;
+const AGENT_TIMEOUT_MS = 300_000;
 const POLL_MS = 50;
 
 /** Root does not run sessions; this user exists everywhere and owns nothing. */
@@ -47,20 +46,11 @@ const IS_ROOT = process.getuid?.() === 0;
  */
 const KNOWN_CAPABILITIES = join(import.meta.dirname, '../../node_modules/.cache/libvirt');
 
-/** Begins with the end of the test, or of the site. */
-const WATCHER = `
-cat > /dev/null
-end() {
-  for file in "$@"; do
-    pid=$(cat "$file" 2>/dev/null) || continue
-    tr '\\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "$site" && kill -9 "$pid"
-  done
-}
-site=$0
-end "$site/run/libvirtd.pid"
-end "$site"/run/libvirt/qemu/run/*.pid
-n=0; until rm -rf "$site" 2>/dev/null || [ $n -ge 50 ]; do sleep 0.1; n=$((n+1)); done
-`;
+/** Ends the daemon and its QEMUs with the test, however that ends, and removes the folder. */
+const CLEAN_UP_AFTER = join(import.meta.dirname, '../../scripts/clean-up-after.sh');
+
+/** Not the folder of the test run: paths of sockets may have 107 characters, and libvirt adds many. */
+const SHORT_FOLDER = '/tmp';
 
 export class LibvirtSite {
   readonly folder: string;
@@ -72,14 +62,15 @@ export class LibvirtSite {
   private constructor(folder: string) {
     this.folder = folder;
     this.uri = `qemu+unix:///session?socket=${folder}/run/libvirt/libvirt-sock`;
+    // Without what names the folder of the test run: who cleans that up would end it.
+    const env = { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` };
     const stdio = ['pipe', 'ignore', 'ignore'] as const;
-    // Detached, or the key that interrupts the test would end it before its work begins.
-    this.#watcher = spawn('sh', ['-c', WATCHER, folder], { stdio: [...stdio], detached: true });
+    this.#watcher = spawn('sh', [CLEAN_UP_AFTER], { env, stdio: [...stdio], detached: true });
+    this.#watcher.stdin?.write(`${folder}\n`);
   }
 
   static async start(): Promise<LibvirtSite> {
-    // Paths of sockets may have 107 characters, and libvirt adds many.
-    const folder = mkdtempSync(join(tmpdir(), 'lv-'));
+    const folder = mkdtempSync(join(SHORT_FOLDER, 'lv-'));
     chmodSync(folder, 0o755);
     const site = new LibvirtSite(folder);
     try {
