@@ -126,6 +126,7 @@ export async function backUp(
         files,
         excluded: [],
         signal: new AbortController().signal,
+        findings: [],
         explain: async (error) => error,
         keep: async () => {},
         [Symbol.asyncDispose]: onDispose,
