@@ -1,5 +1,6 @@
 /** Volumes of storage pools: what they are on the host. */
 import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { LibvirtConnection } from '../connection.ts';
 import type { DiskSource, DomainDisk } from '../domain/disk.ts';
 import type { Domain as Definition } from '../domain/domain.ts';
@@ -18,9 +19,23 @@ export async function withVolumes(
 
 async function placeOf(connection: LibvirtConnection, source: DiskSource): Promise<DiskSource> {
   if (source.kind !== 'volume') return source;
-  const path = await connection.volumePath(source.pool, source.volume);
+  const { pool, volume } = source;
+  const path =
+    (await connection.volumePath(pool, volume)) ?? (await missingVolume(connection, source));
   // Of a pool on a server, it is the name of something there.
-  const stats = path?.startsWith('/') ? statSync(path, { throwIfNoEntry: false }) : undefined;
-  if (path === undefined || !(stats?.isFile() || stats?.isBlockDevice())) return source;
-  return { kind: stats.isFile() ? 'file' : 'block', path };
+  if (path === undefined || !path.startsWith('/')) return source;
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats && !stats.isFile() && !stats.isBlockDevice()) return source;
+  return { kind: stats?.isBlockDevice() ? 'block' : 'file', path };
+}
+
+/** Where it would be found again, of a pool that is a folder. */
+async function missingVolume(
+  connection: LibvirtConnection,
+  { pool, volume }: Extract<DiskSource, { kind: 'volume' }>,
+): Promise<string | undefined> {
+  const folder = (await connection.storagePools()).find(({ name }) => name === pool)?.targetPath;
+  if (!folder?.startsWith('/') || folder.startsWith('/dev') || volume.includes('/'))
+    return undefined;
+  return join(folder, volume);
 }
