@@ -2,6 +2,7 @@
  * What a capture of virtual machines gives: all disks at one moment, what has changed on them since
  * an earlier one, and what else the machines are made of.
  */
+import type { Finding } from '@coffer/base';
 import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 
 /**
@@ -68,6 +69,8 @@ export interface VmCapture extends AsyncDisposable {
   readonly disks: readonly CapturedDisk[];
   readonly files: readonly CapturedFile[];
   readonly excluded: readonly { readonly name: string; readonly reason: string }[];
+  /** What could be better about the machine. */
+  readonly findings: readonly Finding[];
 
   /** Aborted, with the reason, when the capture cannot go on. */
   readonly signal: AbortSignal;

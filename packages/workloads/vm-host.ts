@@ -33,8 +33,31 @@ export interface KnownVm {
   readonly isOff: boolean;
   /** It is off, and goes on with its saved memory at its next start, which needs its disks as they are. */
   readonly isSaved: boolean;
-  /** Images that are files or devices of the host, by the names of the disks. */
-  readonly disks: ReadonlyMap<string, { readonly path: string; readonly format: string }>;
+  /** By name, without drives for media. */
+  readonly disks: ReadonlyMap<string, KnownDisk>;
+  /** The file of its UEFI variables, without symbolic links; undefined where it has none. */
+  readonly nvramPath: string | undefined;
+  /** It has an emulated TPM. */
+  readonly hasTpm: boolean;
+  /** Of the state of the TPM; undefined where that is where libvirt puts it. */
+  readonly tpmFolder: string | undefined;
+}
+
+/** The image of a disk, as the machine has it now. */
+export interface KnownDisk {
+  /** A `file` or a `device` of the host; an `other`, such as one on a server, cannot be written. */
+  readonly kind: 'file' | 'device' | 'other';
+  /** Of a file, without symbolic links. Of an `other`, what people call it. */
+  readonly path: string;
+  readonly format: string;
+  /** As the guest sees it; undefined where nobody can tell. */
+  readonly sizeBytes: number | undefined;
+  /** It is opened with a secret. */
+  readonly isEncrypted: boolean;
+  /** What the guest writes is in another file than the image. */
+  readonly hasDataFile: boolean;
+  /** The storage pool that it is a volume of. */
+  readonly pool: string | undefined;
 }
 
 export interface MoveOptions {
@@ -76,6 +99,12 @@ export interface VmHost {
   defineAgain(xml: string): Promise<void>;
 
   find(uuid: string): Promise<KnownVm | undefined>;
+
+  /** What a machine that is gone would be here, by its definition. */
+  read(xml: string): Promise<KnownVm>;
+
+  /** Names of other machines that use any of these files or devices, by path. */
+  othersUsing(uuid: string, paths: readonly string[]): Promise<ReadonlyMap<string, string>>;
 
   start(uuid: string): Promise<void>;
 

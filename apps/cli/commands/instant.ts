@@ -60,7 +60,7 @@ export async function runInstantDiscard(
   name: string,
   options: GlobalOptions & ConfirmOptions,
 ): Promise<void> {
-  const { vm } = instantRecordOf(name);
+  const { vm } = await instantRecordOf(name);
   await confirm(options, `End ${vm} and remove what it has written since it was restored?`);
   await withInstant(name, options, async (instant, record) => {
     const findings = await discardInstant(instant, record);
@@ -73,7 +73,7 @@ export async function runInstantDiscard(
 
 /** After a restart of the host, or when the process that serves was ended. */
 export async function runInstantResume(name: string, options: GlobalOptions): Promise<void> {
-  const record = instantRecordOf(name);
+  const record = await instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
   // While its disks move, it can be resumed all the same.
@@ -109,7 +109,7 @@ async function withInstant(
   options: GlobalOptions,
   use: (instant: InstantOptions, record: InstantRecord) => Promise<void>,
 ): Promise<void> {
-  const record = instantRecordOf(name);
+  const record = await instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
   const releasePoint = async ({

@@ -1,20 +1,24 @@
 /** `coffer restore POINT --as NAME`, `--original`, `--disks`: a machine of a point. */
 import { tmpdir } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import { CofferError } from '@coffer/base';
+import { CofferError, type Finding } from '@coffer/base';
 import { newProgress, type Progress } from '@coffer/flows/progress.ts';
 import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/restore/vm-copy.ts';
 import { restoreVmDisks } from '@coffer/flows/restore/vm-disks.ts';
 import { goOnWithMemory, memoryOf } from '@coffer/flows/restore/vm-memory.ts';
-import { changesInPlace, restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
+import { originalPlanOf, restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
 import { vmOf } from '@coffer/flows/restore/vm-point.ts';
 import { acceptStarted } from '@coffer/flows/restore/vm-undo.ts';
+import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
+import { CHANGED_IN_PLACE } from '@coffer/flows/restore/original-plan.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
+import { quoteWord } from '../libvirt/vm-name.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
+import { printable } from '../printable.ts';
 import { showProgress } from '../progress.ts';
 import { confirm } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
@@ -125,7 +129,10 @@ async function restoreOriginal(
   const taken = new Date(run.point.takenAt).toISOString();
   if (known) {
     const stops = known.isOff ? '' : ', which is stopped,';
-    const isFinal = startsAgain(options) && changesInPlace(known, delta);
+    const { replacements, findings } = originalPlanOf(run, known, { delta });
+    warn(options, findings);
+    const isInPlace = replacements.some(({ kind }) => kind === 'kept');
+    const isFinal = startsAgain(options) && isInPlace;
     const warning = isFinal ? ' It is changed in place: nothing can be undone once it runs.' : '';
     const question = `Replace the disks of ${known.name}${stops} by those of ${taken}?${warning}`;
     await confirm(options, question);
@@ -141,6 +148,15 @@ async function restoreOriginal(
       signal: interruptSignal,
     }),
   );
+}
+
+/** Before it is done, and also to who has said yes to whatever is asked. */
+function warn(options: RestoreCommandOptions, findings: readonly Finding[]): void {
+  if (options.json) return;
+  for (const { code, path, message } of findings) {
+    if (code !== CHANGED_IN_PLACE) continue;
+    process.stderr.write(`${printable(path)}: ${printable(message)}\n`);
+  }
 }
 
 /** All disks of a machine, or those that are named, as images in a folder. */
@@ -187,11 +203,20 @@ function printRestored(
   );
   if (result.isFinal) printLine('It was changed in place, and runs: its old state is not kept');
   const record = original ? undoRecords().read(uuid) : undefined;
-  if (!record) return;
-  const isInPlace = record.replacements.some(({ kind }) => kind === 'kept');
-  printLine(`\nThe old state is kept until you say: coffer accept vm:${name}`);
+  if (record) printWaysBack(record, name, startsAgain(options));
+}
+
+function printWaysBack({ replacements }: UndoRecord, name: string, hasStarted: boolean): void {
+  const isInPlace = replacements.some(({ kind }) => kind === 'kept');
+  const vm = quoteWord(`vm:${name}`);
+  if (isInPlace && hasStarted) {
+    printLine('\nIt runs, and was changed in place: it cannot be undone as a whole.');
+    printLine(`Old images of its other disks are kept until you say: coffer accept ${vm}`);
+    return;
+  }
+  printLine(`\nThe old state is kept until you say: coffer accept ${vm}`);
   const until = isInPlace ? ', until it is started' : '';
-  printLine(`To have it back${until}: coffer undo vm:${name}`);
+  printLine(`To have it back${until}: coffer undo ${vm}`);
 }
 
 /** Of `--network OLD=NEW`. Fails with `usage`. */

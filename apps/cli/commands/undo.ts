@@ -4,9 +4,11 @@ import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
 import { acceptOriginal, undoOriginal } from '@coffer/flows/restore/vm-undo.ts';
 import { clock, random } from '../compose.ts';
 import { openVmHost } from '../libvirt/compose.ts';
+import { findRecordNamed } from '../libvirt/named-record.ts';
 import { vmNameOf } from '../libvirt/vm-name.ts';
 import { formatTime, printLine, printResult } from '../output.ts';
 import { confirm, type ConfirmOptions } from '../prompt.ts';
+import { printable } from '../printable.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { undoRecords } from '../undo-records.ts';
 
@@ -22,7 +24,7 @@ export async function runUndo(
     printRecords(options);
     return;
   }
-  const record = recordOf(name);
+  const record = await recordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   await confirm(options, `Stop ${record.vm} where it runs, and bring back the state before?`);
   await undoOriginal({ host: opened.host, records: undoRecords(), clock, random }, record);
@@ -33,7 +35,7 @@ export async function runUndo(
 }
 
 export async function runAccept(name: string, options: GlobalOptions): Promise<void> {
-  const record = recordOf(name);
+  const record = await recordOf(name);
   acceptOriginal(undoRecords(), record);
   const { vm, uuid, point } = record;
   printResult(options, { vm, uuid, point, accepted: true }, () => {
@@ -41,13 +43,11 @@ export async function runAccept(name: string, options: GlobalOptions): Promise<v
   });
 }
 
-/** Fails with `undo-missing`. */
-function recordOf(name: string): UndoRecord {
-  const wanted = vmNameOf(name);
-  const records = undoRecords().list();
-  const found = records.find(({ vm, uuid }) => uuid === wanted || vm === wanted);
+/** Fails with `undo-missing`, and as `findRecordNamed` does. */
+async function recordOf(name: string): Promise<UndoRecord> {
+  const found = await findRecordNamed(undoRecords().list(), name);
   if (found) return found;
-  throw new CofferError('undo-missing', { vm: wanted });
+  throw new CofferError('undo-missing', { vm: vmNameOf(name) });
 }
 
 function printRecords(options: GlobalOptions): void {
@@ -56,8 +56,10 @@ function printRecords(options: GlobalOptions): void {
     return { vm, uuid, point, restoredAt: new Date(startedAt).toISOString(), state };
   });
   printResult(options, shown, () => {
-    for (const { vm, point, startedAt, state } of records) {
-      printLine(`${vm}: point ${point}, restored ${formatTime(startedAt)}, ${state}`);
+    for (const { vm, uuid, point, startedAt, state } of records) {
+      printLine(
+        `${printable(vm)} (${uuid}): point ${point}, restored ${formatTime(startedAt)}, ${state}`,
+      );
     }
   });
 }

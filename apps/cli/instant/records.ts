@@ -25,12 +25,12 @@ export function runFolderOf({ uuid }: Pick<InstantRecord, 'uuid'>): string {
   return RUN_FOLDER + uuid.slice(0, UUID_LENGTH);
 }
 
-/** Fails with `vm-not-found`. */
-export function instantRecordOf(name: string): InstantRecord {
-  const wanted = vmNameOf(name);
-  const found = instantRecords()
-    .list()
-    .find(({ vm, uuid }) => vm === wanted || uuid === wanted);
+/** Fails with `vm-not-found`, and as `findRecordNamed` does. */
+export async function instantRecordOf(name: string): Promise<InstantRecord> {
+  // The process that keeps a machine needs none of it, and has to start quickly.
+  const { findRecordNamed } = await import('../libvirt/named-record.ts');
+  const found = await findRecordNamed(instantRecords().list(), name);
   if (found) return found;
-  throw new CofferError('vm-not-found', { vm: wanted, reason: 'it does not run on a point' });
+  const vm = vmNameOf(name);
+  throw new CofferError('vm-not-found', { vm, reason: 'it does not run on a point' });
 }

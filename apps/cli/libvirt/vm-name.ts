@@ -10,3 +10,8 @@ export function isVmName(path: string): boolean {
 export function vmNameOf(path: string): string {
   return isVmName(path) ? path.slice(PREFIX.length) : path;
 }
+
+/** For a shell, in commands that people are shown. */
+export function quoteWord(word: string): string {
+  return /^[\w./@:+-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}

@@ -24,6 +24,11 @@ const DIRTY = 1n;
 const COPIED = 0x8000_0000;
 const OFFSET_HIGH_MASK = 0x00ff_ffff;
 
+/** Whether an image begins as one of any version does. */
+export function isQcow2Magic(bytes: Buffer): boolean {
+  return bytes.subarray(0, MAGIC.length).equals(MAGIC);
+}
+
 export interface Qcow2Header {
   readonly sizeBytes: number;
   readonly firstLevelOffset: number;

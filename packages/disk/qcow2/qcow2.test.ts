@@ -9,6 +9,7 @@ import type { WritableDisk } from '../disk.ts';
 import { openQemuImage } from '../qemu/qemu-image.ts';
 import { writableDiskContract, writeAtRandom } from '../testing/contract.ts';
 import { createQcow2 } from './create.ts';
+import { inspectQcow2, parseQcow2Facts } from './inspect.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -123,3 +124,25 @@ function sizeTold(path: string): number {
   const told = execFileSync('qemu-img', ['info', '--output=json', path], { encoding: 'utf8' });
   return (JSON.parse(told) as { 'virtual-size': number })['virtual-size'];
 }
+
+test('what an image of QEMU is, is told by its header', () => {
+  const made = (...options: string[]) => {
+    const path = newPath();
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, path, '1M']);
+    return inspectQcow2(path);
+  };
+  const plain = { version: 3, hasDataFile: false, isEncrypted: false };
+  assert.deepEqual(made(), plain);
+  assert.deepEqual(made('-o', 'compat=0.10'), { ...plain, version: 2 });
+  const data = ['-o', `data_file=${newPath()}`];
+  assert.deepEqual(made(...data), { ...plain, hasDataFile: true });
+  const secret = ['--object', 'secret,id=s,data=a'];
+  const luks = ['-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10'];
+  assert.deepEqual(made(...secret, ...luks), { ...plain, isEncrypted: true });
+});
+
+test('what is not a qcow2 image, or ends before it can be one, has no facts', () => {
+  assert.equal(parseQcow2Facts(Buffer.alloc(80)), undefined);
+  assert.equal(parseQcow2Facts(Buffer.from('QFI\xfb', 'latin1')), undefined);
+  assert.equal(parseQcow2Facts(Buffer.alloc(0)), undefined);
+});

@@ -55,6 +55,7 @@ function captureOf(uuid: string, chunks: readonly Buffer[], base: CaptureBase | 
     files: [],
     excluded: [],
     signal: new AbortController().signal,
+    findings: [],
     explain: async (error) => error,
     keep: async () => {},
     [Symbol.asyncDispose]: async () => {},

@@ -138,8 +138,15 @@ async function captured(
   };
 }
 
-function findingsOf({ name, consistency }: VmCapture, { findings }: VmBackupResult): Finding[] {
-  return [...consistencyFindings(name, consistency), ...findings];
+function findingsOf(
+  { name, consistency, findings: aboutMachine }: VmCapture,
+  { findings }: VmBackupResult,
+): Finding[] {
+  const ofMachine = aboutMachine.map((finding) => ({
+    ...finding,
+    path: `${name} ${finding.path}`,
+  }));
+  return [...consistencyFindings(name, consistency), ...ofMachine, ...findings];
 }
 
 /** That a guest has no agent is no news at each backup; that something failed is. */

@@ -110,6 +110,26 @@ test('of a machine that runs on what was changed in place nothing is kept, of ot
   assert.deepEqual(chunksIn(image), [1, 2, 3]);
 });
 
+test('old images are kept until they are accepted, also where another disk was changed in place', async () => {
+  await restored();
+  const record = records.read(VM_UUID)!;
+  const keptPath = join(folder, 'vdb.kept');
+  const device = { kind: 'kept', path: image, format: 'raw', keptPath } as const;
+  records.write({ ...record, replacements: [...record.replacements, device] });
+  assert.equal(acceptStarted(records, VM_UUID), false);
+  assert.deepEqual(leftBeside(), ['vda.raw.coffer-old']);
+  await assert.rejects(undone(), code('undo-too-late'));
+  acceptOriginal(records, VM);
+  assert.deepEqual(leftBeside(), []);
+});
+
+test('what another machine uses is not replaced', async () => {
+  host.othersUsing = async () => new Map([[image, 'mail']]);
+  await assert.rejects(restored(), code('target-unfit'));
+  assert.deepEqual(chunksIn(image), [1, 2, 3]);
+  assert.deepEqual([records.read(VM_UUID), leftBeside()], [undefined, []]);
+});
+
 test('a machine is changed by one run at a time', async () => {
   const other = await repositories.host();
   let second: Promise<unknown> | undefined;

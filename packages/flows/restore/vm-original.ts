@@ -7,7 +7,7 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { afterFailure, CofferError, type Finding } from '@coffer/base';
+import { afterFailure, CofferError } from '@coffer/base';
 import { openKeeping } from '@coffer/disk/overlay/keeping.ts';
 import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
@@ -21,13 +21,18 @@ import {
   removeFiles,
   restoreFiles,
 } from './vm-files.ts';
+import {
+  type OriginalPlan,
+  planAgain,
+  type PlannedReplacement,
+  planOriginal,
+} from './original-plan.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
 import { dataBytesOf, vmOf } from './vm-point.ts';
 import {
   keptPathOf,
   type KeptReplacement,
   move,
-  type MovedReplacement,
   type Replacement,
   stampOf,
   type UndoRecords,
@@ -65,7 +70,7 @@ export async function restoreVmOriginal(options: VmOriginalOptions): Promise<VmR
   await finishEarlier(options, vm);
   const known = await host.find(vm.uuid);
   const written = known
-    ? await overOriginal(options, vm, known, startedAt)
+    ? await overOriginal(options, known, startedAt)
     : await againInItsPlace(options, vm);
   const durationMs = repository.clock.now() - startedAt;
   return { point: point.id, name: known?.name ?? vm.name, uuid: vm.uuid, ...written, durationMs };
@@ -87,55 +92,64 @@ type Written = Pick<VmRestoreResult, 'bytesWritten' | 'bytesKept' | 'findings'>;
 
 /** The machine is gone: it comes back with everything where it was. */
 async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Promise<Written> {
-  const { repository, point, host, signal } = options;
-  const disks = vm.disks.map(({ name, path, format }): PlannedFile => {
-    return { root: name, path, format: imageFormat(format), oldPath: undefined };
+  const { host } = options;
+  const known = await host.read(vm.xml);
+  const plan = planAgain(vm, known);
+  const replaced = plan.replacements.map(({ root, path, format }): PlannedFile => {
+    return { root, path, format, oldPath: undefined };
   });
-  const others = vm.files.filter(({ role, path }) => role !== 'memory' && !existsSync(path));
-  const files = [...disks, ...others.map((file) => plannedFile(file))];
-  const roots = files.map(({ root }) => rootNamed(point, root));
-  const problems = fileMisfits(files, {
-    folder: dirname(files[0]?.path ?? '/'),
-    bytesNeeded: await dataBytesOf(repository, roots, signal),
-  });
+  const kernels = vm.files.filter(({ role, path }) => isKernel(role) && !existsSync(path));
+  const files = [...replaced, ...kernels.map((file) => plannedFile(file))];
+  const problems = [...plan.problems, ...(await spaceProblems(options, files))];
   refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
   const bytesWritten = await restoreFiles(options, files);
   try {
     await host.giveFiles(files.map(({ path }) => path));
+    const pools = new Set([...known.disks.values()].flatMap(({ pool }) => pool ?? []));
+    for (const pool of pools) await host.refreshPool(pool);
     await host.defineAgain(vm.xml);
   } catch (error) {
     removeFiles(files);
     throw error;
   }
-  return { bytesWritten, bytesKept: 0, findings: [] };
+  return { bytesWritten, bytesKept: 0, findings: plan.findings };
+}
+
+/** Other machines use them, too: one that is there stays. */
+function isKernel(role: VmManifest['files'][number]['role']): boolean {
+  return role === 'kernel' || role === 'initrd';
 }
 
 function plannedFile({ name, path }: VmManifest['files'][number]): PlannedFile {
   return { root: name, path, format: 'raw', oldPath: path };
 }
 
+/** What a restore in place would do to a machine, and what is in its way. */
+export function originalPlanOf(
+  { repository, point }: Pick<VmOriginalOptions, 'repository' | 'point'>,
+  known: KnownVm,
+  { delta }: Pick<VmOriginalOptions, 'delta'>,
+): OriginalPlan {
+  const sizes = new Map(point.roots.map(({ name, sizeBytes }) => [name, sizeBytes]));
+  return planOriginal(vmOf(repository, point), known, { delta, sizes });
+}
+
 async function overOriginal(
   options: VmOriginalOptions,
-  vm: VmManifest,
   known: KnownVm,
   startedAt: number,
 ): Promise<Written> {
-  const { host, point, connect, records, delta } = options;
+  const { host, point, connect, records } = options;
   refuseSaved(known);
-  const { pairs, findings } = pairDisks(point, vm, known);
-  const replacements = [
-    ...pairs.map((pair) =>
-      delta || !isFile(pair.path) ? kept(options, vm, pair) : moved(pair, { isDisk: true }),
-    ),
-    ...stateFiles(vm).map((pair) => moved(pair, { isDisk: false })),
-  ];
-  await refuseUnfit(options, [...pairs, ...stateFiles(vm)], replacements);
-  const { name, uuid } = vm;
+  const plan = originalPlanOf(options, known, options);
+  const replacements = plan.replacements.map((planned) => replacementOf(options, known, planned));
+  await refuseUnfit(options, known, plan, replacements);
+  const { name, uuid } = known;
   const record = { vm: name, uuid, point: point.id, connect, startedAt, replacements };
   records.write({ ...record, state: 'under-way' });
   let written: Omit<Written, 'findings'>;
   try {
-    written = await replace(options, replacements, [...pairs, ...stateFiles(vm)], known);
+    written = await replace(options, replacements, plan.replacements, known);
     // The images are others; what tracked the changes of those before is of no use for them.
     if (replacements.some(isOtherImage)) await host.forgetTracking(uuid);
   } catch (error) {
@@ -144,7 +158,7 @@ async function overOriginal(
     );
   }
   records.write({ ...record, replacements: replacements.map(stamped), state: 'done' });
-  return { ...written, findings };
+  return { ...written, findings: plan.findings };
 }
 
 function stamped(replacement: Replacement): Replacement {
@@ -153,74 +167,59 @@ function stamped(replacement: Replacement): Replacement {
     : replacement;
 }
 
-/** Fails with `target-unfit`. The old files stay until the new ones are accepted. */
+/** Fails with `target-unfit`, naming all of it. The old files stay until the new ones are accepted. */
 async function refuseUnfit(
-  { repository, point, signal }: VmOriginalOptions,
-  pairs: readonly Pair[],
+  options: VmOriginalOptions,
+  { uuid }: KnownVm,
+  plan: OriginalPlan,
   replacements: readonly Replacement[],
 ): Promise<void> {
-  const byFolder = Map.groupBy(
-    pairs.filter((_pair, index) => replacements[index]?.kind === 'moved'),
-    ({ path }) => dirname(path),
+  const problems = [...plan.problems];
+  const others = await options.host.othersUsing(
+    uuid,
+    plan.replacements.map(({ path }) => path),
   );
-  const problems: string[] = [];
-  for (const [folder, inFolder] of byFolder) {
-    const roots = inFolder.map(({ root }) => rootNamed(point, root));
-    const bytesNeeded = await dataBytesOf(repository, roots, signal);
-    const files = inFolder.map((pair) => ({ ...pair, path: newPathOf(pair), oldPath: undefined }));
-    problems.push(...fileMisfits(files, { folder, bytesNeeded }));
-  }
+  for (const [path, vm] of others) problems.push(`the machine ${vm} uses it, too: ${path}`);
+  const moved = plan.replacements.filter(({ kind }) => kind === 'moved');
+  const files = moved.map((file) => ({ ...file, path: newPathOf(file) }));
+  problems.push(...(await spaceProblems(options, files)));
   for (const old of replacements.map(oldPathOf).filter((path) => existsSync(path))) {
     problems.push(`there is a file already, which another restore may need: ${old}`);
   }
   refuseMisfits([], problems);
 }
 
-/** A root of the point, and the file that it is restored to. */
-interface Pair {
-  readonly root: string;
-  readonly path: string;
-  readonly format: 'raw' | 'qcow2';
-}
-
-/** Disks that only one side has stay as they are. Fails with `disk-not-found` when none is on both. */
-function pairDisks(
-  { id }: RecoveryPoint,
-  vm: VmManifest,
-  known: KnownVm,
-): { pairs: Pair[]; findings: Finding[] } {
-  const findings: Finding[] = [];
-  const pairs = vm.disks.flatMap(({ name }): Pair[] => {
-    const image = known.disks.get(name);
-    if (image) return [{ root: name, path: image.path, format: imageFormat(image.format) }];
-    const message = 'the machine has no such disk any more; it was not restored';
-    findings.push({ code: 'disk-not-restored', path: name, message });
-    return [];
-  });
-  const restored = new Set(pairs.map(({ root }) => root));
-  for (const name of known.disks.keys()) {
-    if (restored.has(name)) continue;
-    const message = 'the point has no such disk; it was left as it is';
-    findings.push({ code: 'disk-untouched', path: name, message });
+/** Of each folder that gets some of the files. */
+async function spaceProblems(
+  { repository, point, signal }: VmOriginalOptions,
+  files: readonly Pick<PlannedFile, 'root' | 'path'>[],
+): Promise<string[]> {
+  const problems: string[] = [];
+  for (const [folder, inFolder] of Map.groupBy(files, ({ path }) => dirname(path))) {
+    const roots = inFolder.map(({ root }) => rootNamed(point, root));
+    const bytesNeeded = await dataBytesOf(repository, roots, signal);
+    problems.push(...fileMisfits(inFolder, { folder, bytesNeeded }));
   }
-  if (pairs.length > 0) return { pairs, findings };
-  throw new CofferError('disk-not-found', { point: id, vm: vm.name });
+  return problems;
 }
 
-/** Firmware variables and the state of a TPM belong to the disks; kernels are shared with others. */
-function stateFiles(vm: VmManifest): Pair[] {
-  return vm.files
-    .filter(({ role }) => role === 'nvram' || role === 'tpm')
-    .map(({ name, path }) => ({ root: name, path, format: 'raw' }));
+function newPathOf({ path }: Pick<PlannedReplacement, 'path'>): string {
+  return `${path}.coffer-new`;
 }
 
-function imageFormat(format: string): 'raw' | 'qcow2' {
-  return format === 'qcow2' ? 'qcow2' : 'raw';
-}
-
-/** True when a machine is changed where it is: what it overwrites when it runs again is not kept. */
-export function changesInPlace({ disks }: KnownVm, delta: boolean): boolean {
-  return delta || [...disks.values()].some(({ path }) => !isFile(path));
+function replacementOf(
+  { records }: VmOriginalOptions,
+  { uuid }: KnownVm,
+  planned: PlannedReplacement,
+): Replacement {
+  const { root, path, format, isDisk, kind } = planned;
+  const beside = `${path}.coffer-old`;
+  if (kind === 'moved') {
+    const newPath = newPathOf(planned);
+    return { kind, path, newPath, oldPath: beside, isNew: !existsSync(path), isDisk };
+  }
+  const keptPath = isFile(path) ? beside : keptPathOf(records, uuid, root);
+  return { kind, path, format, keptPath };
 }
 
 function isFile(path: string): boolean {
@@ -228,44 +227,27 @@ function isFile(path: string): boolean {
   return stats === undefined || stats.isFile();
 }
 
-function newPathOf({ path }: Pair): string {
-  return `${path}.coffer-new`;
-}
-
-function moved(pair: Pair, { isDisk }: { readonly isDisk: boolean }): MovedReplacement {
-  const { path } = pair;
-  const isNew = !existsSync(path);
-  const [newPath, oldPath] = [newPathOf(pair), `${path}.coffer-old`];
-  return { kind: 'moved', path, newPath, oldPath, isNew, isDisk };
-}
-
-function kept({ records }: VmOriginalOptions, { uuid }: VmManifest, pair: Pair): KeptReplacement {
-  const { path, format, root } = pair;
-  const keptPath = isFile(path) ? `${path}.coffer-old` : keptPathOf(records, uuid, root);
-  return { kind: 'kept', path, format, keptPath };
-}
-
 /** New files are made while the machine runs still; it stops for what cannot wait. */
 async function replace(
   options: VmOriginalOptions,
   replacements: readonly Replacement[],
-  pairs: readonly Pair[],
+  planned: readonly PlannedReplacement[],
   known: KnownVm,
 ): Promise<Omit<Written, 'findings'>> {
   const { host } = options;
   const written = { bytesWritten: 0, bytesKept: 0 };
-  const work = replacements.map((replacement, index) => ({ replacement, pair: pairs[index]! }));
-  for (const { replacement, pair } of work) {
+  const work = replacements.map((replacement, index) => ({ replacement, file: planned[index]! }));
+  for (const { replacement, file: planned } of work) {
     if (replacement.kind !== 'moved') continue;
-    const file = { ...pair, path: replacement.newPath, oldPath: undefined };
+    const file = { ...planned, path: replacement.newPath, oldPath: undefined };
     written.bytesWritten += await restoreFiles(options, [file]);
     await host.giveFiles([replacement.newPath]);
   }
   await stopped(host, known);
-  for (const { replacement, pair } of work) {
+  for (const { replacement, file } of work) {
     if (replacement.kind === 'moved') move(replacement);
     else {
-      const result = await writeDifferences(options, replacement, pair);
+      const result = await writeDifferences(options, replacement, file);
       written.bytesWritten += result.bytesWritten;
       written.bytesKept += result.bytesKept;
     }
@@ -283,7 +265,7 @@ async function stopped(host: VmHost, { uuid }: KnownVm): Promise<void> {
 async function writeDifferences(
   { repository, point, progress, signal }: VmOriginalOptions,
   replacement: KeptReplacement,
-  { root: name }: Pair,
+  { root: name }: PlannedReplacement,
 ): Promise<DiskRestoreResult> {
   const { root, sizeBytes } = rootNamed(point, name);
   const target = await openImage(replacement, repository);

@@ -118,13 +118,14 @@ export function acceptOriginal(
 }
 
 /**
- * Of a machine that was changed in place and runs, the old state cannot come back, and nothing of it
- * is kept. False when it was not changed in place.
+ * Of a machine all of whose disks were changed in place, and that runs, the old state cannot come back,
+ * and nothing of it is kept. False otherwise: old images of some disks are of use to people.
  */
 export function acceptStarted(records: UndoRecords, uuid: string): boolean {
   using _alone = records.lock(uuid);
   const record = records.read(uuid);
   if (!record?.replacements.some(({ kind }) => kind === 'kept')) return false;
+  if (record.replacements.some(isOtherImage)) return false;
   accept(records, record);
   return true;
 }

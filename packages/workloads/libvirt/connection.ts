@@ -398,6 +398,21 @@ export class LibvirtConnection {
     return pools;
   }
 
+  /** Where a volume is on the host. Undefined when there is none, such as of a pool that is off. */
+  async volumePath(poolName: string, volumeName: string): Promise<string | undefined> {
+    const pools = await this.#call(connectionProcedures.storagePools);
+    const pool = pools.find((each) => each.name === poolName);
+    if (!pool) return undefined;
+    try {
+      const { storageVolumeByName, storageVolumePath } = connectionProcedures;
+      const volume = await this.#call(storageVolumeByName, pool, volumeName);
+      return await this.#call(storageVolumePath, volume);
+    } catch (error) {
+      if (isCofferError(error, 'libvirt-failed')) return undefined;
+      throw error;
+    }
+  }
+
   /** Looks for volumes that were put into the folder of a pool. */
   async refreshPool(name: string): Promise<void> {
     const pools = await this.#call(connectionProcedures.storagePools);

@@ -4,8 +4,8 @@ import { GuestAgent } from './agent/guest-agent.ts';
 import { findScripts, SCRIPTS_FOLDER } from './capture/guest-scripts.ts';
 import type { Consistency } from '../vm-capture.ts';
 import type { Domain, GuestFileSystem, LibvirtConnection } from './connection.ts';
-import { parseDomain } from './domain/domain.ts';
-import { type DiskJudgement, judgeDisks } from './domain/protectable.ts';
+import { type DiskJudgement, imagePathOf } from './domain/protectable.ts';
+import { judgedMachine } from './host/judged-machine.ts';
 
 export interface DiscoveredVm {
   readonly name: string;
@@ -61,9 +61,9 @@ async function describe(
   clock: Clock,
 ): Promise<DiscoveredVm> {
   const { state } = await connection.state(domain);
-  const definition = parseDomain(await connection.xml(domain));
+  const { definition, judgements } = await judgedMachine(connection, domain, { exclude: [] });
   const disks: DiscoveredDisk[] = [];
-  for (const judgement of judgeDisks(definition, { exclude: [] })) {
+  for (const judgement of judgements) {
     disks.push(await describeDisk(connection, domain, judgement));
   }
   const hasChannel = definition.guestAgent !== undefined;
@@ -103,10 +103,10 @@ async function describeDisk(
   judgement: DiskJudgement,
 ): Promise<DiscoveredDisk> {
   const { disk, protection } = judgement;
-  const { source, target, format } = disk;
+  const { target, format } = disk;
   return {
     name: target,
-    path: source.kind === 'file' || source.kind === 'block' ? source.path : undefined,
+    path: imagePathOf(disk),
     format,
     ...(await sizesOf(connection, domain, target)),
     protection,

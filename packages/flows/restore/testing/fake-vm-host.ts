@@ -4,7 +4,7 @@ import { memoryDisk } from '@coffer/file-system/testing/memory-disk.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { DISK_CHUNK_BYTES } from '@coffer/repository/testing/test-repository.ts';
 import type { CapturedFile } from '@coffer/workloads/vm-capture.ts';
-import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
+import type { KnownDisk, KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import { backupVms } from '../../backup/vms.ts';
 import { newProgress } from '../../progress.ts';
 
@@ -17,13 +17,38 @@ export interface FakeVmHost extends VmHost {
   readonly machine: { isThere: boolean; isOff: boolean; isSaved: boolean };
 }
 
+/** As a host has it: off, with raw images that are files, where nothing else is said. */
+export function knownVm(
+  disks: Readonly<Record<string, Partial<KnownDisk>>>,
+  more: Partial<KnownVm> = {},
+): KnownVm {
+  const isEncrypted = false;
+  const raw = { kind: 'file', path: '', format: 'raw', isEncrypted, hasDataFile: false } as const;
+  const known = Object.entries(disks).map(([name, disk]): [string, KnownDisk] => {
+    return [
+      name,
+      { ...raw, path: `/images/${name}`, sizeBytes: undefined, pool: undefined, ...disk },
+    ];
+  });
+  return {
+    name: 'web',
+    uuid: VM_UUID,
+    isOff: true,
+    isSaved: false,
+    disks: new Map(known),
+    nvramPath: undefined,
+    hasTpm: false,
+    tpmFolder: undefined,
+    ...more,
+  };
+}
+
 /** It has the machine, which is off, with one raw image. */
 export function fakeVmHost(image: string, faults: Partial<VmHost> = {}): FakeVmHost {
   const calls: string[] = [];
   const machine = { isThere: true, isOff: true, isSaved: false };
   const known = (): KnownVm => {
-    const disks = new Map([[DISK, { path: image, format: 'raw' }]]);
-    return { name: 'web', uuid: VM_UUID, disks, isOff: machine.isOff, isSaved: machine.isSaved };
+    return { ...knownVm({ [DISK]: { path: image } }), ...machine };
   };
   const unused = async (): Promise<never> => {
     throw new Error('no test needs it');
@@ -35,6 +60,8 @@ export function fakeVmHost(image: string, faults: Partial<VmHost> = {}): FakeVmH
     define: async ({ uuid = VM_UUID }) => ({ uuid, findings: [] }),
     defineAgain: async () => {},
     find: async () => (machine.isThere ? known() : undefined),
+    read: async () => known(),
+    othersUsing: async () => new Map(),
     start: async () => {
       calls.push('start');
       machine.isOff = false;
@@ -126,6 +153,7 @@ export async function backUp(
         files,
         excluded: [],
         signal: new AbortController().signal,
+        findings: [],
         explain: async (error) => error,
         keep: async () => {},
         [Symbol.asyncDispose]: onDispose,

@@ -1,26 +1,10 @@
-/** The dirty bitmaps of the disks of a running machine, as QEMU tells them (QMP query-named-block-nodes). */
-import { CofferError } from '@coffer/base';
+/** The dirty bitmaps of the disks of a running machine. */
 import * as v from 'valibot';
 import type { Domain, LibvirtConnection } from '../connection.ts';
-
-const Bitmap = v.object({
-  name: v.optional(v.string()),
-  inconsistent: v.optional(v.boolean()),
-  recording: v.optional(v.boolean()),
-  count: v.optional(v.number(), 0),
-});
-const Nodes = v.object({
-  return: v.array(
-    v.object({
-      'node-name': v.string(),
-      file: v.optional(v.string()),
-      'dirty-bitmaps': v.optional(v.array(Bitmap), []),
-    }),
-  ),
-});
+import { blockNodesOf } from '../host/block-nodes.ts';
 
 export interface DirtyBitmap {
-  /** Path of the image that it is in. */
+  /** Path or name of the image that it is in. */
   readonly image: string;
   /** Of that image in QEMU. */
   readonly node: string;
@@ -35,18 +19,13 @@ export async function bitmapsOf(
   connection: LibvirtConnection,
   domain: Domain,
 ): Promise<DirtyBitmap[]> {
-  const query = JSON.stringify({ execute: 'query-named-block-nodes', arguments: { flat: true } });
-  const parsed = v.safeParse(Nodes, JSON.parse(await connection.monitorCommand(domain, query)));
-  if (!parsed.success) {
-    throw new CofferError('libvirt-failed', { reason: parsed.issues[0].message, query: 'bitmaps' });
-  }
-  return parsed.output.return.flatMap(
-    ({ file: image, 'node-name': node, 'dirty-bitmaps': bitmaps }) =>
-      bitmaps.flatMap(({ name, inconsistent, recording, count: dirtyBytes }) => {
-        if (image === undefined || name === undefined) return [];
-        const isIntact = inconsistent !== true && recording !== false;
-        return [{ image, node, name, isIntact, dirtyBytes }];
-      }),
+  const nodes = await blockNodesOf(connection, domain);
+  return nodes.flatMap(({ name: node, file: image, bitmaps }) =>
+    bitmaps.flatMap(({ name, inconsistent, recording, count: dirtyBytes }) => {
+      if (image === undefined || name === undefined) return [];
+      const isIntact = inconsistent !== true && recording !== false;
+      return [{ image, node, name, isIntact, dirtyBytes }];
+    }),
   );
 }
 

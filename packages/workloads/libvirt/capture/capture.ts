@@ -13,6 +13,7 @@ import {
   afterFailure,
   type Clock,
   CofferError,
+  type Finding,
   isCofferError,
   mapBounded,
   type Random,
@@ -31,6 +32,7 @@ import {
 } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import { type BackupDisk, backupXml, checkpointXml } from '../domain/backup-xml.ts';
+import type { DiskJudgement } from '../domain/protectable.ts';
 import { qemuUserOf } from '../host/qemu-user.ts';
 import { checkpointPrefix, removeCheckpoint, removeOthers, removeStray } from './checkpoints.ts';
 import { filesOf } from './files.ts';
@@ -211,6 +213,7 @@ class CaptureRun implements AsyncDisposable {
           ? [{ name: judgement.disk.target, reason: judgement.text }]
           : [],
       ),
+      findings: outdatedImages(judgements),
       signal: this.#watch.signal,
       explain: (error) => this.#explain(error),
       keep: () => this.#checkpoint.keep(),
@@ -269,6 +272,17 @@ interface Prepared {
   readonly machine: Machine;
   readonly folder: RunFolder;
   readonly watch: ScratchWatch;
+}
+
+/** That an image is raw is a choice; that it is of an old version has only not been noticed. */
+function outdatedImages(judgements: readonly DiskJudgement[]): Finding[] {
+  return judgements.flatMap((judgement) => {
+    if (judgement.protection !== 'full-compare' || !judgement.isOutdated) return [];
+    const { disk, text, remedy } = judgement;
+    const help = remedy === undefined ? '' : `; to have only its changes read, ${remedy}`;
+    const message = `read whole each time: ${text}${help}`;
+    return [{ code: 'image-outdated', path: disk.target, message }];
+  });
 }
 
 /** Fails with `scratch-full`. */

@@ -16,14 +16,15 @@ export function filesOf(definition: Definition): CapturedFile[] {
 
 /** libvirt does not say where it keeps the state; the emulator that serves the machine knows. */
 function tpmState(uuid: string): CapturedFile[] {
-  const folder = tpmFolder(uuid);
+  const folder = tpmFolderOf(uuid);
   if (folder === undefined) return [];
   return readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
     .map(({ name }) => ({ name: `file-tpm-${name}`, role: 'tpm', path: join(folder, name) }));
 }
 
-function tpmFolder(uuid: string): string | undefined {
+/** Of the emulator that serves the machine; undefined while none does. */
+export function tpmFolderOf(uuid: string): string | undefined {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     const args = argumentsOf(pid);
     if (!args[0]?.endsWith('swtpm')) continue;

@@ -3,8 +3,10 @@ import { CofferError } from '@coffer/base';
 import type { CaptureBase } from '../../vm-capture.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
 import type { DomainDisk } from '../domain/disk.ts';
-import { type Domain as Definition, parseDomain } from '../domain/domain.ts';
-import { type DiskJudgement, imagePathOf, judgeDisks } from '../domain/protectable.ts';
+import type { Domain as Definition } from '../domain/domain.ts';
+import { type DiskJudgement, imagePathOf } from '../domain/protectable.ts';
+import { nodeNameOf } from '../host/block-nodes.ts';
+import { judgedMachine } from '../host/judged-machine.ts';
 import { bitmapsOf, type DirtyBitmap } from './bitmaps.ts';
 import { adoptCheckpoint, removeBroken, removeStray } from './checkpoints.ts';
 import { identitiesOf } from './image-identity.ts';
@@ -44,8 +46,7 @@ export interface ExamineOptions {
  */
 export async function examine(options: ExamineOptions): Promise<Machine> {
   const { connection, domain, exclude, base } = options;
-  const definition = parseDomain(await connection.xml(domain));
-  const judgements = judgeDisks(definition, { exclude });
+  const { definition, judgements } = await judgedMachine(connection, domain, { exclude });
   const wanted = judgements.filter(({ protection }) => protection !== 'excluded');
   if (wanted.length === 0) {
     throw new CofferError('source-not-found', { vm: domain.name, reason: 'no disk to protect' });
@@ -87,7 +88,8 @@ async function examineDisk(
   bitmaps: readonly DirtyBitmap[],
 ): Promise<ExaminedDisk> {
   const path = imagePathOf(disk) ?? '';
-  const bitmap = bitmaps.find(({ image, name }) => image === path && name === base?.checkpoint);
+  const ofDisk = bitmaps.filter((each) => isOfDisk(each, disk));
+  const bitmap = ofDisk.find(({ name }) => name === base?.checkpoint);
   const isIntact = bitmap?.isIntact ?? false;
   const { capacityBytes, physicalBytes } = await connection.blockInfo(domain, disk.target);
   return {
@@ -99,4 +101,10 @@ async function examineDisk(
     isIntact,
     dirtyBytes: isIntact ? bitmap?.dirtyBytes : undefined,
   };
+}
+
+/** By its node: paths can be written in several ways, and images on servers have none. */
+function isOfDisk({ node, image }: DirtyBitmap, disk: DomainDisk): boolean {
+  const name = nodeNameOf(disk);
+  return name === undefined ? image === imagePathOf(disk) : node === name;
 }

@@ -11,7 +11,7 @@ const JUDGEMENTS = judgeDisks(
   parseDomain(`<domain type='qemu'><name>web</name><memory>1024</memory>
   <uuid>11111111-2222-3333-4444-555555555555</uuid><os><type arch='x86_64'>hvm</type></os>
   <devices>${disk('vda')}${disk('vdb')}${disk('vdc', 'raw')}</devices></domain>`),
-  { exclude: [] },
+  { exclude: [], versions: new Map([['vda', 3]]) },
 );
 
 const BASE: CaptureBase = {

@@ -9,6 +9,8 @@ export interface DomainDisk {
   /** Of the topmost image: `qcow2`, `raw`, ... A definition without one means raw. */
   readonly format: string;
   readonly source: DiskSource;
+  /** Of the image in QEMU, while the machine runs; its node is `libvirt-INDEX-format`. */
+  readonly index: string | undefined;
   /** What the image lies on, nearest first. Undefined where the definition does not show it. */
   readonly backing: readonly BackingImage[] | undefined;
   readonly isReadOnly: boolean;
@@ -67,6 +69,7 @@ export function parseDisk(disk: XmlElement): DomainDisk {
     device: parseDevice(disk, target),
     format,
     source,
+    index: attributeOf(find(disk, 'source'), 'index'),
     backing: parseBacking(disk, target),
     isReadOnly: find(disk, 'readonly') !== undefined,
     isShareable: find(disk, 'shareable') !== undefined,

@@ -5,9 +5,11 @@ import { parseDomain } from './domain.ts';
 import { judgeDisks } from './protectable.ts';
 import { FULL } from './testing/definitions.ts';
 
-function judged(exclude: string[] = [], xml = FULL): Record<string, string> {
+const NOT_KNOWN: ReadonlyMap<string, number> = new Map();
+
+function judged(exclude: string[] = [], xml = FULL, versions = NOT_KNOWN): Record<string, string> {
   return Object.fromEntries(
-    judgeDisks(parseDomain(xml), { exclude }).map((judgement) => [
+    judgeDisks(parseDomain(xml), { exclude, versions }).map((judgement) => [
       judgement.disk.target,
       judgement.protection === 'excluded' ? judgement.code : judgement.protection,
     ]),
@@ -52,10 +54,23 @@ test('what is asked to be excluded is, and must be there', () => {
 
 test('a raw file comes with the command that makes it incremental', () => {
   const xml = FULL.replace('<shareable/>', '').replace('shared.img', 'it&apos;s.img');
-  const raw = judgeDisks(parseDomain(xml), { exclude: [] }).find(
+  const raw = judgeDisks(parseDomain(xml), { exclude: [], versions: NOT_KNOWN }).find(
     ({ disk }) => disk.target === 'sdc',
   );
   assert.ok(raw?.protection === 'full-compare');
   const quoted = String.raw`'/srv/original/it'\''s.img'`;
   assert.ok(raw.remedy?.includes(`qemu-img convert -f raw -O qcow2 ${quoted} `), raw.remedy);
+});
+
+test('a qcow2 image that keeps no bitmaps is read whole, and the others are not', () => {
+  const versions = new Map([
+    ['vda', 2],
+    ['sdb', 3],
+  ]);
+  const { vda, sdb } = judged([], FULL, versions);
+  assert.deepEqual({ vda, sdb }, { vda: 'full-compare', sdb: 'incremental' });
+  const disks = judgeDisks(parseDomain(FULL), { exclude: [], versions });
+  const old = disks.find(({ disk }) => disk.target === 'vda');
+  assert.ok(old?.protection === 'full-compare' && old.isOutdated);
+  assert.match(old.remedy ?? '', /machine is off: qemu-img amend -f qcow2 -o compat=1\.1 \/srv/);
 });

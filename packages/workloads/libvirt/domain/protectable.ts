@@ -1,6 +1,7 @@
 /**
- * Whether and how each disk of a machine can be protected. libvirt tracks what changes in images of
- * format qcow2 only; others are read whole and compared.
+ * Whether and how each disk of a machine can be protected. QEMU keeps what tracks changes in images of
+ * format qcow2 only, and not in those of its version 2, which libvirt makes still; all others are read
+ * whole and compared.
  */
 import { CofferError } from '@coffer/base';
 import type { DomainDisk } from './disk.ts';
@@ -33,6 +34,9 @@ export const EXCLUSIONS = {
 
 export type ExclusionCode = keyof typeof EXCLUSIONS;
 
+/** QEMU calls it `compat=1.1`. */
+const FIRST_VERSION_WITH_BITMAPS = 3;
+
 export type DiskJudgement =
   /** Only what has changed is read. */
   | { readonly disk: DomainDisk; readonly protection: 'incremental' }
@@ -42,6 +46,8 @@ export type DiskJudgement =
       readonly protection: 'full-compare';
       readonly text: string;
       readonly remedy: string | undefined;
+      /** It would be incremental in a newer version of its format. */
+      readonly isOutdated: boolean;
     }
   | {
       readonly disk: DomainDisk;
@@ -51,31 +57,48 @@ export type DiskJudgement =
       readonly remedy: string | undefined;
     };
 
-export interface Exclusion {
+export interface JudgeOptions {
   /** Targets of disks that are not to be protected. */
   readonly exclude: readonly string[];
+  /** Of qcow2 images, by target, as far as they are known; else they are taken for recent ones. */
+  readonly versions: ReadonlyMap<string, number>;
 }
 
 /** In the order of the definition. Fails with `usage` when a disk to exclude is not there. */
-export function judgeDisks(domain: Domain, { exclude }: Exclusion): DiskJudgement[] {
+export function judgeDisks(domain: Domain, { exclude, versions }: JudgeOptions): DiskJudgement[] {
   const unknown = exclude.filter((name) => !domain.disks.some(({ target }) => target === name));
   if (unknown.length > 0) {
     const known = domain.disks.map(({ target }) => target).join(' ');
     const details = { reason: 'no such disk to exclude', disk: unknown.join(' '), known };
     throw new CofferError('usage', details);
   }
-  return domain.disks.map((disk) => judge(disk, domain, exclude.includes(disk.target)));
+  return domain.disks.map((disk) => {
+    const byRequest = exclude.includes(disk.target);
+    return judge(disk, domain, { byRequest, version: versions.get(disk.target) });
+  });
 }
 
-function judge(disk: DomainDisk, domain: Domain, byRequest: boolean): DiskJudgement {
+function judge(
+  disk: DomainDisk,
+  domain: Domain,
+  { byRequest, version }: { readonly byRequest: boolean; readonly version: number | undefined },
+): DiskJudgement {
   const code = byRequest ? 'by-request' : exclusionOf(disk);
   if (code !== undefined) {
     const row: { text: string; remedy?: string } = EXCLUSIONS[code];
     return { disk, protection: 'excluded', code, text: row.text, remedy: row.remedy };
   }
-  if (disk.format === 'qcow2') return { disk, protection: 'incremental' };
-  const text = `what changes is not tracked in ${disk.format} images`;
-  return { disk, protection: 'full-compare', text, remedy: conversionOf(disk, domain) };
+  if (disk.format !== 'qcow2') {
+    const text = `what changes is not tracked in ${disk.format} images`;
+    const remedy = conversionOf(disk, domain);
+    return { disk, protection: 'full-compare', text, remedy, isOutdated: false };
+  }
+  if (version === undefined || version >= FIRST_VERSION_WITH_BITMAPS) {
+    return { disk, protection: 'incremental' };
+  }
+  const text = `what changes is not tracked in qcow2 images of version ${version}`;
+  const remedy = amendmentOf(disk);
+  return { disk, protection: 'full-compare', text, remedy, isOutdated: true };
 }
 
 function exclusionOf(disk: DomainDisk): ExclusionCode | undefined {
@@ -98,6 +121,13 @@ function conversionOf(disk: DomainDisk, domain: Domain): string | undefined {
     `while the machine is off: qemu-img convert -f ${disk.format} -O qcow2 ${from} ${to}` +
     `, then name it with type='qcow2' in: virsh edit ${quote(domain.name)}`
   );
+}
+
+/** What lies on it needs no change. */
+function amendmentOf(disk: DomainDisk): string | undefined {
+  const path = imagePathOf(disk);
+  if (path === undefined) return undefined;
+  return `while the machine is off: qemu-img amend -f qcow2 -o compat=1.1 ${quote(path)}`;
 }
 
 /** For a shell. */

@@ -6,10 +6,10 @@ import { releaseLeftover } from '../capture/hold.ts';
 import { type Domain, type LibvirtConnection, PAUSED_BY_IO_ERROR } from '../connection.ts';
 import { parseDomain } from '../domain/domain.ts';
 import { assertNoOriginal } from '../domain/paths.ts';
-import { imagePathOf } from '../domain/protectable.ts';
 import { type DomainChanges, rewriteDomain } from '../domain/rewrite.ts';
 import { REWRITE_FINDINGS } from '../domain/rewrite-finding.ts';
 import type { NetworkPlace } from '../domain/rewrite-interfaces.ts';
+import { othersUsing, readKnownVm } from '../host/known-vm.ts';
 import { giveTo, qemuUserOf } from '../host/qemu-user.ts';
 import { findMisfits, takenBy } from './misfits.ts';
 import { moveDisk } from './move-disk.ts';
@@ -58,18 +58,25 @@ export class LibvirtHost implements VmHost {
     try {
       const domain = await connection.domainByUuid(uuid);
       const { state } = await connection.state(domain);
-      const { disks } = parseDomain(await connection.xml(domain, { inactive: true }));
-      const images = disks.flatMap((disk) => {
-        const path = imagePathOf(disk);
-        return path === undefined ? [] : [[disk.target, { path, format: disk.format }] as const];
-      });
+      const xml = await connection.xml(domain, { inactive: true });
+      const parts = await readKnownVm(connection, xml, async (disk) => this.#sizeOf(domain, disk));
       const isOff = state === 'shutoff';
       const isSaved = isOff && (await connection.hasManagedSave(domain));
-      return { name: domain.name, uuid, isOff, isSaved, disks: new Map(images) };
+      return { ...parts, isOff, isSaved };
     } catch (error) {
       if (isCofferError(error, 'vm-not-found')) return undefined;
       throw error;
     }
+  }
+
+  async read(xml: string): Promise<KnownVm> {
+    const { connection } = this.#options;
+    const parts = await readKnownVm(connection, xml, async () => undefined);
+    return { ...parts, isOff: true, isSaved: false };
+  }
+
+  async othersUsing(uuid: string, paths: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    return await othersUsing(this.#options.connection, uuid, paths);
   }
 
   async start(uuid: string): Promise<void> {
@@ -162,6 +169,16 @@ export class LibvirtHost implements VmHost {
 
   async refreshPool(pool: string): Promise<void> {
     await this.#options.connection.refreshPool(pool);
+  }
+
+  async #sizeOf(domain: Domain, disk: string): Promise<number | undefined> {
+    try {
+      return (await this.#options.connection.blockInfo(domain, disk)).capacityBytes;
+    } catch (error) {
+      // Its image may be missing.
+      if (!isCofferError(error, 'libvirt-failed')) throw error;
+      return undefined;
+    }
   }
 
   async #rewritten(

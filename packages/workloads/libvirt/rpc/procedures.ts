@@ -10,10 +10,13 @@ import {
   readDomain,
   readNamedObject,
   readParameters,
+  readVolume,
+  type StorageVolume,
   writeCheckpoint,
   writeDomain,
   writeNamedObject,
   writeUuid,
+  writeVolume,
 } from './structures-codec.ts';
 import { type XdrReader, type XdrWriter } from './xdr-codec.ts';
 
@@ -158,6 +161,21 @@ export const connectionProcedures = {
       writeNamedObject(to, pool);
       to.u32(flags);
     },
+    text,
+  ),
+  storageVolumeByName: remote(
+    'storage-vol-lookup-by-name',
+    95,
+    (to, pool: NamedObject, name: string) => {
+      writeNamedObject(to, pool);
+      to.text(name);
+    },
+    readVolume,
+  ),
+  storageVolumePath: remote(
+    'storage-vol-get-path',
+    100,
+    (to, volume: StorageVolume) => writeVolume(to, volume),
     text,
   ),
   storagePoolRefresh: remote(

@@ -21,6 +21,13 @@ export interface NamedObject {
   readonly uuid: string;
 }
 
+/** A volume of a storage pool. */
+export interface StorageVolume {
+  readonly pool: string;
+  readonly name: string;
+  readonly key: string;
+}
+
 export interface CheckpointReference {
   readonly name: string;
   readonly domain: Domain;
@@ -61,6 +68,14 @@ export function writeNamedObject(to: XdrWriter, object: NamedObject): void {
 
 export function readNamedObject(from: XdrReader): NamedObject {
   return { name: from.text(), uuid: readUuid(from) };
+}
+
+export function writeVolume(to: XdrWriter, volume: StorageVolume): void {
+  to.text(volume.pool).text(volume.name).text(volume.key);
+}
+
+export function readVolume(from: XdrReader): StorageVolume {
+  return { pool: from.text(), name: from.text(), key: from.text() };
 }
 
 export function writeCheckpoint(to: XdrWriter, checkpoint: CheckpointReference): void {

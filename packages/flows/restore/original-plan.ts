@@ -1,0 +1,170 @@
+/**
+ * What a restore in place does to each file of a machine, or why it cannot. Pure: all that is in the
+ * way is found before anything is changed, so that a machine gets disks of one moment or keeps its own.
+ */
+import { basename, join } from 'node:path';
+import { CofferError, type Finding } from '@coffer/base';
+import type { KnownDisk, KnownVm } from '@coffer/workloads/vm-host.ts';
+import type { VmManifest } from '../backup/manifest.ts';
+
+/** A root of the point, and the file or device that gets its content. */
+export interface PlannedReplacement {
+  readonly root: string;
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly isDisk: boolean;
+  /** `moved`: a new file takes the name. `kept`: what differs is written, what was there is kept. */
+  readonly kind: 'moved' | 'kept';
+}
+
+export interface OriginalPlan {
+  readonly replacements: readonly PlannedReplacement[];
+  /** With any of them, nothing is restored. */
+  readonly problems: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+export interface OriginalOptions {
+  /** Writes only what differs, in place. */
+  readonly delta: boolean;
+  /** Of the disks of the point, by name. */
+  readonly sizes: ReadonlyMap<string, number>;
+}
+
+/** Code of the finding that tells of a device. */
+export const CHANGED_IN_PLACE = 'changed-in-place';
+
+const ELSEWHERE = 'restore the machine with --as, or this disk with --disk and --to';
+
+/** Fails with `disk-not-found` when no disk of the point is one of the machine. */
+export function planOriginal(
+  vm: VmManifest,
+  known: KnownVm,
+  options: OriginalOptions,
+): OriginalPlan {
+  const pairs = vm.disks.flatMap(({ name }) => {
+    const disk = known.disks.get(name);
+    return disk ? [{ name, disk }] : [];
+  });
+  if (pairs.length === 0) throw new CofferError('disk-not-found', { vm: known.name });
+  const { files, findings } = planStateFiles(vm, known);
+  const disks = pairs.map(({ name, disk }) => replacementOf(name, disk, options));
+  return {
+    replacements: [...disks, ...files],
+    problems: pairs.flatMap(({ name, disk }) => problemOf(name, disk, options) ?? []),
+    findings: [...unpaired(vm, known), ...findings, ...irrevocable(pairs, options)],
+  };
+}
+
+/** Of a machine that is gone: its files, where they were. */
+export function planAgain(vm: VmManifest, known: KnownVm): OriginalPlan {
+  const { files, findings } = planStateFiles(vm, known);
+  const replacements: PlannedReplacement[] = [...files];
+  const problems: string[] = [];
+  for (const { name } of vm.disks) {
+    const disk = known.disks.get(name);
+    if (!disk) throw new CofferError('disk-not-found', { disk: name });
+    replacements.push(replacementOf(name, disk, { delta: false }));
+    const problem = problemOf(name, disk, { delta: false, sizes: new Map() });
+    if (problem !== undefined) problems.push(problem);
+    else if (disk.kind === 'device') {
+      const reason = `is the device ${disk.path}, which may hold something else by now`;
+      problems.push(`disk ${name} ${reason}: ${ELSEWHERE}`);
+    }
+  }
+  return { replacements, problems, findings };
+}
+
+function replacementOf(
+  root: string,
+  { kind, path, format }: KnownDisk,
+  { delta }: Pick<OriginalOptions, 'delta'>,
+): PlannedReplacement {
+  const isInPlace = delta || kind !== 'file';
+  const written = format === 'qcow2' ? 'qcow2' : 'raw';
+  return { root, path, format: written, isDisk: true, kind: isInPlace ? 'kept' : 'moved' };
+}
+
+/** Why the disk cannot be given another content where it is. */
+function problemOf(
+  name: string,
+  disk: KnownDisk,
+  { delta, sizes }: OriginalOptions,
+): string | undefined {
+  const { kind, path, format, isEncrypted, hasDataFile, sizeBytes } = disk;
+  if (kind === 'other') return `disk ${name} is ${path}, which cannot be written: ${ELSEWHERE}`;
+  if (isEncrypted) return `disk ${name} is encrypted, and would be so no more: ${ELSEWHERE}`;
+  if (format !== 'raw' && format !== 'qcow2') {
+    return `disk ${name} is an image of format ${format}, which is not written: ${ELSEWHERE}`;
+  }
+  if (delta && hasDataFile) {
+    return `disk ${name} has its data in a file of their own: leave --delta out`;
+  }
+  const needed = sizes.get(name) ?? 0;
+  const isFixed = delta || kind === 'device';
+  if (!isFixed || sizeBytes === undefined || sizeBytes >= needed) return undefined;
+  return `disk ${name} (${path}) has ${sizeBytes} bytes, ${needed} are needed`;
+}
+
+/** Disks that only one side has stay as they are. */
+function unpaired(vm: VmManifest, known: KnownVm): Finding[] {
+  const stored = vm.disks.map(({ name }) => name);
+  const missing = stored.filter((name) => !known.disks.has(name));
+  const others = [...known.disks.keys()].filter((name) => !stored.includes(name));
+  return [
+    ...missing.map((path) => ({
+      code: 'disk-not-restored',
+      path,
+      message: 'the machine has no such disk any more; it was not restored',
+    })),
+    ...others.map((path) => ({
+      code: 'disk-untouched',
+      path,
+      message: 'the point has no such disk; it was left as it is',
+    })),
+  ];
+}
+
+/** Who asks for --delta knows; a device is changed in place without being asked. */
+function irrevocable(
+  pairs: readonly { readonly name: string; readonly disk: KnownDisk }[],
+  { delta }: OriginalOptions,
+): Finding[] {
+  if (delta) return [];
+  const devices = pairs.filter(({ disk }) => disk.kind === 'device');
+  return devices.map(({ name, disk }) => ({
+    code: CHANGED_IN_PLACE,
+    path: name,
+    message: `${disk.path} is a device: once the machine runs, its old state cannot come back`,
+  }));
+}
+
+/**
+ * Firmware variables and the state of a TPM belong to the disks, and go to where the machine has them
+ * now; kernels are shared with others.
+ */
+function planStateFiles(
+  vm: VmManifest,
+  known: KnownVm,
+): { files: PlannedReplacement[]; findings: Finding[] } {
+  const files: PlannedReplacement[] = [];
+  const findings: Finding[] = [];
+  for (const { name: root, role, path: oldPath } of vm.files) {
+    if (role !== 'nvram' && role !== 'tpm') continue;
+    const path = role === 'nvram' ? known.nvramPath : tpmPathOf(oldPath, known);
+    if (path !== undefined) files.push({ root, path, format: 'raw', isDisk: false, kind: 'moved' });
+    else findings.push({ code: 'state-not-restored', path: oldPath, message: NO_PLACE[role] });
+  }
+  return { files, findings };
+}
+
+const NO_PLACE = {
+  nvram: 'the machine has no file of UEFI variables any more; they were not restored',
+  tpm: 'the machine has no TPM any more; its state was not restored',
+} as const;
+
+/** libvirt finds the state below the UUID of the machine, in a folder of its own. */
+function tpmPathOf(oldPath: string, { hasTpm, tpmFolder }: KnownVm): string | undefined {
+  if (!hasTpm) return undefined;
+  return tpmFolder === undefined ? oldPath : join(tpmFolder, basename(oldPath));
+}
