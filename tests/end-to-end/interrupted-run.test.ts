@@ -11,8 +11,18 @@ const ROOT = resolve(import.meta.dirname, '../..');
 const ALL_THAT_RUNS = 'tests/end-to-end/testing/all-that-runs.ts';
 /** What has to be seen before it can be seen to be gone. */
 const PROGRAMS = [
-  ...['radosgw', 'ceph-mon', 'ceph-osd', 'azurite', 'nbdkit', 'qemu-nbd'],
-  ...['libvirtd', 'guest=web', 'guest=now', 'instant keep', 'instant serve', 'mount'],
+  'radosgw',
+  'ceph-mon',
+  'ceph-osd',
+  'azurite',
+  'nbdkit',
+  'qemu-nbd',
+  'libvirtd',
+  'guest=web',
+  'guest=now',
+  'instant keep',
+  'instant serve',
+  'mount',
 ];
 
 /** A run of `npm test`, in a process group of its own, as a shell starts it. */

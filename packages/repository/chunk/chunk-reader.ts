@@ -2,7 +2,7 @@
  * Reads chunks: finds them in the index, fetches ranges of packs that lie together as one, opens
  * them and checks their ids. Wrong data is never returned: it is an error that names the chunk.
  */
-import { CofferError, isCofferError } from '@coffer/base';
+import { CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { Location } from '../index/location.ts';
@@ -72,9 +72,8 @@ export class ChunkReader {
 
   /** Fails with `chunk-missing` or `chunk-damaged`. */
   async readNode(id: ChunkId): Promise<Node> {
-    const sealed = await this.#records.fetch(id);
-    const { record } = sealed;
-    return await this.#checked(id, () => {
+    return await this.#read(id, (sealed) => {
+      const { record } = sealed;
       const headLength = nodeHeadLength(record);
       const plain = this.#open(id, sealed, record.subarray(headLength));
       const head = record.subarray(0, headLength);
@@ -85,10 +84,8 @@ export class ChunkReader {
 
   /** One data chunk, opened in this thread. Fails with `chunk-missing` or `chunk-damaged`. */
   async readData(id: ChunkId): Promise<Buffer> {
-    const sealed = await this.#records.fetch(id);
-    const { record } = sealed;
-    return await this.#checked(id, () => {
-      const plain = this.#open(id, sealed, record);
+    return await this.#read(id, (sealed) => {
+      const plain = this.#open(id, sealed, sealed.record);
       if (!this.#hasher.data(plain).equals(id)) throw wrongContent(id);
       return plain;
     });
@@ -105,11 +102,9 @@ export class ChunkReader {
   ): Promise<ChunkFailure[]> {
     const failures: ChunkFailure[] = [];
     const extents = await this.#planExtents(target, requests, failures);
-    await Promise.all(
-      extents.map(async (extent) => {
-        failures.push(...(await this.#readExtent(extent, target, work)));
-      }),
-    );
+    await mapBounded(extents, FETCHES_AT_ONCE, async (extent) => {
+      failures.push(...(await this.#readExtent(extent, target, work)));
+    });
     return failures;
   }
 
@@ -129,12 +124,20 @@ export class ChunkReader {
         target.bytes.fill(0, request.targetOffset, request.targetOffset + request.length);
         continue;
       }
-      const location = await this.#records.locate(request.id);
-      const error = location ? checkLength(request, location) : missing(request.id);
-      if (error) failures.push({ request, error });
-      else located.push({ request, location: location! });
+      const location = await this.#placeOf(request);
+      if (location instanceof CofferError) failures.push({ request, error: location });
+      else located.push({ request, location });
     }
     return joinExtents(located);
+  }
+
+  /** A place that has what the tree says of the chunk. */
+  async #placeOf(request: ChunkRequest): Promise<Location | CofferError> {
+    const first = await this.#records.locate(request.id);
+    if (!first) return missing(request.id);
+    if (fits(request, first)) return first;
+    const other = this.#options.index.places(request.id).find((place) => fits(request, place));
+    return other ?? otherLength(request);
   }
 
   async #readExtent(extent: Extent, target: Slab, work: ChunkWork): Promise<ChunkFailure[]> {
@@ -143,7 +146,7 @@ export class ChunkReader {
       // Looked up before anything is awaited: afterwards the pack may have left the index.
       const pack = this.#options.index.pack(extent.packNumber);
       const isFetched = pack && (await this.#records.fetchInto(pack, extent.offset, bytes));
-      if (!isFetched) return await this.#readSingly(extent, target);
+      if (!isFetched) return await this.#readSingly(extent.parts, target);
       const items = extent.parts.map(({ request, location }) => ({
         ...location,
         id: request.id,
@@ -152,19 +155,22 @@ export class ChunkReader {
         targetOffset: request.targetOffset,
       }));
       const failed = await work.open({ source, target, items });
-      return failed.map(({ itemIndex, reason }) => {
-        const { request } = extent.parts[itemIndex]!;
-        return { request, error: damaged(request.id, reason) };
-      });
+      const parts = failed.map(({ itemIndex }) => extent.parts[itemIndex]!);
+      return parts.length === 0 ? [] : await this.#readSingly(parts, target);
     });
   }
 
-  /** When a pack is gone or cut short: perhaps its chunks were moved to another one. */
-  async #readSingly(extent: Extent, target: Slab): Promise<ChunkFailure[]> {
+  /**
+   * When a pack is gone, cut short, or holds something else: perhaps its chunks are in another one,
+   * too.
+   */
+  async #readSingly(parts: Extent['parts'], target: Slab): Promise<ChunkFailure[]> {
     const failures: ChunkFailure[] = [];
-    for (const { request } of extent.parts) {
+    for (const { request } of parts) {
       try {
-        target.bytes.set(await this.readData(request.id), request.targetOffset);
+        const plain = await this.readData(request.id);
+        if (plain.length !== request.length) throw otherLength(request);
+        target.bytes.set(plain, request.targetOffset);
       } catch (error) {
         if (!isChunkError(error)) throw error;
         failures.push({ request, error });
@@ -177,14 +183,40 @@ export class ChunkReader {
     return openChunk(this.#packKeys.open(keyBox), { ...location, id }, sealed);
   }
 
-  async #checked<T>(id: ChunkId, open: () => T): Promise<T> {
+  /** What is damaged, or forged, at one place may be whole at another one. */
+  async #read<T>(id: ChunkId, open: (sealed: SealedRecord) => T): Promise<T> {
+    const sealed = await this.#records.fetch(id);
     try {
-      return open();
+      return checked(id, () => open(sealed));
     } catch (error) {
-      if (isCofferError(error, 'passphrase-missing')) throw error;
-      if (error instanceof CofferError) throw damaged(id, error.message, error);
+      if (!isChunkError(error)) throw error;
+      for (const place of this.#options.index.places(id)) {
+        const other = await this.#records.fetchIfThere(place);
+        const opened = other && openIfIntact(id, () => open(other));
+        if (opened) return opened.value;
+      }
       throw error;
     }
+  }
+}
+
+/** Fails with `chunk-damaged`. */
+function checked<T>(id: ChunkId, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (isCofferError(error, 'passphrase-missing')) throw error;
+    if (error instanceof CofferError) throw damaged(id, error.message, error);
+    throw error;
+  }
+}
+
+function openIfIntact<T>(id: ChunkId, open: () => T): { readonly value: T } | undefined {
+  try {
+    return { value: checked(id, open) };
+  } catch (error) {
+    if (isChunkError(error)) return undefined;
+    throw error;
   }
 }
 
@@ -215,9 +247,12 @@ function joinExtents(
   return extents;
 }
 
-function checkLength(request: ChunkRequest, location: Location): CofferError | undefined {
-  if (location.plainLength === request.length && location.kind === 'data') return undefined;
-  return damaged(request.id, 'its length or kind is not what its tree says');
+function fits({ length }: ChunkRequest, { kind, plainLength }: Location): boolean {
+  return kind === 'data' && plainLength === length;
+}
+
+function otherLength({ id }: ChunkRequest): CofferError {
+  return damaged(id, 'its length or kind is not what its tree says');
 }
 
 function wrongContent(id: ChunkId): CofferError {

@@ -5,8 +5,9 @@
  */
 import { CofferError, isCofferError, Semaphore } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
+import type { AcceptsPack, ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { Location } from '../index/location.ts';
+import type { MovedChunk } from '../pack/pack-builder.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { decodeNodeHead } from '../tree/node-codec.ts';
 import type { ChunkId } from './chunk-id.ts';
@@ -43,14 +44,59 @@ export class RecordReader {
     this.#options = options;
   }
 
-  /** The children of a node, which are readable without a key. */
-  async readChildren(id: ChunkId): Promise<ChunkId[]> {
-    const { record, location } = await this.fetch(id);
-    if (location.kind !== 'node') throw damaged(id, 'it is data where a node is expected');
+  /**
+   * The children of a node, which are readable without a key, as each of its places names them; places
+   * that cannot be read are passed over when there is another one. Lists differ only where somebody
+   * has forged a place: then all are returned, since no key tells which is true. Fails with
+   * `chunk-missing` or `chunk-damaged` when there is none.
+   */
+  async readHeads(id: ChunkId, accepts?: AcceptsPack): Promise<ChunkId[][]> {
+    const places = this.#options.index.places(id, accepts).filter(isNode);
+    const heads = new Map<string, ChunkId[]>();
+    for (const place of places) {
+      const head = await this.readHeadAt(id, place);
+      if (head) heads.set(Buffer.concat(head).toString('latin1'), head);
+    }
+    if (heads.size === 0) return [headOf(id, await this.fetch(id))];
+    return [...heads.values()];
+  }
+
+  /** What one place names; undefined when it cannot be read. */
+  async readHeadAt(id: ChunkId, place: Location): Promise<ChunkId[] | undefined> {
+    const sealed = await this.fetchIfThere(place);
     try {
-      return decodeNodeHead(record);
+      return sealed && headOf(id, sealed);
     } catch (error) {
-      throw isCofferError(error) ? damaged(id, error.message, error) : error;
+      if (isChunkError(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** All that `readHeads` gives, as one list: what a tree may reach. */
+  async readChildren(id: ChunkId): Promise<ChunkId[]> {
+    return (await this.readHeads(id)).flat();
+  }
+
+  /** Whether one of the places holds the same sealed chunk, byte for byte. Places may be gone. */
+  async isAmong(chunk: MovedChunk, places: readonly Location[]): Promise<boolean> {
+    for (const place of places) {
+      if (haveSameSeal(place, chunk.entry) && (await this.#holds(place, chunk))) return true;
+    }
+    return false;
+  }
+
+  async #holds(place: Location, { keyBox, record }: MovedChunk): Promise<boolean> {
+    const stored = await this.fetchIfThere(place);
+    return stored !== undefined && stored.keyBox.equals(keyBox) && stored.record.equals(record);
+  }
+
+  /** Undefined when the pack is gone or cut short. */
+  async fetchIfThere(place: Location): Promise<SealedRecord | undefined> {
+    try {
+      return await this.fetchAt(place);
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
     }
   }
 
@@ -59,7 +105,7 @@ export class RecordReader {
     const first = await this.locate(id);
     if (!first) throw missing(id);
     try {
-      return await this.#fetchAt(first);
+      return await this.fetchAt(first);
     } catch (error) {
       if (!isGone(error)) throw error;
       await this.#refresh();
@@ -97,14 +143,15 @@ export class RecordReader {
 
   async #fetchAgain(id: ChunkId, location: Location): Promise<SealedRecord> {
     try {
-      return await this.#fetchAt(location);
+      return await this.fetchAt(location);
     } catch (error) {
       if (isGone(error)) throw missing(id, error);
       throw error;
     }
   }
 
-  async #fetchAt(location: Location): Promise<SealedRecord> {
+  /** Fails with `object-not-found` or `range-invalid` when the pack is gone or cut short. */
+  async fetchAt(location: Location): Promise<SealedRecord> {
     const { packNumber, offset, length } = location;
     // Looked up before anything is awaited: afterwards the pack may have left the index.
     const keyBox = this.#options.index.pack(packNumber)?.keyBoxes[location.keyIndex];
@@ -181,6 +228,32 @@ export class RecordReader {
     await this.#refreshing;
   }
 }
+
+function isNode({ kind }: Location): boolean {
+  return kind === 'node';
+}
+
+function headOf(id: ChunkId, { record, location }: SealedRecord): ChunkId[] {
+  if (!isNode(location)) throw damaged(id, 'it is data where a node is expected');
+  try {
+    return decodeNodeHead(record);
+  } catch (error) {
+    throw isCofferError(error) ? damaged(id, error.message, error) : error;
+  }
+}
+
+/** What is said of a record in clear, but for where it lies. */
+function haveSameSeal(a: SealFacts, b: SealFacts): boolean {
+  return (
+    a.kind === b.kind &&
+    a.compressed === b.compressed &&
+    a.ordinal === b.ordinal &&
+    a.length === b.length &&
+    a.plainLength === b.plainLength
+  );
+}
+
+type SealFacts = Pick<Location, 'kind' | 'compressed' | 'ordinal' | 'length' | 'plainLength'>;
 
 /** The chunk itself is at fault, and nothing else. */
 export function isChunkError(error: unknown): error is CofferError {

@@ -106,8 +106,8 @@ test('the difference of two trees is what the change is, in either direction', a
   const records = new RecordReader({ store, index });
   for (const [one, other] of [roots, roots.toReversed()]) {
     const found = [];
-    for await (const { id, location } of chunksOnlyIn([one!], [other!], { index, records })) {
-      assert.ok(location);
+    for await (const { id, places } of chunksOnlyIn([one!], [other!], { index, records })) {
+      assert.equal(places.length, 1);
       found.push(id);
     }
     assert.equal(found.length, 3, 'a root, a leaf and a chunk');

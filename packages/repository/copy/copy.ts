@@ -4,10 +4,12 @@
  * anew.
  */
 import { CofferError, type Finding, isCofferError } from '@coffer/base';
+import { idKey } from '../chunk/chunk-id.ts';
 import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
+import type { MovedChunk } from '../pack/pack-builder.ts';
 import {
   decodePoint,
   type EncodedPoint,
@@ -157,14 +159,21 @@ async function copySealed(
   const wanted = new EntrySet(index);
   const base = await baseOf(target, point, present, session);
   const found = chunksOnlyIn(rootsOf(point), base ? rootsOf(base) : [], { index, records, signal });
-  for await (const { id, location } of found) {
-    if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
-    if (!session.writer.isStored(id)) wanted.add(location);
+  const severalPlaces = new Set<string>();
+  for await (const { id, places } of found) {
+    if (places.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
+    if (session.writer.isStored(id)) continue;
+    for (const place of places) wanted.add(place);
+    if (places.length > 1) severalPlaces.add(idKey(id));
   }
   const packs = packsNamed(source, wanted);
   const onPackDone = ({ pack }: IndexedPack): void =>
     onProgress?.(wanted.use(pack.toString('hex'))?.bytes ?? 0);
-  await moveChunks({ source, packs, wanted, writer: session.writer, onPackDone, signal });
+  const { writer } = session;
+  // Without a key nobody can tell which place of several is forged: all are copied.
+  const move = (chunk: MovedChunk): Promise<void> =>
+    severalPlaces.has(idKey(chunk.entry.id)) ? writer.moveBeside(chunk) : writer.move(chunk);
+  await moveChunks({ source, packs, wanted, move, onPackDone, signal });
   return await readEncoded(source, point);
 }
 

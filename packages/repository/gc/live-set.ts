@@ -1,9 +1,14 @@
-/** Which chunks are reachable. */
+/**
+ * Which chunks are reachable. Who marks has no key, and whoever can add objects can add places: a
+ * forged node under the id of a true one, or other bytes under the id of a chunk. So no single place's
+ * word is taken: all places of a chunk are marked, and a node reaches what any of its places names.
+ */
 import { type CofferError, mapBounded } from '@coffer/base';
-import { type ChunkId, isZeroId } from '../chunk/chunk-id.ts';
+import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
 import { isChunkError, type RecordReader } from '../chunk/record-reader.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
+import type { Location } from '../index/location.ts';
 
 /** Nodes read at once. */
 const NODES_AT_ONCE = 16;
@@ -15,8 +20,11 @@ export interface LiveSetOptions {
   readonly records: RecordReader;
   /** Chunks in other packs count as missing. */
   readonly accepts: AcceptsPack;
-  /** Of several copies of a chunk, one in a pack that this accepts counts, when there is one. */
-  readonly prefers?: AcceptsPack | undefined;
+  /**
+   * Packs that are to go: a place in one of them is not marked when the same sealed chunk, byte for
+   * byte, lies in another pack.
+   */
+  readonly isLeaving?: AcceptsPack | undefined;
   /** Takes nodes that cannot be read; without it they end the marking. */
   readonly onUnreadable?: ((id: ChunkId, error: CofferError) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -26,6 +34,8 @@ export class LiveSet {
   readonly #options: LiveSetOptions;
   readonly entries: EntrySet;
   readonly missing: ChunkId[] = [];
+  /** Nodes whose places name different children: at least one of them is forged. */
+  readonly differing: ChunkId[] = [];
   chunkCount = 0;
 
   constructor(options: LiveSetOptions) {
@@ -35,18 +45,15 @@ export class LiveSet {
 
   /** Marks all that the roots reach. What is not stored is collected in `missing`. */
   async mark(roots: readonly ChunkId[]): Promise<void> {
-    let frontier: ChunkId[] = [];
-    for (const root of roots) this.#visit(root, frontier);
+    let frontier = await this.#visitAll(roots);
     while (frontier.length > 0) {
-      const next: ChunkId[] = [];
       // Depth first once a level is wide, so that memory stays bounded.
       const batch = frontier.splice(Math.max(0, frontier.length - FRONTIER_MAX));
-      await this.#expand(batch, next);
-      frontier = frontier.concat(next);
+      frontier = frontier.concat(await this.#expand(batch));
     }
   }
 
-  async #expand(nodes: readonly ChunkId[], next: ChunkId[]): Promise<void> {
+  async #expand(nodes: readonly ChunkId[]): Promise<ChunkId[]> {
     const { index, signal } = this.#options;
     const placed = nodes.map((id) => ({ id, location: index.find(id) }));
     placed.sort(
@@ -54,16 +61,20 @@ export class LiveSet {
         (a.location?.packNumber ?? 0) - (b.location?.packNumber ?? 0) ||
         (a.location?.offset ?? 0) - (b.location?.offset ?? 0),
     );
+    const next: ChunkId[] = [];
     await mapBounded(placed, NODES_AT_ONCE, async ({ id }) => {
       signal?.throwIfAborted();
-      for (const child of await this.#childrenOf(id)) this.#visit(child, next);
+      for (const head of await this.#headsOf(id)) next.push(...(await this.#visitAll(head)));
     });
+    return next;
   }
 
-  async #childrenOf(id: ChunkId): Promise<readonly ChunkId[]> {
-    const { records, onUnreadable } = this.#options;
+  async #headsOf(id: ChunkId): Promise<readonly (readonly ChunkId[])[]> {
+    const { records, accepts, onUnreadable } = this.#options;
     try {
-      return await records.readChildren(id);
+      const heads = await records.readHeads(id, accepts);
+      if (heads.length > 1) this.differing.push(id);
+      return heads;
     } catch (error) {
       if (!onUnreadable || !isChunkError(error)) throw error;
       onUnreadable(id, error);
@@ -71,17 +82,81 @@ export class LiveSet {
     }
   }
 
-  /** Marks one chunk; a node that was not marked yet is to be expanded. */
-  #visit(id: ChunkId, nodes: ChunkId[]): void {
-    if (isZeroId(id)) return;
-    const { index, accepts, prefers } = this.#options;
-    const location = (prefers && index.find(id, prefers)) ?? index.find(id, accepts);
-    if (!location) {
-      this.missing.push(Buffer.from(id));
-      return;
+  /** Marks chunks; returns the nodes that were not marked yet, and are to be expanded. */
+  async #visitAll(ids: readonly ChunkId[]): Promise<ChunkId[]> {
+    const nodes: ChunkId[] = [];
+    for (const id of ids) {
+      if (isZeroId(id)) continue;
+      const places = this.#options.index.places(id, this.#options.accepts);
+      if (places.length === 0) this.missing.push(Buffer.from(id));
+      // With one place, which is nearly always so, nothing is waited for.
+      const kept = places.length > 1 ? await this.#withoutLeaving(id, places) : places;
+      const isNew = kept.map((place) => this.entries.add(place)).includes(true);
+      if (!isNew) continue;
+      this.chunkCount++;
+      if (places.some(({ kind }) => kind === 'node')) nodes.push(Buffer.from(id));
     }
-    if (!this.entries.add(location)) return;
-    this.chunkCount++;
-    if (location.kind === 'node') nodes.push(Buffer.from(id));
+    return nodes;
+  }
+
+  async #withoutLeaving(id: ChunkId, places: readonly Location[]): Promise<readonly Location[]> {
+    const { isLeaving = () => false, records } = this.#options;
+    const staying = places.filter(({ packNumber }) => !isLeaving(packNumber));
+    if (staying.length === 0 || staying.length === places.length) return places;
+    const kept = [...staying];
+    for (const place of places) {
+      if (!isLeaving(place.packNumber)) continue;
+      const sealed = await records.fetchAt(place);
+      const chunk = { entry: { ...place, id }, ...sealed };
+      if (!(await records.isAmong(chunk, staying))) kept.push(place);
+    }
+    return kept;
+  }
+}
+
+/**
+ * Whether all that a root reaches is stored, where some places may be forged: a node is whole when
+ * all is that one of its places names.
+ */
+export class Wholeness {
+  readonly #options: Pick<LiveSetOptions, 'index' | 'records' | 'accepts'>;
+  readonly #isBad: (id: ChunkId, place: Location) => boolean;
+  readonly #known = new Map<string, boolean>();
+
+  /** `isBad` tells places whose bytes are known not to be what the id says. */
+  constructor(
+    options: Pick<LiveSetOptions, 'index' | 'records' | 'accepts'>,
+    isBad: (id: ChunkId, place: Location) => boolean = () => false,
+  ) {
+    this.#options = options;
+    this.#isBad = isBad;
+  }
+
+  async isWhole(id: ChunkId): Promise<boolean> {
+    if (isZeroId(id)) return true;
+    const key = idKey(id);
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    // A forged node may be its own child; a true one cannot.
+    this.#known.set(key, false);
+    const isWhole = await this.#look(id);
+    this.#known.set(key, isWhole);
+    return isWhole;
+  }
+
+  async #look(id: ChunkId): Promise<boolean> {
+    const { index, accepts } = this.#options;
+    const places = index.places(id, accepts);
+    const good = places.filter((place) => !this.#isBad(id, place));
+    const nodes = good.filter(({ kind }) => kind === 'node');
+    for (const place of nodes) if (await this.#isNodeWhole(id, place)) return true;
+    return nodes.length === 0 && good.length > 0;
+  }
+
+  async #isNodeWhole(id: ChunkId, place: Location): Promise<boolean> {
+    const children = await this.#options.records.readHeadAt(id, place);
+    if (!children) return false;
+    for (const child of children) if (!(await this.isWhole(child))) return false;
+    return true;
   }
 }

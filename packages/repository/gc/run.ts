@@ -3,11 +3,15 @@
  * packs, waits for the sessions that may not know that, and then deletes. It can be killed between
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
-import { CofferError, isCofferError } from '@coffer/base';
+import { CofferError, digest, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
+import type { MovedChunk } from '../pack/pack-builder.ts';
+import { StoredPacks } from '../pack/stored-packs.ts';
+import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { PackWriter } from '../session/pack-writer.ts';
@@ -29,7 +33,7 @@ import {
   writeGcRecord,
 } from './gc-record.ts';
 import { removeLeftovers } from './leftovers.ts';
-import { LiveSet } from './live-set.ts';
+import { LiveSet, type LiveSetOptions, Wholeness } from './live-set.ts';
 import {
   GC_PLAN_DEFAULTS,
   type GcPlan,
@@ -70,7 +74,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
     return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
   }
   const planned = await unlessOvertaken(repository, state, () => makePlan(options));
-  const { plan, live } = planned;
+  const { plan } = planned;
   const packs = [...plan.remove, ...plan.repack];
   if (packs.length === 0 && !(await hasEndedSessions(repository))) {
     // The last one may have been killed before it could.
@@ -78,7 +82,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
     await removeLeftovers(repository);
     return { outcome: 'nothing-to-do', plan };
   }
-  await unlessOvertaken(repository, state, () => repack(options, plan, live, state.generation));
+  await unlessOvertaken(repository, state, () => repack(options, planned, state.generation));
   const collection = repository.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
@@ -92,6 +96,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
 interface Planned {
   readonly plan: GcPlan;
   readonly live: LiveSet;
+  readonly stored: StoredPacks;
   /** Ids of the points that were marked. */
   readonly marked: ReadonlySet<string>;
   /** Index objects that counted then. */
@@ -104,11 +109,13 @@ async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planne
   const points = await repository.points();
   const objects = await synchronizeOrRefuse(repository, signal);
   const records = new RecordReader({ store, index, signal });
-  const live = new LiveSet({ index, records, accepts: index.acceptor(objects), signal });
-  await markOrRefuse(live, points);
+  const accepts = index.acceptor(objects);
+  const live = await markOrRefuse({ index, records, accepts, signal }, points);
+  const stored = await StoredPacks.list(store, signal);
   return {
-    plan: planGc(await packFacts(repository, live), plan ?? GC_PLAN_DEFAULTS),
+    plan: planGc(packFacts(index, stored, live), plan ?? GC_PLAN_DEFAULTS),
     live,
+    stored,
     marked: new Set(points.map(({ id }) => id)),
     objects,
   };
@@ -125,14 +132,28 @@ async function synchronizeOrRefuse(
   return objects;
 }
 
-/** What a missing node reaches would be taken for garbage. */
-async function markOrRefuse(live: LiveSet, points: readonly RecoveryPoint[]): Promise<void> {
-  await live.mark(points.flatMap(rootsOf));
+/**
+ * What a missing node reaches would be taken for garbage. What only a forged place of a node names may
+ * be missing: then each root has to be whole by other places.
+ */
+async function markOrRefuse(
+  options: LiveSetOptions,
+  points: readonly RecoveryPoint[],
+): Promise<LiveSet> {
+  const live = new LiveSet(options);
+  const roots = points.flatMap(rootsOf);
+  await live.mark(roots);
   const [first] = live.missing;
-  if (first) {
-    const chunksMissing = live.missing.length;
-    throw new CofferError('repository-damaged', { chunksMissing, chunk: first.toString('hex') });
-  }
+  if (!first) return live;
+  if (live.differing.length > 0 && (await areWhole(options, roots))) return live;
+  const chunksMissing = live.missing.length;
+  throw new CofferError('repository-damaged', { chunksMissing, chunk: first.toString('hex') });
+}
+
+async function areWhole(options: LiveSetOptions, roots: readonly ChunkId[]): Promise<boolean> {
+  const wholeness = new Wholeness(options);
+  for (const root of roots) if (!(await wholeness.isWhole(root))) return false;
+  return true;
 }
 
 function rootsOf(point: RecoveryPoint): Buffer[] {
@@ -140,17 +161,19 @@ function rootsOf(point: RecoveryPoint): Buffer[] {
 }
 
 /** All packs of the store; those that no index object names hold nothing that is reachable. */
-async function packFacts({ index, store }: Repository, live: LiveSet): Promise<PackFacts[]> {
+function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackFacts[] {
   const facts = new Map<string, PackFacts>();
   // Several index objects may name a pack, each under its own number.
   for (const { pack: id, sizeBytes, entryCount } of index.packs()) {
     const pack = id.toString('hex');
     const { count: liveCount, bytes: liveBytes } = live.entries.use(pack) ?? NO_USE;
-    facts.set(pack, { pack, sizeBytes, entryCount, liveCount, liveBytes });
+    const entries = Math.max(entryCount, facts.get(pack)?.entryCount ?? 0);
+    const size = stored.sizeOf(id) ?? sizeBytes;
+    facts.set(pack, { pack, sizeBytes: size, entryCount: entries, liveCount, liveBytes });
   }
-  for await (const { name, sizeBytes } of store.list('packs/')) {
-    const pack = name.slice(name.lastIndexOf('/') + 1);
-    if (facts.has(pack) || !/^[0-9a-f]{64}$/.test(pack)) continue;
+  for (const { pack: id, sizeBytes } of stored.all()) {
+    const pack = id.toString('hex');
+    if (facts.has(pack)) continue;
     // One that was marked was named: another process has taken it out of the index meanwhile.
     if (live.entries.use(pack)) throw changedMeanwhile();
     facts.set(pack, { pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
@@ -168,8 +191,7 @@ function changedMeanwhile(): CofferError {
 /** Moves what is live out of the packs that are to go, into packs that no plan knows yet. */
 async function repack(
   { repository, signal }: GcOptions,
-  plan: GcPlan,
-  live: LiveSet,
+  { plan, live, stored }: Planned,
   generation: number,
 ): Promise<void> {
   if (plan.repack.length === 0) return;
@@ -178,12 +200,28 @@ async function repack(
   const objects = await synchronizeOrRefuse(repository, signal);
   const acceptsPack = index.acceptor(objects, absent);
   const writer = new PackWriter({ context, generation, acceptsPack, packSizeBytes, signal });
+  const records = new RecordReader({ store: repository.store, index, signal });
+  const moved = new Set<string>();
+  // That a pack which stays has the id says little: only the same bytes make a move needless.
+  const move = async (chunk: MovedChunk): Promise<void> => {
+    if (index.places(chunk.entry.id).length > 1) {
+      if (await records.isAmong(chunk, index.places(chunk.entry.id, acceptsPack))) return;
+      const same = digest(chunk.record).toString('latin1');
+      if (moved.has(same)) return;
+      moved.add(same);
+    }
+    await writer.moveBeside(chunk);
+  };
   const left = new Set(plan.repack);
-  // A pack that several index objects name is moved once.
-  const packs = [...index.packs()].filter(({ pack }) => left.delete(pack.toString('hex')));
+  // A pack that several index objects name is moved once, as one says that knows its size.
+  const packs = [...index.packs()].filter(
+    (pack) => stored.has(pack) && left.delete(pack.pack.toString('hex')),
+  );
+  const isNamed = [...index.packs()].some(({ pack }) => left.has(pack.toString('hex')));
+  if (isNamed) throw new CofferError('repository-damaged', { packsMissing: left.size });
   if (left.size > 0) throw changedMeanwhile();
   try {
-    await moveChunks({ source: repository, packs, wanted: live.entries, writer, signal });
+    await moveChunks({ source: repository, packs, wanted: live.entries, move, signal });
     await writer.flush();
   } finally {
     await writer.close();
@@ -273,17 +311,16 @@ async function rescue(
   const condemned = new Set(packs);
   const points = await repository.points();
   const objects = await synchronizeOrRefuse(repository, signal);
-  const live = new LiveSet({
-    index,
-    records: new RecordReader({ store, index, signal }),
-    accepts: index.acceptor(objects),
-    prefers: index.acceptor(objects, condemned),
-    signal,
-  });
   const isAsSeen = planned && liesAsPlanned(repository, planned, { objects, condemned });
   const marked = isAsSeen ? planned.marked : new Set<string>();
-  await markOrRefuse(
-    live,
+  const live = await markOrRefuse(
+    {
+      index,
+      records: new RecordReader({ store, index, signal }),
+      accepts: index.acceptor(objects),
+      isLeaving: (number) => condemned.has(index.requiredPack(number).pack.toString('hex')),
+      signal,
+    },
     points.filter(({ id }) => !marked.has(id)),
   );
   for (const pack of live.entries.packs()) condemned.delete(pack);

@@ -123,6 +123,22 @@ export class ChunkIndex {
     return this.#findCopy(id, accepts);
   }
 
+  /**
+   * All places of a chunk, in packs that `accepts` allows. Who has no key cannot tell which of them
+   * hold what the id says: whoever can add objects can add a place.
+   */
+  places(id: ChunkId, accepts: AcceptsPack = () => true): Location[] {
+    this.#touch();
+    const first = this.#chunks.getBinaryFast(id);
+    if (first === undefined) return [];
+    const places = [readLocation(first, 0)];
+    const copies = this.#copies.getBinary(id) ?? Buffer.alloc(0);
+    for (let offset = 0; offset < copies.length; offset += LOCATION_SIZE_BYTES) {
+      places.push(readLocation(copies, offset));
+    }
+    return places.filter(({ packNumber }) => this.pack(packNumber) && accepts(packNumber));
+  }
+
   pack(packNumber: number): IndexedPack | undefined {
     const cached = this.#packCache.get(packNumber);
     if (cached !== undefined || this.#packCache.has(packNumber)) return cached;

@@ -11,7 +11,7 @@ import type { Location } from './location.ts';
 /** What of one pack is in the set. */
 export interface PackUse {
   /** In the order of the pack's own list of entries, which is that of all index objects. */
-  readonly bits: Uint8Array;
+  bits: Uint8Array;
   /** Of the pack, when it was met first. */
   readonly packNumber: number;
   count: number;
@@ -50,6 +50,7 @@ export class EntrySet {
   add({ packNumber, entryIndex, length }: Entry & Pick<Location, 'length'>): boolean {
     const use = this.#find(packNumber) ?? this.#newUse(packNumber);
     if (hasEntry(use, entryIndex)) return false;
+    if (entryIndex >> 3 >= use.bits.length) growTo(use, entryIndex);
     use.bits[entryIndex >> 3]! |= 1 << (entryIndex & 7);
     use.count++;
     use.bytes += length;
@@ -77,5 +78,12 @@ export class EntrySet {
 }
 
 export function hasEntry({ bits }: PackUse, entryIndex: number): boolean {
-  return (bits[entryIndex >> 3]! & (1 << (entryIndex & 7))) !== 0;
+  return ((bits[entryIndex >> 3] ?? 0) & (1 << (entryIndex & 7))) !== 0;
+}
+
+/** An index object that somebody has forged may say that the pack has fewer entries than it has. */
+function growTo(use: PackUse, entryIndex: number): void {
+  const grown = new Uint8Array(Math.max(use.bits.length * 2, (entryIndex >> 3) + 1));
+  grown.set(use.bits);
+  use.bits = grown;
 }

@@ -3,7 +3,7 @@ import { CofferError, mapAhead } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { type EntrySet, hasEntry } from '../index/entry-set.ts';
-import type { PackWriter } from '../session/pack-writer.ts';
+import type { MovedChunk } from './pack-builder.ts';
 import { decodePack, isPackIntact, packObjectName } from './pack-codec.ts';
 
 /** Packs read ahead; each is up to 24 MiB of memory. */
@@ -13,7 +13,7 @@ export interface MoveChunksOptions {
   readonly source: { readonly store: ObjectStore };
   readonly packs: readonly IndexedPack[];
   readonly wanted: EntrySet;
-  readonly writer: PackWriter;
+  readonly move: (chunk: MovedChunk) => Promise<void>;
   readonly onPackDone?: ((pack: IndexedPack) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -23,7 +23,7 @@ export interface MoveChunksOptions {
  * without a key. Fails with `object-damaged` when a pack is not what its name promises.
  */
 export async function moveChunks(options: MoveChunksOptions): Promise<void> {
-  const { source, packs, wanted, writer, onPackDone, signal } = options;
+  const { source, packs, wanted, move, onPackDone, signal } = options;
   const fetched = mapAhead(packs, PACKS_AHEAD, async (pack) => {
     signal?.throwIfAborted();
     const name = packObjectName(pack.pack);
@@ -36,7 +36,7 @@ export async function moveChunks(options: MoveChunksOptions): Promise<void> {
     for (const [entryIndex, entry] of footer.entries.entries()) {
       if (!use || !hasEntry(use, entryIndex)) continue;
       const record = bytes.subarray(entry.offset, entry.offset + entry.length);
-      await writer.move({ entry, keyBox: footer.keyBoxes[entry.keyIndex]!, record });
+      await move({ entry, keyBox: footer.keyBoxes[entry.keyIndex]!, record });
     }
     onPackDone?.(pack);
   }

@@ -8,7 +8,7 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 /** Lists under way at once: one for each first digit of a name. */
 const DIGITS = Array.from('0123456789abcdef');
 const NAME_SIZE_BYTES = 32;
-/** A name, then the size as a double: packs may have more than 4 GiB where a store lies. */
+/** A name, then the size as a double: what lies there under the name of a pack may be larger. */
 const RECORD_SIZE_BYTES = NAME_SIZE_BYTES + 8;
 const PACK_NAME = /^packs\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
 
@@ -48,6 +48,15 @@ export class StoredPacks {
       else high = middle;
     }
     return undefined;
+  }
+
+  *all(): Iterable<{ readonly pack: Buffer; readonly sizeBytes: number }> {
+    for (const records of this.#groups) {
+      for (let offset = 0; offset < records.length; offset += RECORD_SIZE_BYTES) {
+        const pack = records.subarray(offset, offset + NAME_SIZE_BYTES);
+        yield { pack, sizeBytes: records.readDoubleLE(offset + NAME_SIZE_BYTES) };
+      }
+    }
   }
 
   has({ pack, sizeBytes }: { readonly pack: Buffer; readonly sizeBytes: number }): boolean {

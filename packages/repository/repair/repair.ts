@@ -5,25 +5,22 @@
  *
  * It is a session, so a garbage collection waits for it and deletes nothing that it names.
  */
-import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
+import { CofferError, type Finding, mapBounded } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
 import { readGcState } from '../gc/gc-record.ts';
-import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
+import type { AcceptsPack } from '../index/chunk-index.ts';
 import { markDamaged } from '../damaged-points.ts';
 import { writeReplacements } from '../index/leave-out.ts';
-import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
+import { packObjectName } from '../pack/pack-codec.ts';
 import type { Repository } from '../repository.ts';
 import { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
-import { getIfThere } from '../store-calls.ts';
 import { checkIndexObjects } from '../verify/check-index.ts';
-import { damagedChunks } from '../verify/damaged-chunks.ts';
+import { type NamedPack, namedPacks, PackCheck, PACKS_AT_ONCE } from '../verify/pack-check.ts';
+import { StoredPacks } from '../pack/stored-packs.ts';
 import { verifyRepository } from '../verify/verify.ts';
 import { rebuildIndex } from './rebuild-index.ts';
 import { dropDamagedPoints, repairRecords } from './repair-records.ts';
-
-/** Packs read at once; each is up to 24 MiB of memory. */
-const PACKS_AT_ONCE = 3;
 
 export interface RepairOptions {
   readonly repository: Repository;
@@ -75,8 +72,10 @@ async function repairIndex(
 ): Promise<boolean> {
   const { repository, signal } = options;
   const { index, store } = repository;
-  const damaged = await checkIndexObjects(store, signal);
-  for (const { code, message } of damaged) findings.push({ code, path: 'index', message });
+  const damaged = await checkIndexObjects(store, await StoredPacks.list(store, signal), signal);
+  for (const { error } of damaged) {
+    findings.push({ code: error.code, path: 'index', message: error.message });
+  }
   if (damaged.length === 0 && !options.rebuildIndex) {
     await index.synchronize(store, signal);
     return false;
@@ -94,14 +93,10 @@ async function repairIndex(
 }
 
 type PacksRepaired = Pick<RepairResult, 'packsDropped' | 'chunksSalvaged' | 'chunksLost'>;
+
 const NO_PACKS: PacksRepaired = { packsDropped: 0, chunksSalvaged: 0, chunksLost: 0 };
 
-interface DamagedPack {
-  readonly pack: IndexedPack;
-  /** False when the pack is gone. */
-  readonly isThere: boolean;
-}
-
+/** Packs that are damaged, or hold a chunk that is: what of them is intact goes to new packs. */
 async function repairPacks(
   options: RepairOptions,
   session: Session<PackWriter>,
@@ -109,39 +104,51 @@ async function repairPacks(
 ): Promise<PacksRepaired> {
   const { repository } = options;
   const damaged = await findDamagedPacks(options);
-  for (const { pack, isThere } of damaged) {
-    const path = packObjectName(pack.pack);
-    const message = isThere ? 'the pack is damaged' : 'the pack is missing';
+  for (const { named, isThere, reason } of damaged) {
+    const path = packObjectName(named.pack);
+    const damage =
+      reason === undefined ? 'has chunks that are not what their ids say' : 'is damaged';
+    const message = `the pack ${isThere ? damage : 'is missing'}`;
     findings.push({ code: 'object-damaged', path, message });
   }
   // Without a key, what is intact in a damaged pack cannot be told from what is not.
   const dropped = damaged.filter(({ isThere }) => !isThere || repository.keys);
   if (dropped.length === 0) return NO_PACKS;
-  const names = new Set(dropped.map(({ pack }) => pack.pack.toString('hex')));
+  const names = new Set(dropped.map(({ named }) => named.pack.toString('hex')));
   const { objects } = await repository.index.synchronize(repository.store, options.signal);
-  const acceptsPack = session.acceptor(objects, names);
-  const writer = salvageWriter(options, session.generation, acceptsPack);
-  let [chunksSalvaged, chunksLost] = [0, 0];
-  for (const { pack } of dropped) {
-    const { bytes, isIntact } = await readPack(repository, pack);
-    if (isIntact) throw cameBack(pack);
-    const lost = new Set(damagedChunks(repository, pack, bytes).map(idKey));
-    chunksLost += lost.size;
-    for (const entry of bytes ? [...repository.index.entriesOf(pack)] : []) {
-      if (lost.has(idKey(entry.id))) continue;
-      const record = bytes!.subarray(entry.offset, entry.offset + entry.length);
-      await writer.move({ entry, keyBox: pack.keyBoxes[entry.keyIndex]!, record });
-      chunksSalvaged++;
-    }
-  }
-  await writer.flush();
-  await writer.close();
+  const writer = salvageWriter(options, session.generation, session.acceptor(objects, names));
+  const counts = await salvage(repository, dropped, writer);
   await dropPacks(repository, dropped, { session, names, objects });
-  return { packsDropped: dropped.length, chunksSalvaged, chunksLost };
+  return { packsDropped: dropped.length, ...counts };
+}
+
+async function salvage(
+  repository: Repository,
+  dropped: readonly DamagedPack[],
+  writer: PackWriter,
+): Promise<Pick<PacksRepaired, 'chunksSalvaged' | 'chunksLost'>> {
+  const check = new PackCheck(repository);
+  let [chunksSalvaged, chunksLost] = [0, 0];
+  try {
+    for (const { named, reason } of dropped) {
+      const checked = await check.check(named);
+      if (checked.reason === undefined && reason !== undefined) throw cameBack(named);
+      chunksLost += new Set(checked.broken.map(idKey)).size;
+      for (const entry of checked.salvage) {
+        const record = checked.bytes.subarray(entry.offset, entry.offset + entry.length);
+        await writer.move({ entry, keyBox: checked.keyBoxes[entry.keyIndex]!, record });
+        chunksSalvaged++;
+      }
+    }
+    await writer.flush();
+  } finally {
+    await writer.close();
+  }
+  return { chunksSalvaged, chunksLost };
 }
 
 /** A store that was away for a moment, such as a folder that was not mounted, has lost nothing. */
-function cameBack({ pack }: IndexedPack): CofferError {
+function cameBack({ pack }: NamedPack): CofferError {
   const reason = 'a pack that was missing or damaged is whole now';
   return new CofferError('store-unavailable', { name: packObjectName(pack), reason });
 }
@@ -165,40 +172,30 @@ async function dropPacks(
   const options = { generation, objects, condemned: before };
   const { replaced } = await writeReplacements(repository, names, options);
   for (const name of replaced) await store.delete(name);
-  for (const { pack } of dropped) await store.delete(packObjectName(pack.pack));
+  for (const { named } of dropped) await store.delete(packObjectName(named.pack));
   await index.synchronize(store);
 }
 
-async function findDamagedPacks({
-  repository,
-  onProgress,
-  signal,
-}: RepairOptions): Promise<DamagedPack[]> {
-  const packs = [...repository.index.packs()];
-  let done = 0;
-  const checked = await mapBounded(packs, PACKS_AT_ONCE, async (pack) => {
-    signal?.throwIfAborted();
-    const { bytes, isIntact } = await readPack(repository, pack);
-    onProgress?.(++done, packs.length);
-    return isIntact ? undefined : { pack, isThere: bytes !== undefined };
-  });
-  return checked.filter((each) => each !== undefined);
+interface DamagedPack {
+  readonly named: NamedPack;
+  readonly isThere: boolean;
+  /** Undefined when only chunks in it are damaged. */
+  readonly reason: string | undefined;
 }
 
-/** The bytes of a pack; of one that is larger than the index says, those that the index knows. */
-async function readPack(
-  { store }: Repository,
-  { pack, sizeBytes }: IndexedPack,
-): Promise<{ readonly bytes: Buffer | undefined; readonly isIntact: boolean }> {
-  const name = packObjectName(pack);
-  try {
-    const bytes = await getIfThere(store, name, sizeBytes);
-    return { bytes, isIntact: bytes !== undefined && isPackIntact(bytes, pack) };
-  } catch (error) {
-    if (!isCofferError(error, 'object-damaged')) throw error;
-    const bytes = await store.getRange(name, { offset: 0, length: sizeBytes });
-    return { bytes, isIntact: false };
-  }
+async function findDamagedPacks(options: RepairOptions): Promise<DamagedPack[]> {
+  const { repository, onProgress, signal } = options;
+  const packs = namedPacks(repository.index);
+  const check = new PackCheck(repository);
+  let done = 0;
+  const checked = await mapBounded(packs, PACKS_AT_ONCE, async (named) => {
+    signal?.throwIfAborted();
+    const { isThere, reason, broken } = await check.check(named);
+    onProgress?.(++done, packs.length);
+    const isDamaged = reason !== undefined || broken.length > 0;
+    return isDamaged ? { named, isThere, reason } : undefined;
+  });
+  return checked.filter((each) => each !== undefined);
 }
 
 /** Takes chunks of the damaged packs as if they were not stored. */

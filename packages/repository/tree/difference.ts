@@ -17,15 +17,16 @@ export interface DifferenceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A chunk of the tree; without a location when it is not stored. */
+/** A chunk of the tree; without a place when it is not stored. */
 export interface FoundChunk {
   readonly id: ChunkId;
-  readonly location: Location | undefined;
+  readonly places: readonly Location[];
 }
 
 /**
  * The chunks and nodes that `roots` reach and `baseRoots` do not, level by level. A chunk that the
- * base reaches at another level may be found all the same.
+ * base reaches at another level may be found all the same. Where places of a node name different
+ * children, since some are forged, the roots reach all of them, and the base none.
  */
 export async function* chunksOnlyIn(
   roots: readonly ChunkId[],
@@ -41,25 +42,22 @@ export async function* chunksOnlyIn(
     const onlyHere = level.filter((id) => !baseKeys.has(idKey(id)));
     const hereKeys = new Set(level.map(idKey));
     const onlyBase = base.filter((id) => !hereKeys.has(idKey(id)));
-    const found = onlyHere.map((id) => ({ id, location: index.find(id) }));
+    const found = onlyHere.map((id) => ({ id, places: index.places(id) }));
     yield* found;
-    const nodes = found.filter(({ location }) => location?.kind === 'node').map(({ id }) => id);
-    level = await children(nodes, records, seen);
-    base = await children(
-      onlyBase.filter((id) => index.find(id)?.kind === 'node'),
-      records,
-      new Set(),
-    );
+    const heads = await headsOf(nodesAmong(onlyHere, index), records);
+    level = heads.flatMap((lists) => distinct(lists.flat(), seen));
+    const seenInBase = new Set<string>();
+    const baseHeads = await headsOf(nodesAmong(onlyBase, index), records);
+    base = baseHeads.flatMap((lists) => (lists.length > 1 ? [] : distinct(lists[0]!, seenInBase)));
   }
 }
 
-async function children(
-  nodes: readonly ChunkId[],
-  records: RecordReader,
-  seen: Set<string>,
-): Promise<ChunkId[]> {
-  const lists = await mapBounded(nodes, NODES_AT_ONCE, (id) => records.readChildren(id));
-  return lists.flatMap((list) => distinct(list, seen));
+function nodesAmong(ids: readonly ChunkId[], index: ChunkIndex): ChunkId[] {
+  return ids.filter((id) => index.places(id).some(({ kind }) => kind === 'node'));
+}
+
+async function headsOf(nodes: readonly ChunkId[], records: RecordReader): Promise<ChunkId[][][]> {
+  return await mapBounded(nodes, NODES_AT_ONCE, (id) => records.readHeads(id));
 }
 
 /** Those that were not seen yet, as copies: the originals are views of large blocks. */

@@ -1,23 +1,28 @@
 /**
  * Verification. Without reading data: all records decode, and all that points reach is known to the
  * index and lies in packs that are there with their size. With reading: packs are what their names
- * promise, which needs no key; with a key, the chunks of a damaged pack are told one by one.
+ * promise, and index objects describe them as they are, which needs no key; with a key, every chunk
+ * of every pack that is read is opened.
  */
-import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
-import { idKey } from '../chunk/chunk-id.ts';
+import { CofferError, type Finding, mapBounded } from '@coffer/base';
+import { type ChunkId, idKey } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
-import type { IndexedPack } from '../index/chunk-index.ts';
-import { LiveSet } from '../gc/live-set.ts';
-import { isPackIntact, packObjectName } from '../pack/pack-codec.ts';
+import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
+import type { Location } from '../index/location.ts';
+import { LiveSet, type LiveSetOptions, Wholeness } from '../gc/live-set.ts';
+import { packObjectName } from '../pack/pack-codec.ts';
+import { StoredPacks } from '../pack/stored-packs.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
-import { affectedPoints } from './affected.ts';
 import { checkIndexObjects } from './check-index.ts';
 import { checkRecords } from './check-records.ts';
-import { damagedChunks } from './damaged-chunks.ts';
-
-/** Packs read at once; each is up to 24 MiB of memory. */
-const PACKS_AT_ONCE = 3;
+import {
+  type NamedPack,
+  namedPacks,
+  PackCheck,
+  type PackCheckResult,
+  PACKS_AT_ONCE,
+} from './pack-check.ts';
 
 export interface VerifyOptions {
   readonly repository: Repository;
@@ -42,25 +47,27 @@ export interface VerifyResult {
 
 export async function verifyRepository(options: VerifyOptions): Promise<VerifyResult> {
   const { repository, signal } = options;
+  const { store, index } = repository;
   const findings: Finding[] = await checkRecords(repository);
   // Points first: what is listed then, the index objects that are read afterwards know.
   const all = await repository.points((error) => findings.push(toFinding(error, 'points')));
-  const { store, index } = repository;
-  const { damaged: seenDamaged, objects } = await index.synchronize(store, signal);
-  const damagedObjects =
-    options.readFraction > 0 ? await checkIndexObjects(store, signal) : seenDamaged;
-  for (const error of damagedObjects) findings.push(toFinding(error, 'index'));
   const points = options.points ?? all;
-  const walked = await walk(options, points, objects);
+  const { damaged: unreadable, objects } = await index.synchronize(store, signal);
+  const stored = await StoredPacks.list(store, signal);
+  const lying = await lyingObjects(options, stored, unreadable, findings);
+  const counting = new Set([...objects].filter((name) => !lying.has(name)));
+  const records = new RecordReader({ store, index, signal });
+  const walk = { index, records, accepts: index.acceptor(counting), signal };
+  const walked = await walkTrees(walk, points);
   findings.push(...walked.findings);
   const reachable = new Set(walked.live.entries.packs());
-  const packs = [...repository.index.packs()].filter(
+  const packs = namedPacks(index).filter(
     ({ pack }) => !options.points || reachable.has(pack.toString('hex')),
   );
-  const checked = await checkPacks(options, packs);
+  const checked = await checkPacks(options, packs, stored);
   findings.push(...checked.findings);
-  const damaged = new Set([...walked.damaged, ...checked.damaged]);
-  const affected = await affectedPoints(repository, points, damaged, signal);
+  const isDamaged = walked.findings.length > 0 || checked.broken.isAny;
+  const affected = isDamaged ? await affectedPoints(walk, points, checked.broken) : [];
   findings.push(...affected.map(toPointFinding));
   return {
     points: points.length,
@@ -73,124 +80,148 @@ export async function verifyRepository(options: VerifyOptions): Promise<VerifyRe
   };
 }
 
+/** Names of index objects that describe packs as they are not; what they say does not count. */
+async function lyingObjects(
+  { repository, readFraction, signal }: VerifyOptions,
+  stored: StoredPacks,
+  unreadable: readonly CofferError[],
+  findings: Finding[],
+): Promise<ReadonlySet<string>> {
+  if (readFraction <= 0) {
+    findings.push(...unreadable.map((error) => toFinding(error, 'index')));
+    return new Set();
+  }
+  const damaged = await checkIndexObjects(repository.store, stored, signal);
+  findings.push(...damaged.map(({ error }) => toFinding(error, 'index')));
+  return new Set(damaged.map(({ name }) => name));
+}
+
 interface Walked {
   readonly live: LiveSet;
-  readonly damaged: ReadonlySet<string>;
   readonly findings: readonly Finding[];
 }
 
 /** Follows all trees; what cannot be followed is damaged, and the walk goes on beside it. */
-async function walk(
-  { repository, signal }: VerifyOptions,
+async function walkTrees(
+  options: LiveSetOptions,
   points: readonly RecoveryPoint[],
-  objects: ReadonlySet<string>,
 ): Promise<Walked> {
-  const { index, store } = repository;
   const findings: Finding[] = [];
-  const damaged = new Set<string>();
-  const live = new LiveSet({
-    index,
-    records: new RecordReader({ store, index, signal }),
-    accepts: index.acceptor(objects),
-    signal,
-    onUnreadable: (id, error) => {
-      damaged.add(idKey(id));
-      findings.push(toFinding(error, `node ${id.toString('hex')}`));
-    },
-  });
-  await live.mark(points.flatMap(({ roots }) => roots.map(({ root }) => Buffer.from(root, 'hex'))));
+  const onUnreadable = (id: ChunkId, error: CofferError): void =>
+    void findings.push(toFinding(error, `node ${id.toString('hex')}`));
+  const live = new LiveSet({ ...options, onUnreadable });
+  await live.mark(points.flatMap(rootsOf));
   for (const id of live.missing) {
-    damaged.add(idKey(id));
     const error = new CofferError('chunk-missing', { chunk: id.toString('hex') });
     findings.push(toFinding(error, `chunk ${id.toString('hex')}`));
   }
-  return { live, damaged, findings };
+  for (const id of live.differing) {
+    const reason = 'it lies in several packs that name different children: one of them is forged';
+    const error = new CofferError('chunk-damaged', { chunk: id.toString('hex'), reason });
+    findings.push(toFinding(error, `node ${id.toString('hex')}`));
+  }
+  return { live, findings };
+}
+
+/** Which chunks are not what their ids say, and in which packs. */
+class BrokenPlaces {
+  /** By the name of the pack. */
+  readonly #broken = new Map<string, Set<string>>();
+
+  get isAny(): boolean {
+    return this.#broken.size > 0;
+  }
+
+  add(pack: Buffer, ids: readonly ChunkId[]): void {
+    this.#broken.set(pack.toString('hex'), new Set(ids.map(idKey)));
+  }
+
+  has(id: ChunkId, pack: Buffer): boolean {
+    return this.#broken.get(pack.toString('hex'))?.has(idKey(id)) ?? false;
+  }
 }
 
 interface CheckedPacks {
   packsRead: number;
   bytesRead: number;
-  readonly damaged: Set<string>;
+  readonly broken: BrokenPlaces;
   readonly findings: Finding[];
 }
 
 async function checkPacks(
   options: VerifyOptions,
-  packs: readonly IndexedPack[],
+  packs: readonly NamedPack[],
+  stored: StoredPacks,
 ): Promise<CheckedPacks> {
   const { repository, readFraction, signal } = options;
-  const result: CheckedPacks = { packsRead: 0, bytesRead: 0, damaged: new Set(), findings: [] };
-  const sizes = await packSizes(repository);
-  const present = packs.filter((pack) => {
-    if (sizes.get(pack.pack.toString('hex')) === pack.sizeBytes) return true;
-    const reason = sizes.has(pack.pack.toString('hex')) ? 'another size' : 'missing';
-    reportPack(repository, pack, reason, undefined, result);
+  const result = { packsRead: 0, bytesRead: 0, broken: new BrokenPlaces(), findings: [] };
+  const check = new PackCheck(repository);
+  const present = packs.filter((named) => {
+    if (named.descriptions.some((description) => stored.has(description))) return true;
+    const reason = stored.sizeOf(named.pack) === undefined ? 'missing' : 'another size';
+    report(named, check.missing(named, reason), result);
     return false;
   });
   const chosen = choose(present, readFraction, () => repository.random.fraction());
-  const bytesTotal = chosen.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  await mapBounded(chosen, PACKS_AT_ONCE, async (pack) => {
+  const bytesTotal = chosen.reduce((sum, { pack }) => sum + (stored.sizeOf(pack) ?? 0), 0);
+  await mapBounded(chosen, PACKS_AT_ONCE, async (named) => {
     signal?.throwIfAborted();
-    await readPack(repository, pack, result);
+    const checked = await check.check(named);
+    report(named, checked, result);
+    if (checked.isThere) result.packsRead++;
+    result.bytesRead += checked.bytesRead;
     options.onProgress?.(result.bytesRead, bytesTotal);
   });
   return result;
 }
 
-async function readPack(
-  repository: Repository,
-  pack: IndexedPack,
-  result: CheckedPacks,
-): Promise<void> {
-  try {
-    const limit = { sizeBytesMax: pack.sizeBytes };
-    const bytes = await repository.store.get(packObjectName(pack.pack), limit);
-    result.packsRead++;
-    result.bytesRead += bytes.length;
-    if (isPackIntact(bytes, pack.pack)) return;
-    reportPack(repository, pack, 'its digest does not match', bytes, result);
-  } catch (error) {
-    // It was as it has to be when it was listed.
-    if (isCofferError(error, 'object-damaged')) {
-      reportPack(repository, pack, 'another size', undefined, result);
-    } else if (isCofferError(error, 'object-not-found')) {
-      reportPack(repository, pack, 'missing', undefined, result);
-    } else throw error;
-  }
-}
-
-function reportPack(
-  repository: Repository,
-  pack: IndexedPack,
-  reason: string,
-  bytes: Buffer | undefined,
+function report(
+  { pack }: NamedPack,
+  { reason, broken }: PackCheckResult,
   result: CheckedPacks,
 ): void {
-  const object = packObjectName(pack.pack);
-  const error = new CofferError('object-damaged', { object, reason });
-  result.findings.push(toFinding(error, object));
-  for (const id of damagedChunks(repository, pack, bytes)) {
-    result.damaged.add(idKey(id));
+  const object = packObjectName(pack);
+  if (reason !== undefined) {
+    result.findings.push(toFinding(new CofferError('object-damaged', { object, reason }), object));
+  }
+  for (const id of broken) {
     const chunk = id.toString('hex');
     const damaged = new CofferError('chunk-damaged', { chunk, object });
     result.findings.push(toFinding(damaged, `chunk ${chunk}`));
   }
+  if (broken.length > 0) result.broken.add(pack, broken);
 }
 
-async function packSizes({ store }: Repository): Promise<Map<string, number>> {
-  const sizes = new Map<string, number>();
-  for await (const { name, sizeBytes } of store.list('packs/')) {
-    sizes.set(name.slice(name.lastIndexOf('/') + 1), sizeBytes);
+/** Points that reach what is not whole at any of its places. */
+async function affectedPoints(
+  options: { index: LiveSetOptions['index']; records: RecordReader; accepts: AcceptsPack },
+  points: readonly RecoveryPoint[],
+  broken: BrokenPlaces,
+): Promise<RecoveryPoint[]> {
+  const { index } = options;
+  const packOf = ({ packNumber }: Location): IndexedPack => index.requiredPack(packNumber);
+  const wholeness = new Wholeness(options, (id, place) => broken.has(id, packOf(place).pack));
+  const affected: RecoveryPoint[] = [];
+  for (const point of points) {
+    for (const root of rootsOf(point)) {
+      if (await wholeness.isWhole(root)) continue;
+      affected.push(point);
+      break;
+    }
   }
-  return sizes;
+  return affected;
+}
+
+function rootsOf({ roots }: RecoveryPoint): Buffer[] {
+  return roots.map(({ root }) => Buffer.from(root, 'hex'));
 }
 
 /** A random part, at least one when any is wanted, so that every pack has its turn some day. */
 function choose(
-  packs: readonly IndexedPack[],
+  packs: readonly NamedPack[],
   fraction: number,
   random: () => number,
-): readonly IndexedPack[] {
+): readonly NamedPack[] {
   if (fraction >= 1) return packs;
   if (fraction <= 0 || packs.length === 0) return [];
   const wanted = Math.max(1, Math.round(packs.length * fraction));

@@ -1,0 +1,206 @@
+/**
+ * Who can only add objects, and has no key, forges well-formed packs and index objects under ids that
+ * he reads in clear. Nothing of others is lost by it, and with keys all of it is found and mended.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { seededRandom } from '@coffer/base';
+import { copyPoints } from './copy/copy.ts';
+import { GC_PLAN_DEFAULTS } from './gc/plan.ts';
+import { readGcState } from './gc/gc-record.ts';
+import { collectGarbage } from './gc/run.ts';
+import { decodeIndexObject, encodeIndexObject } from './index/index-codec.ts';
+import { PackBuilder } from './pack/pack-builder.ts';
+import { type PackDescription, packObjectName } from './pack/pack-codec.ts';
+import type { RecoveryPoint } from './recovery-point.ts';
+import { repairRepository } from './repair/repair.ts';
+import type { UnlockedRepository } from './repository.ts';
+import {
+  chunkOf,
+  chunkRange,
+  getWhole,
+  namesOf,
+  protectDisk,
+  readDisk,
+  TestRepository,
+} from './testing/test-repository.ts';
+import { encodeNodeHead } from './tree/node-codec.ts';
+import { verifyRepository } from './verify/verify.ts';
+
+const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
+
+/** Puts a pack, and an index object that is read before all others. */
+async function plant(test: TestRepository, forge: (builder: PackBuilder) => void): Promise<string> {
+  const { publicKey } = test.keys;
+  const { generation } = await readGcState(test.store);
+  for (let seed = 1; ; seed++) {
+    const builder = new PackBuilder({ publicKey, random: seededRandom(seed) });
+    forge(builder);
+    const { bytes, ...description } = builder.finish();
+    const object = encodeIndexObject([description], generation);
+    const [first] = await namesOf(test.store, 'index/');
+    if (first !== undefined && object.name > first) continue;
+    await test.store.put(packObjectName(description.pack), bytes);
+    await test.store.put(object.name, object.bytes);
+    return packObjectName(description.pack);
+  }
+}
+
+function rootOf(point: RecoveryPoint): Buffer {
+  return Buffer.from(point.roots[0]!.root, 'hex');
+}
+
+async function childrenOf(host: UnlockedRepository, point: RecoveryPoint): Promise<Buffer[]> {
+  await host.index.synchronize(host.store);
+  return [...(await host.reader().readNode(rootOf(point))).children];
+}
+
+/** Other bytes under the id of the first chunk of the point. */
+async function plantChunk(test: TestRepository, point: RecoveryPoint): Promise<string> {
+  const [id] = await childrenOf(await test.host(), point);
+  return await plant(test, (builder) => builder.add(id!, 'data', chunkOf(99)));
+}
+
+async function assertWhole(
+  test: TestRepository,
+  point: RecoveryPoint,
+  chunks: Buffer[],
+): Promise<void> {
+  assert.deepEqual(await readDisk(await test.host(), point), chunks);
+}
+
+async function codesOf(repository: UnlockedRepository): Promise<string[]> {
+  const { findings } = await verifyRepository({ repository, readFraction: 1 });
+  return findings.map(({ code }) => code).sort();
+}
+
+const HEADS: Record<string, readonly Buffer[]> = {
+  'no children': [],
+  'children that nobody has': [Buffer.alloc(32, 7)],
+};
+
+for (const [what, children] of Object.entries(HEADS)) {
+  test(`a forged node with ${what} makes a collection delete nothing that points reach`, async () => {
+    await using test = await TestRepository.create();
+    const host = await test.host();
+    const point = await protectDisk(host, chunkRange(0, 20));
+    await host.removePoint(await protectDisk(host, chunkRange(50, 90), { item: 'gone' }));
+    const head = encodeNodeHead(children);
+    await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), head));
+    const collector = await test.lockedHost();
+    const { outcome } = await collectGarbage({ repository: collector, plan: EAGER });
+    assert.equal(outcome, 'done');
+    await assertWhole(test, point, chunkRange(0, 20));
+    assert.ok((await codesOf(await test.host())).includes('chunk-damaged'), 'a verification tells');
+  });
+}
+
+test('a node that is forged as data is followed all the same', async () => {
+  await using test = await TestRepository.create();
+  const host = await test.host();
+  const point = await protectDisk(host, chunkRange(0, 20));
+  await host.removePoint(await protectDisk(host, chunkRange(50, 90), { item: 'gone' }));
+  await plant(test, (builder) => builder.add(rootOf(point), 'data', Buffer.alloc(40)));
+  await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
+  await assertWhole(test, point, chunkRange(0, 20));
+});
+
+test('a collection keeps the true chunk beside a forged one, also when it moves chunks', async () => {
+  await using test = await TestRepository.create();
+  const host = await test.host();
+  const session = await host.beginSession();
+  await session.abandon();
+  const point = await protectDisk(host, chunkRange(0, 20));
+  await plantChunk(test, point);
+  for (let round = 0; round < 3; round++) {
+    const waste = await protectDisk(
+      await test.host(),
+      chunkRange(100 + round * 10, 110 + round * 10),
+    );
+    await host.removePoint(waste);
+    await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
+    await assertWhole(test, point, chunkRange(0, 20));
+  }
+});
+
+test('a forged chunk is read past, found, and dropped by a repair with keys', async () => {
+  await using test = await TestRepository.create();
+  const point = await protectDisk(await test.host(), chunkRange(0, 20));
+  const pack = await plantChunk(test, point);
+  await assertWhole(test, point, chunkRange(0, 20));
+  const found = await verifyRepository({ repository: await test.host(), readFraction: 1 });
+  assert.deepEqual(
+    found.findings.map(({ code }) => code),
+    ['chunk-damaged'],
+  );
+  assert.deepEqual(found.pointsDamaged, [], 'the true one is there');
+  const repaired = await repairRepository({ repository: await test.host(), rebuildIndex: false });
+  assert.equal(repaired.packsDropped, 1);
+  assert.equal(await test.store.stat(pack), undefined);
+  assert.deepEqual(await codesOf(await test.host()), []);
+  await assertWhole(test, point, chunkRange(0, 20));
+});
+
+test('what was built on a forged chunk is found, and the backup after a repair is whole', async () => {
+  await using test = await TestRepository.create();
+  const host = await test.host();
+  // The attacker knows the id before the chunk is stored: it was stored once.
+  const old = await protectDisk(host, chunkRange(0, 5));
+  const [id] = await childrenOf(host, old);
+  await host.removePoint(old);
+  await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
+  await plant(test, (builder) => {
+    builder.add(id!, 'data', chunkOf(99));
+    builder.add(Buffer.alloc(32, 3), 'data', chunkOf(98));
+  });
+  const built = await protectDisk(await test.host(), chunkRange(0, 5), { item: 'built' });
+  const found = await verifyRepository({ repository: await test.host(), readFraction: 1 });
+  assert.deepEqual(found.pointsDamaged, [built.id]);
+  const repaired = await repairRepository({ repository: await test.host(), rebuildIndex: false });
+  assert.deepEqual(repaired.pointsDamaged, [built.id]);
+  const again = await protectDisk(await test.host(), chunkRange(0, 5), { item: 'again' });
+  await assertWhole(test, again, chunkRange(0, 5));
+  await assertWhole(test, built, chunkRange(0, 5));
+});
+
+test('an index object that describes a pack as it is not is found, and made anew', async () => {
+  await using test = await TestRepository.create();
+  const point = await protectDisk(await test.host(), chunkRange(0, 20));
+  const [name] = await namesOf(test.store, 'index/');
+  const packs = decodeIndexObject({ name: name!, bytes: await getWhole(test.store, name!) });
+  const shifted = packs.map((pack): PackDescription => {
+    const entries = pack.entries.map((entry) => ({ ...entry, offset: entry.offset - 1 })).reverse();
+    return { ...pack, entries: entries.slice(1) };
+  });
+  const forged = encodeIndexObject(shifted, 0);
+  await test.store.put(forged.name, forged.bytes);
+  await assertWhole(test, point, chunkRange(0, 20));
+  for (const repository of [await test.host(), await test.lockedHost()]) {
+    const { findings } = await verifyRepository({ repository, readFraction: 1 });
+    assert.deepEqual(
+      findings.map(({ code }) => code),
+      ['object-damaged'],
+    );
+  }
+  await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
+  await assertWhole(test, point, chunkRange(0, 20));
+  await repairRepository({ repository: await test.lockedHost(), rebuildIndex: false });
+  assert.deepEqual(await codesOf(await test.host()), []);
+  await assertWhole(test, point, chunkRange(0, 20));
+});
+
+test('a copy takes the true chunks and nodes along with forged ones', async () => {
+  await using test = await TestRepository.create();
+  await using other = await TestRepository.create({ keys: test.keys });
+  const point = await protectDisk(await test.host(), chunkRange(0, 20));
+  await plantChunk(test, point);
+  const head = encodeNodeHead([]);
+  await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), head));
+  await copyPoints({
+    source: await test.lockedHost(),
+    target: await other.lockedHost(),
+    isWanted: () => true,
+  });
+  const [copied] = await (await other.host()).points();
+  await assertWhole(other, copied!, chunkRange(0, 20));
+});
