@@ -7,3 +7,4 @@ export * from './errors.ts';
 export * from './file-entry.ts';
 export * from './process-identity.ts';
 export * from './random.ts';
+export * from './tool-environment.ts';
