@@ -4,5 +4,4 @@ import { runProgram } from './run.ts';
 import { takeSecrets } from './secrets.ts';
 
 takeSecrets(process.env);
-
 process.exitCode = await runProgram(buildProgram(), process.argv);

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import {
   type Clock,
   CofferError,
+  digest,
   isCofferError,
-  mapBounded,
   type Processes,
   type Random,
 } from '@coffer/base';
@@ -16,8 +16,8 @@ import type { EngineKeys } from './chunk/engine.ts';
 import { newConfig, type RepositoryConfig } from './config.ts';
 import { damagedName, isMarkedDamaged } from './damaged-points.ts';
 import { readConfig, refuseExisting, writeConfig } from './config-objects.ts';
-import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
-import { ChunkIndex } from './index/chunk-index.ts';
+import { readGcState, survives } from './gc/gc-record.ts';
+import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
 import {
   type KeySlot,
   matchesConfig,
@@ -29,21 +29,16 @@ import {
   writeKeySlot,
   type WriterKeys,
 } from './keys.ts';
+import { type PointFilter, readPoints, storedPoints } from './points.ts';
 import { count, decodeRecord, encodeRecord } from './record.ts';
 import {
-  decodePointObject,
   itemFolder,
   parsePointObjectName,
-  type PointObject,
   pointObjectName,
   type RecoveryPoint,
 } from './recovery-point.ts';
 import { generateKeyPair } from './sealed-box.ts';
 import { finishCommittedSessions, Session } from './session/session.ts';
-import { listSessions, readEndIfIntact } from './session/session-record.ts';
-
-/** Points fetched at once when they are listed. */
-const FETCHES_AT_ONCE = 16;
 
 const Hold = v.object({ point: v.string(), heldAt: count });
 
@@ -57,10 +52,20 @@ export interface RepositoryContext {
   readonly processes: Processes;
 }
 
+export interface CachePlace extends IndexOptions {
+  /** Of the local caches of all repositories; without one, the cache lasts as long as the process. */
+  readonly cacheFolder: string | undefined;
+  /**
+   * Tells this store from clones of it, which have an index each, since their contents differ; the
+   * location of the store unless told otherwise.
+   */
+  readonly place?: string;
+}
+
 export interface OpenOptions {
   readonly store: ObjectStore;
-  /** Folder of the local caches of all repositories; or the open index of this one. */
-  readonly index: ChunkIndex | { readonly cacheFolder: string };
+  /** The open index of this repository, or where it lies. */
+  readonly index: ChunkIndex | CachePlace;
   readonly clock: Clock;
   readonly random: Random;
   /** By which a collection knows whether a writer has ended. */
@@ -154,7 +159,7 @@ export class Repository {
     const index =
       options.index instanceof ChunkIndex
         ? options.index
-        : ChunkIndex.open(join(options.index.cacheFolder, config.repositoryId, 'index'));
+        : openIndex(config, { place: options.store.location, ...options.index });
     return new Repository(options, config, index);
   }
 
@@ -239,35 +244,22 @@ export class Repository {
   }
 
   /**
-   * All points that exist, oldest first. Damaged ones are told to `onDamaged`, or thrown; when the
+   * All points that exist, or those of the filter, which are read alone; oldest first. Damaged ones are told to `onDamaged`, or thrown; when the
    * keys are unlocked, so are those that no writer of this repository made.
    */
-  async points(onDamaged?: (error: CofferError) => void): Promise<RecoveryPoint[]> {
-    const state = await readGcStateIfIntact(this.store, onDamaged);
-    const held = new Set<string>();
-    for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
-    const stored = await this.#storedPoints(onDamaged);
-    const hashKey = this.#keys?.hashKey;
-    const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (each) => {
-      if (!survives(each, state)) return undefined;
-      try {
-        const bytes = each.bytes ?? (await this.store.get(each.name));
-        const record = decodePointObject(each, bytes, hashKey);
-        const { id, generation } = each;
-        return { ...record, id, generation, held: held.has(id) };
-      } catch (error) {
-        if (isCofferError(error, 'object-not-found')) return undefined;
-        if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
-        onDamaged(error);
-        return undefined;
-      }
-    });
-    return points.filter((point) => point !== undefined).sort(byTime);
+  async points(
+    onDamaged?: (error: CofferError) => void,
+    filter?: PointFilter,
+  ): Promise<RecoveryPoint[]> {
+    const { store, index } = this;
+    return await readPoints({ store, index, hashKey: this.#keys?.hashKey, filter, onDamaged });
   }
 
   /** The record of a point as it is stored. */
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
-    const stored = (await this.#storedPoints(ignoreDamaged)).get(id);
+    const filter = { idPrefix: id };
+    const points = await storedPoints(this.store, { filter, onDamaged: ignoreDamaged });
+    const stored = points.get(id);
     return stored?.bytes ?? (await this.store.get(pointObjectName(item, generation, id)));
   }
 
@@ -318,38 +310,15 @@ export class Repository {
     if (this.#keys) return this.#keys;
     return { publicKey: Buffer.from(this.config.publicKey, 'hex'), hashKey: Buffer.alloc(32) };
   }
-
-  /** By id: what is listed, and what a session committed and did not list yet. */
-  async #storedPoints(
-    onDamaged: ((error: CofferError) => void) | undefined,
-  ): Promise<Map<string, StoredPoint>> {
-    const points = new Map<string, StoredPoint>();
-    // Of several generations the latest, which a sweep is least likely to have passed over.
-    const add = (point: StoredPoint): void => {
-      const known = points.get(point.id);
-      if (!known || point.generation >= known.generation) points.set(point.id, point);
-    };
-    // Sessions first: a session that lists its points in between is found at one of both places.
-    for (const { session, hasEnd } of await listSessions(this.store)) {
-      const end = hasEnd ? await readEndIfIntact(this.store, session, onDamaged) : undefined;
-      if (end?.outcome !== 'committed') continue;
-      for (const { id, item, record } of end.points) {
-        const { generation } = end;
-        const name = pointObjectName(item, generation, id);
-        add({ id, generation, name, bytes: Buffer.from(record, 'base64') });
-      }
-    }
-    for await (const { name } of this.store.list('points/')) {
-      const parsed = parsePointObjectName(name);
-      if (parsed) add({ ...parsed, bytes: undefined });
-    }
-    return points;
-  }
 }
 
-interface StoredPoint extends PointObject {
-  /** Undefined when it is listed, and so to be fetched. */
-  readonly bytes: Buffer | undefined;
+function openIndex(
+  { repositoryId }: RepositoryConfig,
+  { cacheFolder, place, ...options }: CachePlace & { readonly place: string },
+): ChunkIndex {
+  const ofPlace = digest(Buffer.from(place, 'utf8')).toString('hex', 0, 16);
+  const folder = cacheFolder && join(cacheFolder, repositoryId, ofPlace);
+  return ChunkIndex.open(folder, options);
 }
 
 /** Fails with `object-damaged`. */
@@ -365,8 +334,4 @@ function ignoreDamaged(): void {}
 
 function holdName(pointId: string): string {
   return `holds/${pointId}`;
-}
-
-function byTime(a: RecoveryPoint, b: RecoveryPoint): number {
-  return a.takenAt - b.takenAt || (a.id < b.id ? -1 : 1);
 }

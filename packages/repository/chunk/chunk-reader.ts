@@ -72,6 +72,10 @@ export class ChunkReader {
 
   /** Fails with `chunk-missing` or `chunk-damaged`. */
   async readNode(id: ChunkId): Promise<Node> {
+    return await this.#records.unlessIndexIsWrong(id, () => this.#readNodeOnce(id));
+  }
+
+  async #readNodeOnce(id: ChunkId): Promise<Node> {
     const sealed = await this.#records.fetch(id);
     const { record } = sealed;
     return await this.#checked(id, () => {
@@ -85,6 +89,10 @@ export class ChunkReader {
 
   /** One data chunk, opened in this thread. Fails with `chunk-missing` or `chunk-damaged`. */
   async readData(id: ChunkId): Promise<Buffer> {
+    return await this.#records.unlessIndexIsWrong(id, () => this.#readDataOnce(id));
+  }
+
+  async #readDataOnce(id: ChunkId): Promise<Buffer> {
     const sealed = await this.#records.fetch(id);
     const { record } = sealed;
     return await this.#checked(id, () => {
@@ -110,7 +118,9 @@ export class ChunkReader {
         failures.push(...(await this.#readExtent(extent, target, work)));
       }),
     );
-    return failures;
+    // One by one, the local index is held against the index objects before damage is told.
+    const again = failures.map(({ request }) => request);
+    return again.length === 0 ? [] : await this.#readSingly(again, target);
   }
 
   /** True when `plain` is what the data chunk holds: nothing has to be fetched to tell. */
@@ -143,7 +153,8 @@ export class ChunkReader {
       // Looked up before anything is awaited: afterwards the pack may have left the index.
       const pack = this.#options.index.pack(extent.packNumber);
       const isFetched = pack && (await this.#records.fetchInto(pack, extent.offset, bytes));
-      if (!isFetched) return await this.#readSingly(extent, target);
+      if (!isFetched || extent.parts.some(({ location }) => !pack.keyBoxes[location.keyIndex]))
+        return extent.parts.map(({ request }) => ({ request, error: missing(request.id) }));
       const items = extent.parts.map(({ request, location }) => ({
         ...location,
         id: request.id,
@@ -159,12 +170,14 @@ export class ChunkReader {
     });
   }
 
-  /** When a pack is gone or cut short: perhaps its chunks were moved to another one. */
-  async #readSingly(extent: Extent, target: Slab): Promise<ChunkFailure[]> {
+  /** Perhaps its pack is gone, and the chunk was moved to another one. */
+  async #readSingly(requests: readonly ChunkRequest[], target: Slab): Promise<ChunkFailure[]> {
     const failures: ChunkFailure[] = [];
-    for (const { request } of extent.parts) {
+    for (const request of requests) {
       try {
-        target.bytes.set(await this.readData(request.id), request.targetOffset);
+        const plain = await this.readData(request.id);
+        if (plain.length !== request.length) throw otherLength(request.id);
+        target.bytes.set(plain, request.targetOffset);
       } catch (error) {
         if (!isChunkError(error)) throw error;
         failures.push({ request, error });
@@ -217,7 +230,11 @@ function joinExtents(
 
 function checkLength(request: ChunkRequest, location: Location): CofferError | undefined {
   if (location.plainLength === request.length && location.kind === 'data') return undefined;
-  return damaged(request.id, 'its length or kind is not what its tree says');
+  return otherLength(request.id);
+}
+
+function otherLength(id: ChunkId): CofferError {
+  return damaged(id, 'its length or kind is not what its tree says');
 }
 
 function wrongContent(id: ChunkId): CofferError {

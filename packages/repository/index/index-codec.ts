@@ -1,5 +1,12 @@
 /** Index objects: the footers of many packs in one object. FORMAT.md, section 10. */
-import { BinaryReader, BinaryWriter, CofferError, digest, DIGEST_SIZE_BYTES } from '@coffer/base';
+import {
+  assert,
+  BinaryReader,
+  BinaryWriter,
+  CofferError,
+  digest,
+  DIGEST_SIZE_BYTES,
+} from '@coffer/base';
 import { type PackDescription, readFooter, writeFooter } from '../pack/pack-codec.ts';
 
 const MAGIC = Buffer.from('CFRINDX1', 'latin1');
@@ -9,6 +16,9 @@ const MAGIC = Buffer.from('CFRINDX1', 'latin1');
  * changes another page of 4 KiB, which are in memory until the object is added whole.
  */
 export const INDEX_ENTRIES_MAX = 8192;
+
+/** Writers make some MiB; what is added to the local index at once is in memory. */
+export const INDEX_OBJECT_SIZE_BYTES_MAX = 32 * 1024 * 1024;
 
 export interface IndexObject {
   readonly name: string;
@@ -30,6 +40,7 @@ export function encodeIndexObject(
     writeFooter(writer, pack);
   }
   const bytes = Buffer.from(writer.finish());
+  assert(bytes.length <= INDEX_OBJECT_SIZE_BYTES_MAX, 'an index object can be read');
   const name = `index/${String(generation).padStart(8, '0')}-${digest(bytes).toString('hex')}`;
   return { name, bytes };
 }
@@ -46,6 +57,7 @@ export function decodeIndexObject({ name, bytes }: IndexObject): PackDescription
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   }
   const reader = new BinaryReader(bytes, name);
+  if (bytes.length > INDEX_OBJECT_SIZE_BYTES_MAX) throw reader.damaged('it is too large');
   if (!reader.raw(MAGIC.length).equals(MAGIC)) throw reader.damaged('not an index');
   const packs: PackDescription[] = [];
   for (let left = reader.u32(); left > 0; left--) {

@@ -226,7 +226,7 @@ export class ChunkWriter {
     this.statistics.bytesStored += bytes.length;
     this.#ownObjects.add(name);
     this.#acceptsOwn = index.acceptor(this.#ownObjects);
-    index.add(name, packs);
+    await index.add(name, packs);
     for (const pack of packs) for (const { id } of pack.entries) this.#pending.delete(idKey(id));
   }
 
