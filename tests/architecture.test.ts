@@ -8,6 +8,7 @@ import type { Dependencies, Rooms } from './architecture/rules.ts';
 import {
   breaksOfCycles,
   breaksOfDeterminism,
+  breaksOfEnvironment,
   breaksOfNames,
   breaksOfPackages,
   breaksOfPurity,
@@ -64,6 +65,7 @@ function check(breaks: string[]): void {
 test('rooms import only what the table allows', () => check(breaksOfTable(FILES, ROOMS)));
 test('pure files have no effects', () => check(breaksOfPurity(FILES, ROOMS)));
 test('time and randomness are parameters', () => check(breaksOfDeterminism(FILES)));
+test('programs that are started inherit no secret', () => check(breaksOfEnvironment(FILES)));
 test('names of files say what is in them', () => check(breaksOfNames(FILES)));
 test('imports stay inside packages or are declared', () =>
   check(breaksOfPackages(FILES, DEPENDENCIES)));
@@ -176,4 +178,13 @@ test('climbing, undeclared and circular imports are caught', () => {
     'packages/c/x.ts:2: closes the cycle: a -> b -> c -> a',
   ]);
   assert.deepEqual(breaksOfCycles(circle.slice(0, 2)), []);
+});
+
+test('a program that would inherit our environment is caught', () => {
+  const start = "import { spawn } from 'node:child_process';\nspawn('ssh', [], { %s });\n";
+  const found = (path: string, options: string): string | undefined =>
+    caught(breaksOfEnvironment, path, start.replace('%s', options));
+  assert.ok(found('packages/disk/x.ts', ''));
+  assert.equal(found('packages/disk/x.ts', 'env: toolEnvironment()'), undefined);
+  assert.equal(found('packages/disk/x.test.ts', ''), undefined);
 });

@@ -1,28 +1,35 @@
 /** Where the caches of repositories lie, and what is done where that folder cannot be used. */
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { isOnNetworkFileSystem } from '@coffer/base/network-file-system.ts';
+import { systemErrorCode } from '@coffer/base/errors.ts';
+import { makePrivate } from './private-folder.ts';
 import { cacheFolder } from './settings.ts';
 
-/** The user's cache folder, made when it is not there; undefined when it cannot be written. */
-export function usableCacheFolder(): string | undefined {
+export type CacheFolder =
+  | { readonly path: string }
+  | { readonly path: undefined; readonly reason: string };
+
+/**
+ * The user's cache folder, made when it is not there. Where homes are shared between machines, it is
+ * one of this machine, since the memory of one is not that of another.
+ */
+export function usableCacheFolder(): CacheFolder {
   try {
-    const folder = cacheFolder();
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
-    return folder;
-  } catch {
-    // No home, no permission, or a file in its place: all the same to the caller.
-    return undefined;
+    const path = cacheFolder();
+    makePrivate(path);
+    if (!isOnNetworkFileSystem(path)) return { path };
+    const local = `/var/tmp/coffer-cache-${process.geteuid!()}`;
+    makePrivate(local);
+    return { path: local };
+  } catch (error) {
+    // No home, no permission, a file in its place, or a folder of somebody else.
+    const reason = error instanceof Error ? error.message : String(error);
+    return { path: undefined, reason: systemErrorCode(error) ?? reason };
   }
 }
 
-/** A folder that is removed when the process ends: it works, and is slower the next time. */
-export function passingCacheFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'coffer-cache-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+/** Says that the cache lasts as long as this run, which works, and is slower the next time. */
+export function tellPassing(folder: string, reason: string): void {
   process.stderr.write(
-    `coffer: the cache folder cannot be used; this run keeps its cache in ${folder}\n`,
+    `coffer: the cache folder cannot be used (${reason}); this run keeps its cache in ${folder}\n`,
   );
-  return folder;
 }

@@ -1,12 +1,13 @@
 /** Puts the parts together: the only file that names concrete stores. */
-import { CofferError, systemClock, systemProcesses, systemRandom } from '@coffer/base';
+import { realpathSync } from 'node:fs';
+import { systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { Repository, startChunkThreads } from '@coffer/repository';
-import { parseLocation } from '@coffer/storage/location.ts';
+import { formatLocation, parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { Rate } from '@coffer/storage/rate-schedule.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { throttled } from '@coffer/storage/throttled.ts';
-import { passingCacheFolder, usableCacheFolder } from './cache-folder.ts';
+import { tellPassing, usableCacheFolder } from './cache-folder.ts';
 
 /** With back-off this is more than a minute: longer than the restart of a store takes. */
 const ATTEMPTS_MAX = 9;
@@ -61,33 +62,34 @@ export async function openRepositoryAt(
 ): Promise<Repository> {
   const store = await openStore(location, options);
   try {
-    return await openWithCache(store);
+    return await openWithCache(store, location);
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
-/** The cache makes things fast; one that cannot be used is no reason to fail. */
-async function openWithCache(store: ObjectStore): Promise<Repository> {
-  const usable = usableCacheFolder();
-  if (usable !== undefined) {
-    try {
-      return await openIn(store, usable);
-    } catch (error) {
-      if (error instanceof CofferError) throw error;
-    }
-  }
-  return await openIn(store, passingCacheFolder());
-}
-
-async function openIn(store: ObjectStore, cacheFolder: string): Promise<Repository> {
+async function openWithCache(store: ObjectStore, location: string): Promise<Repository> {
+  const cache = usableCacheFolder();
   return await Repository.open({
     store,
-    index: { cacheFolder },
+    index: {
+      cacheFolder: cache.path,
+      place: placeOf(location),
+      onPassing: (folder, reason) =>
+        tellPassing(folder, cache.path === undefined ? cache.reason : reason),
+    },
     clock,
     random,
     processes: systemProcesses,
     chunkPool,
   });
+}
+
+/** Tells clones of a repository apart that have one name on different servers, or after a mount. */
+function placeOf(location: string): string {
+  const parsed = parseLocation(location);
+  if (parsed.kind === 'filesystem') return realpathSync(parsed.path);
+  const servers = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL', 'AWS_PROFILE'];
+  return [formatLocation(parsed), ...servers.map((name) => process.env[name] ?? '')].join('\n');
 }

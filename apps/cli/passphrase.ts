@@ -2,14 +2,17 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { CofferError, isCofferError } from '@coffer/base/errors.ts';
 import { askHidden, askNewSecret, canAsk } from './prompt.ts';
+import { keptPassphrase, secretOf } from './secrets.ts';
 import { chooseRepository, embeddedPassphraseFile, type GlobalOptions } from './settings.ts';
 
 /** The passphrase (or recovery key) that was given; undefined when none was. */
 export function givenPassphrase(options: GlobalOptions): string | undefined {
+  const kept = keptPassphrase();
+  if (kept !== undefined) return kept;
   const file = options.passphraseFile ?? process.env['COFFER_PASSPHRASE_FILE'];
   if (file !== undefined && file !== '') return readPassphrase(file);
-  const value = process.env['COFFER_PASSPHRASE'];
-  if (value !== undefined && value !== '') return value;
+  const value = secretOf('COFFER_PASSPHRASE');
+  if (value !== undefined) return value;
   const isEmbedded = chooseRepository(options).isEmbedded;
   return isEmbedded && existsSync(embeddedPassphraseFile())
     ? readPassphrase(embeddedPassphraseFile())
@@ -28,8 +31,8 @@ export async function requiredPassphrase(options: GlobalOptions): Promise<string
 /** A passphrase that is to open a repository from now on. Fails with `passphrase-missing`. */
 export async function newPassphrase(file: string | undefined): Promise<string> {
   if (file !== undefined) return readPassphrase(file);
-  const value = process.env['COFFER_NEW_PASSPHRASE'];
-  if (value !== undefined && value !== '') return value;
+  const value = secretOf('COFFER_NEW_PASSPHRASE');
+  if (value !== undefined) return value;
   if (canAsk()) return await askNewSecret('New passphrase');
   throw new CofferError('passphrase-missing', {
     needed: 'a new passphrase: --new-passphrase-file or COFFER_NEW_PASSPHRASE',
@@ -39,8 +42,7 @@ export async function newPassphrase(file: string | undefined): Promise<string> {
 /** Of the repository that is copied to; undefined when it is that of the other one. */
 export function passphraseOfTarget(file: string | undefined): string | undefined {
   if (file !== undefined) return readPassphrase(file);
-  const value = process.env['COFFER_TO_PASSPHRASE'];
-  return value === '' ? undefined : value;
+  return secretOf('COFFER_TO_PASSPHRASE');
 }
 
 export interface VolumePassphraseOptions {

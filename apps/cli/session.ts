@@ -1,6 +1,8 @@
 /** Opens repositories for commands, and closes them whatever happens. */
 import { type Finding, isCofferError } from '@coffer/base';
 import {
+  filterOf,
+  type PointFilter,
   type RecoveryPoint,
   type Repository,
   resolvePoint,
@@ -55,14 +57,16 @@ export async function withKeysIfGiven<T>(
   });
 }
 
-/** All points that can be read; damaged ones are findings. */
+/** All points that can be read, or those of the filter; damaged ones are findings. */
 export async function readablePoints(
   repository: Repository,
   options: GlobalOptions,
+  filter?: PointFilter,
 ): Promise<RecoveryPoint[]> {
   const damaged: Finding[] = [];
-  const points = await repository.points(({ code, message }) =>
-    damaged.push({ code, path: repository.location, message }),
+  const points = await repository.points(
+    ({ code, message }) => damaged.push({ code, path: repository.location, message }),
+    filter,
   );
   reportFindings(options, damaged);
   return points;
@@ -71,7 +75,7 @@ export async function readablePoints(
 /** The point that was named. Damaged points of others are no reason to fail. */
 export async function namedPoint(repository: Repository, name: string): Promise<RecoveryPoint> {
   const damaged: unknown[] = [];
-  const points = await repository.points((error) => damaged.push(error));
+  const points = await repository.points((error) => damaged.push(error), filterOf(name));
   try {
     return resolvePoint(points, name);
   } catch (error) {

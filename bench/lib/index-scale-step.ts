@@ -15,20 +15,20 @@ if (step === undefined || folder === undefined) throw new Error('STEP FOLDER COU
 const count = Number(countText);
 const index = ChunkIndex.open(folder);
 const startedAt = performance.now();
-const found = step === 'fill' ? fill() : find(step === 'find');
+const found = step === 'fill' ? await fill() : find(step === 'find');
 const seconds = (performance.now() - startedAt) / 1000;
 const memory = residentMiB();
 await index.close();
 console.log(JSON.stringify({ seconds, found, ...memory }));
 
-function fill(): number {
+async function fill(): Promise<number> {
   const perObject = CHUNKS_PER_PACK * PACKS_PER_OBJECT;
   for (let first = 0; first < count; first += perObject) {
     const packs: PackDescription[] = [];
     for (let pack = first; pack < Math.min(count, first + perObject); pack += CHUNKS_PER_PACK) {
       packs.push(describePack(pack, Math.min(CHUNKS_PER_PACK, count - pack)));
     }
-    index.add(`index/00000000-${idOf(first).toString('hex')}`, packs);
+    await index.add(`index/00000000-${idOf(first).toString('hex')}`, packs);
   }
   return count;
 }

@@ -122,6 +122,13 @@ export const TARGET_ERRORS = {
     'The target cannot be written',
     'Check the path and its permissions.',
   ),
+  'cache-unusable': row(
+    23,
+    507,
+    'later',
+    'No local index can be kept, neither in the cache folder nor in a passing one',
+    'Free some space in the folder for temporary files (TMPDIR).',
+  ),
   'target-full': row(
     23,
     507,

@@ -5,5 +5,7 @@ export * from './concurrency.ts';
 export * from './digest.ts';
 export * from './errors.ts';
 export * from './file-entry.ts';
+export * from './network-file-system.ts';
 export * from './process-identity.ts';
 export * from './random.ts';
+export * from './tool-environment.ts';

@@ -53,7 +53,9 @@ const READ_NO_WAIT = 8;
 const LOCK_QUERY = 36;
 const LOCK_WRITE = 1;
 const LOCK_NONE = 2;
-/** LOCK_EX | LOCK_NB. */
+/** LOCK_SH, LOCK_EX, and LOCK_EX | LOCK_NB. */
+const LOCK_SHARED = 1;
+const LOCK_ALONE = 2;
 const LOCK_ALONE_NOW = 2 | 4;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
@@ -153,6 +155,17 @@ export function tryToLock(fd: number): boolean {
   // The same number as EWOULDBLOCK.
   if (errnoName(koffi.errno()) === 'EAGAIN') return false;
   throw new SystemError('flock');
+}
+
+/**
+ * The same, together with others that share it, or alone; it waits, so others hold the file briefly.
+ * One that is held already is changed, and others may come in between.
+ */
+export function lock(fd: number, how: 'shared' | 'alone'): void {
+  for (;;) {
+    if (flock(fd, how === 'shared' ? LOCK_SHARED : LOCK_ALONE) === 0) return;
+    if (errnoName(koffi.errno()) !== 'EINTR') throw new SystemError('flock');
+  }
 }
 
 /** Asks for so much memory for what a socket sends; the system may give less. */

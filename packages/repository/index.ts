@@ -17,7 +17,8 @@ export {
   readKeySlots,
   removeKeySlot,
 } from './keys.ts';
-export { latestPoint, resolvePoint } from './point-name.ts';
+export type { PointFilter } from './points.ts';
+export { filterOf, latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {
   checkPointLabels,

@@ -1,5 +1,6 @@
 /** How people name a recovery point: `ITEM@latest`, `ITEM@2026-11-20T10:00`, an id or its beginning. */
 import { CofferError } from '@coffer/base';
+import type { PointFilter } from './points.ts';
 import type { RecoveryPoint } from './recovery-point.ts';
 
 const PREFIX_LENGTH_MIN = 4;
@@ -21,6 +22,12 @@ export function resolvePoint(points: readonly RecoveryPoint[], name: string): Re
   if (found.length > 1) throw new CofferError('point-ambiguous', { point: name });
   if (!found[0]) throw new CofferError('point-not-found', { point: name });
   return found[0];
+}
+
+/** Which points have to be read to find the one that `name` means. */
+export function filterOf(name: string): PointFilter {
+  const at = name.lastIndexOf('@');
+  return at > 0 ? { item: name.slice(0, at) } : { idPrefix: name };
 }
 
 /** The newest point of an item. */

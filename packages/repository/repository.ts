@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import {
   type Clock,
   CofferError,
+  digest,
   isCofferError,
-  mapBounded,
   type Processes,
   type Random,
 } from '@coffer/base';
@@ -15,31 +15,36 @@ import type { RepositoryConfig } from './config.ts';
 import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
 import { damagedName, isMarkedDamaged } from './damaged-points.ts';
-import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
-import { ChunkIndex } from './index/chunk-index.ts';
+import { readGcState, survives } from './gc/gc-record.ts';
 import { encodeHold, holdName } from './hold.ts';
+import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
 import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
+import { type PointFilter, readPoints, storedPoints } from './points.ts';
 import {
-  decodePointObject,
   itemFolder,
   parsePointObjectName,
-  type PointObject,
   pointObjectName,
   type RecoveryPoint,
 } from './recovery-point.ts';
 import { ChunkWriter } from './session/chunk-writer.ts';
 import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
 import { finishCommittedSessions, Session, type SessionOptions } from './session/session.ts';
-import { listSessions, readEndIfIntact } from './session/session-record.ts';
 import { getRecord } from './store-calls.ts';
 
-/** Points fetched at once when they are listed. */
-const FETCHES_AT_ONCE = 16;
+export interface CachePlace extends IndexOptions {
+  /** Of the local caches of all repositories; without one, the cache lasts as long as the process. */
+  readonly cacheFolder: string | undefined;
+  /**
+   * Tells this store from clones of it, which have an index each, since their contents differ; the
+   * location of the store unless told otherwise.
+   */
+  readonly place?: string;
+}
 
 export interface OpenOptions {
   readonly store: ObjectStore;
-  /** Folder of the local caches of all repositories; or the open index of this one. */
-  readonly index: ChunkIndex | { readonly cacheFolder: string };
+  /** The open index of this repository, or where it lies. */
+  readonly index: ChunkIndex | CachePlace;
   readonly clock: Clock;
   readonly random: Random;
   /** By which a collection knows whether a writer has ended. */
@@ -88,7 +93,7 @@ export class Repository {
     const index =
       options.index instanceof ChunkIndex
         ? options.index
-        : ChunkIndex.open(join(options.index.cacheFolder, config.repositoryId, 'index'));
+        : openIndex(config, { place: options.store.location, ...options.index });
     return new Repository({ options, config, index, work: [] });
   }
 
@@ -154,39 +159,24 @@ export class Repository {
   }
 
   /**
-   * All points that exist, oldest first. Damaged ones are told to `onDamaged`, or thrown; when the
-   * keys are unlocked, so are those that no writer of this repository made.
+   * All points that exist, or those of the filter, which are read alone; oldest first. Damaged ones
+   * are told to `onDamaged`, or thrown; when the keys are at hand, so are those that no writer of this
+   * repository made.
    */
-  async points(onDamaged?: (error: CofferError) => void): Promise<RecoveryPoint[]> {
-    const state = await readGcStateIfIntact(this.store, onDamaged);
-    const held = new Set<string>();
-    for await (const { name } of this.store.list('holds/')) held.add(name.slice('holds/'.length));
-    const stored = await this.#storedPoints(onDamaged);
-    const hashKey = this.keys?.hashKey;
-    const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (objects) => {
-      for (const each of objects) {
-        if (!survives(each, state)) continue;
-        try {
-          const bytes = each.bytes ?? (await getRecord(this.store, each.name));
-          const record = decodePointObject(each, bytes, hashKey);
-          const { id, generation } = each;
-          return { ...record, id, generation, held: held.has(id) };
-        } catch (error) {
-          if (isCofferError(error, 'object-not-found')) continue;
-          if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
-          onDamaged(error);
-        }
-      }
-      return undefined;
-    });
-    return points.filter((point) => point !== undefined).sort(byTime);
+  async points(
+    onDamaged?: (error: CofferError) => void,
+    filter?: PointFilter,
+  ): Promise<RecoveryPoint[]> {
+    const { store, index } = this;
+    return await readPoints({ store, index, hashKey: this.keys?.hashKey, filter, onDamaged });
   }
 
   /** The record of a point as it is stored. */
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
     const name = pointObjectName(item, generation, id);
-    const objects = (await this.#storedPoints(ignoreDamaged)).get(id);
-    const unlisted = objects?.find((each) => each.name === name && each.bytes !== undefined);
+    const filter = { idPrefix: id };
+    const points = await storedPoints(this.store, { filter, onDamaged: ignoreDamaged });
+    const unlisted = points.get(id)?.find((each) => each.name === name && each.bytes !== undefined);
     return unlisted?.bytes ?? (await getRecord(this.store, name));
   }
 
@@ -232,38 +222,6 @@ export class Repository {
   async release(point: RecoveryPoint): Promise<void> {
     await this.store.delete(holdName(point.id));
   }
-
-  /**
-   * By id: what is listed, and what a session committed and did not list yet. Of several objects the
-   * latest generation goes first, which a sweep is least likely to have passed over; where that is
-   * damaged, another one may be whole.
-   */
-  async #storedPoints(
-    onDamaged: ((error: CofferError) => void) | undefined,
-  ): Promise<Map<string, StoredPoint[]>> {
-    const points = new Map<string, StoredPoint[]>();
-    const add = (point: StoredPoint): void => {
-      const known = points.get(point.id);
-      if (known) known.push(point);
-      else points.set(point.id, [point]);
-    };
-    // Sessions first: a session that lists its points in between is found at one of both places.
-    for (const { session, hasEnd } of await listSessions(this.store)) {
-      const end = hasEnd ? await readEndIfIntact(this.store, session, onDamaged) : undefined;
-      if (end?.outcome !== 'committed') continue;
-      for (const { id, item, record } of end.points) {
-        const { generation } = end;
-        const name = pointObjectName(item, generation, id);
-        add({ id, generation, name, bytes: Buffer.from(record, 'base64') });
-      }
-    }
-    for await (const { name } of this.store.list('points/')) {
-      const parsed = parsePointObjectName(name);
-      if (parsed) add({ ...parsed, bytes: undefined });
-    }
-    for (const objects of points.values()) objects.sort((a, b) => b.generation - a.generation);
-    return points;
-  }
 }
 
 /** A repository whose keys are at hand: content can be made and read. */
@@ -300,14 +258,14 @@ export class UnlockedRepository extends Repository {
   }
 }
 
-interface StoredPoint extends PointObject {
-  /** Undefined when it is listed, and so to be fetched. */
-  readonly bytes: Buffer | undefined;
+function openIndex(
+  { repositoryId }: RepositoryConfig,
+  { cacheFolder, place, ...options }: CachePlace & { readonly place: string },
+): ChunkIndex {
+  const ofPlace = digest(Buffer.from(place, 'utf8')).toString('hex', 0, 16);
+  const folder = cacheFolder && join(cacheFolder, repositoryId, ofPlace);
+  return ChunkIndex.open(folder, options);
 }
 
 /** What a damaged record promised is lost; who works beside it need not stop for it. */
 function ignoreDamaged(): void {}
-
-function byTime(a: RecoveryPoint, b: RecoveryPoint): number {
-  return a.takenAt - b.takenAt || (a.id < b.id ? -1 : 1);
-}

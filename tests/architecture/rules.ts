@@ -28,6 +28,7 @@ const EFFECT =
 const CLOCK_OR_RANDOM =
   /\b(Date\.now|new Date\(\s*\)|Math\.random|randomBytes|randomUUID|randomInt|randomFill(?:Sync)?|getRandomValues)\b|new Date\(\s*\)/;
 const CLOCK_OR_RANDOM_FILE = /^packages\/base\/(clock|random)\.ts$|^apps\/.*\/compose\.ts$/;
+const STARTS_PROGRAMS = /from 'node:child_process'/;
 const EMPTY_NAME = /(^|\/)([^/]*-)?(utils?|helpers?|common|misc)(\.[^/]*)?(\/|$)/;
 
 /** The table: which room may import which, and which files of it. */
@@ -94,6 +95,14 @@ export function breaksOfDeterminism(files: readonly SourceFile[]): string[] {
   return shipped(files)
     .filter((file) => !CLOCK_OR_RANDOM_FILE.test(file.path))
     .flatMap((file) => matches(file, CLOCK_OR_RANDOM, 'time and randomness are parameters, not'));
+}
+
+/** Programs that rooms start are those of others, which inherit nothing that only we may know. */
+export function breaksOfEnvironment(files: readonly SourceFile[]): string[] {
+  return shipped(files)
+    .filter(({ path, text }) => path.startsWith('packages/') && STARTS_PROGRAMS.test(text))
+    .filter(({ text }) => !/\benv: toolEnvironment\(/.test(text))
+    .map((file) => at(file, 1, 'a program that is started gets toolEnvironment()'));
 }
 
 export function breaksOfNames(files: readonly SourceFile[]): string[] {

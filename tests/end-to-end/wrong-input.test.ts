@@ -1,7 +1,17 @@
 // Whatever is wrong is told with its code, and nothing is broken by it.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { digest, seededRandom } from '@coffer/base';
 import { type RecoveryPoint, resolvePoint } from '@coffer/repository';
@@ -218,6 +228,35 @@ test('caches that cannot be used and homes that are not there do not matter', as
   );
   assert.equal(existsSync(sandbox.path('relative')), false);
   assert.equal((await sandbox.run(['--version'], homeless)).code, 0);
+});
+
+test('a cache folder that others may write to is not used, and nothing is run from it', async () => {
+  using sandbox = await Sandbox.withRepository();
+  const open = sandbox.path('open');
+  const foreign = sandbox.path('foreign');
+  for (const folder of [join(open, 'coffer'), join(foreign, 'coffer')]) {
+    mkdirSync(folder, { recursive: true });
+  }
+  chmodSync(open, 0o777);
+  chownSync(join(foreign, 'coffer'), 65_534, 65_534);
+  for (const folder of [open, foreign]) {
+    const env = { XDG_CACHE_HOME: folder, NODE_COMPILE_CACHE: undefined };
+    const listed = await sandbox.run(['points'], { env });
+    assert.equal(listed.code, 0, listed.stderr);
+    assert.match(listed.stderr, /the cache folder cannot be used/);
+    assert.deepEqual(readdirSync(join(folder, 'coffer')), []);
+  }
+});
+
+test('a cache is private, whatever the mask of the user says', async () => {
+  using sandbox = await Sandbox.withRepository();
+  const cache = sandbox.path('private cache');
+  const folder = join(cache, 'coffer');
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const env = { XDG_CACHE_HOME: cache, NODE_COMPILE_CACHE: undefined };
+  assert.equal((await sandbox.run(['points'], { env })).stderr, '');
+  assert.equal(statSync(folder).mode & 0o777, 0o700);
+  assert.ok(readdirSync(folder).includes('compiled'));
 });
 
 test('the repository of the first use keeps its passphrase for its owner', async () => {

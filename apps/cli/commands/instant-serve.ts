@@ -1,18 +1,22 @@
 /** `coffer instant serve`: the child of the process that `restore --instant` leaves behind. */
-import { chownSync, statSync } from 'node:fs';
+import { chownSync, readFileSync, statSync } from 'node:fs';
 import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
 import { serveDisks } from '@coffer/flows/restore/served-disks.ts';
 import { clock } from '../compose.ts';
 import { instantRecords } from '../instant/records.ts';
 import { printable } from '../printable.ts';
 import { interrupted, interruptSignal } from '../run.ts';
+import { keepPassphrase } from '../secrets.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
 const POLL_MS = 10;
+/** Through which the keeper gives the passphrase. */
+const STDIN = 0;
 
 /** Ends when it is interrupted. */
 export async function runInstantServe(uuid: string, options: GlobalOptions): Promise<void> {
+  keepPassphrase(readFileSync(STDIN, 'utf8'));
   await withUnlocked(options, async (repository) => {
     const record = await recordOf(uuid);
     if (!record) return;

@@ -118,7 +118,7 @@ async function withInstant(
   }: InstantRecord): Promise<void> => {
     // No key is needed for it.
     await withRepositoryAt(location, options, async (repository) => {
-      const points = await repository.points(() => {});
+      const points = await repository.points(() => {}, { idPrefix: id });
       const point = points.find((each) => each.id === id);
       if (point) await repository.release(point);
     });

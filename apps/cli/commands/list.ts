@@ -1,6 +1,6 @@
 /** `coffer items`, `coffer points`. */
 import { required } from '@coffer/base';
-import type { RecoveryPoint } from '@coffer/repository';
+import type { PointFilter, RecoveryPoint } from '@coffer/repository';
 import { formatBytes, formatTime, printResult, printTable } from '../output.ts';
 import { printable } from '../printable.ts';
 import { readablePoints, withRepository } from '../session.ts';
@@ -11,8 +11,8 @@ export interface PointsCommandOptions extends GlobalOptions {
 }
 
 export async function runPoints(options: PointsCommandOptions): Promise<void> {
-  const points = await listPoints(options);
-  const shown = points.filter(({ item }) => options.item === undefined || item === options.item);
+  const { item } = options;
+  const shown = await listPoints(options, item === undefined ? undefined : { item });
   const documents = shown.map(toDocument);
   if (options.json) printResult(options, documents, () => {});
   else {
@@ -62,8 +62,8 @@ export async function runItems(options: GlobalOptions): Promise<void> {
   }
 }
 
-async function listPoints(options: GlobalOptions): Promise<RecoveryPoint[]> {
-  return await withRepository(options, (repository) => readablePoints(repository, options));
+async function listPoints(options: GlobalOptions, filter?: PointFilter): Promise<RecoveryPoint[]> {
+  return await withRepository(options, (repository) => readablePoints(repository, options, filter));
 }
 
 function toDocument(point: RecoveryPoint): unknown {

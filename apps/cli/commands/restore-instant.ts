@@ -9,6 +9,7 @@ import { requiredPassphrase } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
 import { showProgress } from '../progress.ts';
 import { interruptSignal } from '../run.ts';
+import { keepPassphrase } from '../secrets.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import { chooseRepository } from '../settings.ts';
 import type { RestoreCommandOptions } from './restore.ts';
@@ -22,7 +23,7 @@ export async function runRestoreInstant(
   if (name === undefined) throw new CofferError('usage', { reason: '--instant needs --as NAME' });
   const passphrase = await requiredPassphrase(options);
   // Asked for once: the repository is opened here, and by the process that serves it.
-  process.env['COFFER_PASSPHRASE'] = passphrase;
+  keepPassphrase(passphrase);
   const uuid = newUuid();
   const place = { uuid, repository: chooseRepository(options).location };
   // To start takes it as long as all that is done here meanwhile.

@@ -10,7 +10,7 @@ import { isCofferError, systemClock as clock } from '@coffer/base';
 import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
 import type { OpenedVmHost } from '../libvirt/compose.ts';
 import { interruptSignal } from '../run.ts';
-import { cofferCommand } from './command.ts';
+import { cofferCommand, giveSecret } from './command.ts';
 import { becomeKeeper } from './keeper-lock.ts';
 import { type InstantPlace, instantRecords, runFolderOf } from './records.ts';
 import { isServed } from './served.ts';
@@ -23,14 +23,23 @@ const START_TIMEOUT_MS = 60_000;
 /** A machine that starts needs the processors, and has had no reason to pause yet. */
 const SETTLE_MS = 10_000;
 
-/** `startedBy` is the process of the restore, which may have been killed before this one looks. */
-export async function keepServing(place: InstantPlace, startedBy: number): Promise<void> {
+export interface KeepOptions {
+  /** The process of the restore, which may have been killed before this one looks. */
+  readonly startedBy: number;
+  /** Of the repository. */
+  readonly passphrase: string;
+}
+
+export async function keepServing(
+  place: InstantPlace,
+  { startedBy, passphrase }: KeepOptions,
+): Promise<void> {
   if (!becomeKeeper(runFolderOf(place))) return;
   const watched = new WatchedRecord(place.uuid, startedBy);
   let settledAt = clock.now() + SETTLE_MS;
   let delayMs = RESTART_DELAY_MS;
   while (!watched.isGone && !interruptSignal.aborted) {
-    await using server = ServedMachine.start(place);
+    await using server = ServedMachine.start(place, passphrase);
     const hasServed = await server.ends(watched, settledAt);
     settledAt = 0;
     delayMs = hasServed ? RESTART_DELAY_MS : Math.min(2 * delayMs, RESTART_DELAY_MAX_MS);
@@ -83,11 +92,12 @@ class ServedMachine implements AsyncDisposable {
   }
 
   /** A child that does not begin to serve is ended, and another one is tried. */
-  static start(place: InstantPlace): ServedMachine {
+  static start(place: InstantPlace, passphrase: string): ServedMachine {
     // The child dies with us, or the machine would go on with nobody to watch over it.
     const [program, ...words] = cofferCommand('instant', 'serve', place.uuid);
     const args = ['--pdeathsig', 'KILL', program!, ...words, '--repo', place.repository];
-    const child = spawn('setpriv', args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const child = spawn('setpriv', args, { stdio: ['pipe', 'inherit', 'inherit'] });
+    giveSecret(child, passphrase);
     child.once('error', (error) => process.stderr.write(`coffer: ${error.message}\n`));
     return new ServedMachine(socketPathOf({ runFolder: runFolderOf(place) }), child);
   }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
 import { socketPathOf } from '@coffer/flows/restore/instant-record.ts';
 import { clock } from '../compose.ts';
-import { cofferCommand } from './command.ts';
+import { cofferCommand, giveSecret } from './command.ts';
 import { type InstantPlace, runFolderOf } from './records.ts';
 import { isServed } from './served.ts';
 
@@ -36,10 +36,9 @@ export class StartedKeeper implements AsyncDisposable {
     const [program, ...args] = cofferCommand(...words, '--repo', place.repository);
     const child = spawn(program!, args, {
       detached: true,
-      stdio: ['ignore', log, log],
-      // Not among the arguments, which everybody can read.
-      env: { ...process.env, COFFER_PASSPHRASE: passphrase, COFFER_PASSPHRASE_FILE: '' },
+      stdio: ['pipe', log, log],
     });
+    giveSecret(child, passphrase);
     closeSync(log);
     child.unref();
     return new StartedKeeper(runFolder, child);

@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { CofferError } from '@coffer/base';
+import { CofferError, toolEnvironment } from '@coffer/base';
 import { openExisting } from './lock.ts';
 import { imageOptions, lastWords, toolFailure } from './tool.ts';
 
@@ -23,6 +23,7 @@ export async function checkImage(path: string, format: string): Promise<void> {
     timeout: TIMEOUT_MS,
     maxBuffer: OUTPUT_BYTES_MAX,
     killSignal: 'SIGKILL',
+    env: toolEnvironment(),
   } as const;
   await new Promise<void>((resolve, reject) => {
     execFile('qemu-img', args, options, (error, stdout, stderr) => {

@@ -136,6 +136,22 @@ test('a process that is killed leaves no qemu-nbd behind', async () => {
   assert.deepEqual(servers('held.qcow2'), []);
 });
 
+test('what serves an image, which may be hostile, knows no secret of ours', async () => {
+  const secrets = { COFFER_PASSPHRASE: 'a passphrase', AWS_SECRET_ACCESS_KEY: 'a key' };
+  Object.assign(process.env, secrets);
+  try {
+    qemuImg('create', '-q', '-f', 'qcow2', 'secret.qcow2', String(MIB));
+    const disk = await openQemuImage(path('secret.qcow2'), { ...reading, format: 'qcow2' });
+    const [server] = servers('secret.qcow2');
+    const environment = readFileSync(`/proc/${server}/environ`, 'utf8');
+    await disk.close();
+    assert.match(environment, /(^|\0)PATH=/);
+    for (const secret of Object.values(secrets)) assert.ok(!environment.includes(secret));
+  } finally {
+    for (const name of Object.keys(secrets)) delete process.env[name];
+  }
+});
+
 async function killed(child: ChildProcess): Promise<void> {
   const ended = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGKILL');

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, CofferError, isCofferError } from '@coffer/base';
+import { type Clock, CofferError, isCofferError, toolEnvironment } from '@coffer/base';
 import type { ByteRange, Extent, WritableDisk } from '../disk.ts';
 import { unixAddress } from '../nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '../nbd/nbd-disk.ts';
@@ -99,7 +99,10 @@ class QemuNbd {
       [writable ? '--discard=unmap' : '--read-only'],
       ['--image-opts', imageOptions(path, format)],
     ].flat();
-    this.#process = spawn('setpriv', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#process = spawn('setpriv', args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: toolEnvironment(),
+    });
     this.#process.stderr?.on('data', (piece: Buffer) => {
       this.#said = lastWords(this.#said + piece.toString('utf8'));
     });

@@ -1,6 +1,6 @@
 /** Calls of QEMU's tools: bounded in time and output, and never left running. */
 import { execFile } from 'node:child_process';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, systemErrorCode, toolEnvironment } from '@coffer/base';
 
 const TIMEOUT_MS = 60_000;
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
@@ -13,6 +13,7 @@ export async function callQemuImg(args: readonly string[]): Promise<string> {
       timeout: TIMEOUT_MS,
       maxBuffer: OUTPUT_BYTES_MAX,
       killSignal: 'SIGKILL',
+      env: toolEnvironment(),
     } as const;
     execFile('qemu-img', [...args], options, (error, stdout, stderr) => {
       if (error) reject(toolFailure('qemu-img', error, stderr));

@@ -11,7 +11,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, systemErrorCode, toolEnvironment } from '@coffer/base';
 import { receiveDescriptor, socketPair } from './descriptor.ts';
 
 const TOOL = 'fusermount3';
@@ -66,6 +66,7 @@ function guardOf(folder: string): ChildProcess {
   const guard = spawn('/bin/sh', ['-c', GUARD, 'sh', folder], {
     stdio: [...stdio],
     detached: true,
+    env: toolEnvironment(),
   });
   // Without a guard a mount works as well; it would only stay behind when this process is killed.
   guard.on('error', () => {});
@@ -91,7 +92,7 @@ class Program {
   constructor(args: readonly string[], socket: number | 'ignore') {
     this.#child = spawn(TOOL, args, {
       stdio: ['ignore', 'ignore', 'pipe', socket],
-      env: { ...process.env, _FUSE_COMMFD: '3', LC_ALL: 'C' },
+      env: toolEnvironment({ _FUSE_COMMFD: '3', LC_ALL: 'C' }),
     });
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#complaint = `${this.#complaint}${text}`.slice(0, COMPLAINT_CHARACTERS_MAX);

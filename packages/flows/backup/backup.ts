@@ -176,9 +176,8 @@ async function parentPoint(
     if (await repository.isListed(parent)) return parent;
     throw new CofferError('point-not-found', { point: parent.id });
   }
-  const points = await repository.points(() => {
-    // A damaged point is no parent, and no reason not to make a new one.
-  });
+  // A damaged point is no parent, and no reason not to make a new one.
+  const points = await repository.points(() => {}, { item });
   const ofKind = points.filter((point) => point.kind === kind);
   return latestPoint(ofKind, item);
 }

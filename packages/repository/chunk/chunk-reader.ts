@@ -72,6 +72,10 @@ export class ChunkReader {
 
   /** Fails with `chunk-missing` or `chunk-damaged`. */
   async readNode(id: ChunkId): Promise<Node> {
+    return await this.#records.unlessIndexIsWrong(id, () => this.#readNodeOnce(id));
+  }
+
+  async #readNodeOnce(id: ChunkId): Promise<Node> {
     return await this.#read(id, (sealed) => {
       const { record } = sealed;
       const headLength = nodeHeadLength(record);
@@ -84,6 +88,10 @@ export class ChunkReader {
 
   /** One data chunk, opened in this thread. Fails with `chunk-missing` or `chunk-damaged`. */
   async readData(id: ChunkId): Promise<Buffer> {
+    return await this.#records.unlessIndexIsWrong(id, () => this.#readDataOnce(id));
+  }
+
+  async #readDataOnce(id: ChunkId): Promise<Buffer> {
     return await this.#read(id, (sealed) => {
       const plain = this.#open(id, sealed, sealed.record);
       if (!this.#hasher.data(plain).equals(id)) throw wrongContent(id);
@@ -105,7 +113,9 @@ export class ChunkReader {
     await mapBounded(extents, FETCHES_AT_ONCE, async (extent) => {
       failures.push(...(await this.#readExtent(extent, target, work)));
     });
-    return failures;
+    // One by one, other places are tried, and the local index is held against the index objects.
+    const again = failures.map(({ request }) => request);
+    return again.length === 0 ? [] : await this.#readSingly(again, target);
   }
 
   /** True when `plain` is what the data chunk holds: nothing has to be fetched to tell. */
@@ -146,7 +156,8 @@ export class ChunkReader {
       // Looked up before anything is awaited: afterwards the pack may have left the index.
       const pack = this.#options.index.pack(extent.packNumber);
       const isFetched = pack && (await this.#records.fetchInto(pack, extent.offset, bytes));
-      if (!isFetched) return await this.#readSingly(extent.parts, target);
+      if (!isFetched || extent.parts.some(({ location }) => !pack.keyBoxes[location.keyIndex]))
+        return extent.parts.map(({ request }) => ({ request, error: missing(request.id) }));
       const items = extent.parts.map(({ request, location }) => ({
         ...location,
         id: request.id,
@@ -155,18 +166,17 @@ export class ChunkReader {
         targetOffset: request.targetOffset,
       }));
       const failed = await work.open({ source, target, items });
-      const parts = failed.map(({ itemIndex }) => extent.parts[itemIndex]!);
-      return parts.length === 0 ? [] : await this.#readSingly(parts, target);
+      return failed.map(({ itemIndex, reason }) => {
+        const { request } = extent.parts[itemIndex]!;
+        return { request, error: damaged(request.id, reason) };
+      });
     });
   }
 
-  /**
-   * When a pack is gone, cut short, or holds something else: perhaps its chunks are in another one,
-   * too.
-   */
-  async #readSingly(parts: Extent['parts'], target: Slab): Promise<ChunkFailure[]> {
+  /** Where a pack is gone, cut short, or holds something else: another one may have the chunk, too. */
+  async #readSingly(requests: readonly ChunkRequest[], target: Slab): Promise<ChunkFailure[]> {
     const failures: ChunkFailure[] = [];
-    for (const { request } of parts) {
+    for (const request of requests) {
       try {
         const plain = await this.readData(request.id);
         if (plain.length !== request.length) throw otherLength(request);

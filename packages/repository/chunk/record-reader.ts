@@ -6,6 +6,7 @@
 import { CofferError, isCofferError, Semaphore } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { AcceptsPack, ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
+import { IndexDoubt } from '../index/index-doubt.ts';
 import type { Location } from '../index/location.ts';
 import type { MovedChunk } from '../pack/pack-builder.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
@@ -37,11 +38,14 @@ export class RecordReader {
   readonly #options: RecordReaderOptions;
   readonly #fetches = new Semaphore(FETCHES_AT_ONCE);
   readonly #blocks = new Map<string, Promise<Buffer>>();
+  readonly #doubt: IndexDoubt;
   #refreshing: Promise<unknown> | undefined;
-  #lookedAgain = false;
+  /** How often the index had been replaced then. */
+  #lookedAgainAfter: number | undefined;
 
   constructor(options: RecordReaderOptions) {
     this.#options = options;
+    this.#doubt = new IndexDoubt(options);
   }
 
   /**
@@ -51,6 +55,23 @@ export class RecordReader {
    * `chunk-missing` or `chunk-damaged` when there is none.
    */
   async readHeads(id: ChunkId, accepts?: AcceptsPack): Promise<ChunkId[][]> {
+    return await this.unlessIndexIsWrong(id, () => this.#readHeadsOnce(id, accepts));
+  }
+
+  /**
+   * Runs the task again when it fails for the chunk, and it was the local index that was wrong about
+   * it: damage of the repository is told only when its own index objects say the same.
+   */
+  async unlessIndexIsWrong<T>(id: ChunkId, task: () => Promise<T>): Promise<T> {
+    try {
+      return await task();
+    } catch (error) {
+      if (!isChunkError(error) || !(await this.#doubt.isIndexWrong(id))) throw error;
+      return await task();
+    }
+  }
+
+  async #readHeadsOnce(id: ChunkId, accepts: AcceptsPack | undefined): Promise<ChunkId[][]> {
     const places = this.#options.index.places(id, accepts).filter(isNode);
     const heads = new Map<string, ChunkId[]>();
     for (const place of places) {
@@ -102,6 +123,10 @@ export class RecordReader {
 
   /** Fails with `chunk-missing`, when the index does not know the chunk or its pack is gone. */
   async fetch(id: ChunkId): Promise<SealedRecord> {
+    return await this.unlessIndexIsWrong(id, () => this.#fetchOnce(id));
+  }
+
+  async #fetchOnce(id: ChunkId): Promise<SealedRecord> {
     const first = await this.locate(id);
     if (!first) throw missing(id);
     try {
@@ -120,10 +145,10 @@ export class RecordReader {
     const location = this.#options.index.find(id);
     if (location) return location;
     // Another writer may have stored it after our index was read. A look for each chunk that is
-    // missing would be slow, so there is one.
-    if (this.#lookedAgain) return undefined;
+    // missing would be slow, so there is one, and one more when the index was replaced.
+    if (this.#lookedAgainAfter === this.#options.index.replacementCount) return undefined;
     await this.#refresh();
-    this.#lookedAgain = true;
+    this.#lookedAgainAfter = this.#options.index.replacementCount;
     return this.#options.index.find(id);
   }
 

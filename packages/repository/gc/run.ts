@@ -204,12 +204,14 @@ async function repack(
   const moved = new Set<string>();
   // That a pack which stays has the id says little: only the same bytes make a move needless.
   const move = async (chunk: MovedChunk): Promise<void> => {
-    if (index.places(chunk.entry.id).length > 1) {
-      if (await records.isAmong(chunk, index.places(chunk.entry.id, acceptsPack))) return;
-      const same = digest(chunk.record).toString('latin1');
-      if (moved.has(same)) return;
-      moved.add(same);
+    if (index.places(chunk.entry.id).length < 2) {
+      await writer.move(chunk);
+      return;
     }
+    const bytes = digest(chunk.record).toString('latin1');
+    if (moved.has(bytes)) return;
+    if (await records.isAmong(chunk, index.places(chunk.entry.id, acceptsPack))) return;
+    moved.add(bytes);
     await writer.moveBeside(chunk);
   };
   const left = new Set(plan.repack);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,7 +11,12 @@ import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
 import { dataId } from '../testing/memory-nodes.ts';
 import { ChunkIndex } from './chunk-index.ts';
 import { EntrySet } from './entry-set.ts';
-import { decodeIndexObject, encodeIndexObject, indexGenerationOf } from './index-codec.ts';
+import {
+  decodeIndexObject,
+  encodeIndexObject,
+  INDEX_OBJECT_SIZE_BYTES_MAX,
+  indexGenerationOf,
+} from './index-codec.ts';
 
 const random = seededRandom(1);
 
@@ -38,12 +44,12 @@ function packOf(ids: readonly number[]): PackDescription {
 }
 
 /** An index with one object for each list of packs. */
-function filled(
+async function filled(
   { path }: TemporaryFolder,
   objects: readonly (readonly PackDescription[])[],
-): ChunkIndex {
+): Promise<ChunkIndex> {
   const index = ChunkIndex.open(path);
-  objects.forEach((packs, place) => index.add(`index/${place}`, packs));
+  for (const [place, packs] of objects.entries()) await index.add(`index/${place}`, packs);
   return index;
 }
 
@@ -55,7 +61,7 @@ function nameOf(index: ChunkIndex, id: number): string | undefined {
 test('an index object reads as it was written, and says its generation', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.array(fc.nat(999), { minLength: 1 })),
+      fc.array(fc.uniqueArray(fc.nat(999), { minLength: 1 })),
       fc.nat(),
       (lists, generation) => {
         const packs = lists.map(packOf);
@@ -83,7 +89,7 @@ test('an index object of which a bit was flipped is damage', () => {
 test('what was added is found, with all that opening needs, also after opening anew', async () => {
   using folder = new TemporaryFolder();
   const pack = packOf([1, 2, 3, 4, 5, 6]);
-  await filled(folder, [[pack]]).close();
+  await (await filled(folder, [[pack]])).close();
   const index = ChunkIndex.open(folder.path);
   for (const [entryIndex, entry] of pack.entries.entries()) {
     const { packNumber, ...found } = index.find(entry.id)!;
@@ -126,7 +132,7 @@ test('a chunk in two packs is found as long as one of them is there', async () =
 test('a chunk counts only in packs that are accepted', async () => {
   using folder = new TemporaryFolder();
   const [first, second] = [packOf([1, 2]), packOf([2, 3])];
-  const index = filled(folder, [[first], [second]]);
+  const index = await filled(folder, [[first], [second]]);
   const finds = (id: number, objects: string[], condemned: PackDescription[] = []): boolean => {
     const names = new Set(condemned.map(({ pack }) => pack.toString('hex')));
     return index.find(dataId(id), index.acceptor(new Set(objects), names)) !== undefined;
@@ -249,7 +255,7 @@ test('a cache that was emptied is made anew', async () => {
 
 test('a set of entries counts each of them once', async () => {
   using folder = new TemporaryFolder();
-  const index = filled(folder, [[packOf([1, 2, 3]), packOf([4])]]);
+  const index = await filled(folder, [[packOf([1, 2, 3]), packOf([4])]]);
   const set = new EntrySet(index);
   const places = [1, 2, 4].map((id) => index.find(dataId(id))!);
   assert.deepEqual(
@@ -266,4 +272,108 @@ test('a set of entries counts each of them once', async () => {
     ],
   );
   await index.close();
+});
+
+test('an index object that is too large, or names a chunk twice in a pack, is damage', async () => {
+  using folder = new TemporaryFolder();
+  const store = openMemoryStore();
+  const twice = encodeIndexObject([packOf([1, 2, 1])], 0);
+  const large = `index/00000000-${'ab'.repeat(32)}`;
+  await store.put(twice.name, twice.bytes);
+  await store.put(large, Buffer.alloc(INDEX_OBJECT_SIZE_BYTES_MAX + 1));
+  const good = encodeIndexObject([packOf([3])], 0);
+  await store.put(good.name, good.bytes);
+  const index = ChunkIndex.open(folder.path);
+  const { damaged } = await index.synchronize(store);
+  assert.deepEqual(
+    damaged.map(({ code }) => code),
+    ['object-damaged', 'object-damaged'],
+  );
+  assert.ok(index.find(dataId(3)) && !index.find(dataId(1)));
+  await index.close();
+});
+
+test('of a chunk that is named very often, all places are kept, and go with their packs', async () => {
+  using folder = new TemporaryFolder();
+  const packs = Array.from({ length: 200 }, () => packOf([1, 2]));
+  const index = await filled(folder, [packs.slice(0, 150), packs.slice(150)]);
+  assert.equal(index.places(dataId(1)).length, 200);
+  assert.equal(new Set(index.places(dataId(1)).map(({ packNumber }) => packNumber)).size, 200);
+  assert.equal(index.places(dataId(3)).length, 0);
+  await index.close();
+});
+
+test('a large object is added in steps, and who comes in between goes on with it', async () => {
+  using folder = new TemporaryFolder();
+  const count = 3000;
+  const packs = Array.from({ length: 8 }, (_, place) =>
+    packOf(Array.from({ length: count }, (__, id) => place * count + id)),
+  );
+  const [one, two] = [ChunkIndex.open(folder.path), ChunkIndex.open(folder.path)];
+  const adding = one.add('index/0', packs);
+  assert.ok(!one.hasObject('index/0') && one.chunkCount > 0 && one.chunkCount < 8 * count);
+  await two.add('index/0', packs);
+  await adding;
+  assert.ok(one.hasObject('index/0'));
+  assert.deepEqual([one.chunkCount, [...one.packs()].length], [8 * count, 8]);
+  await one.close();
+  await two.close();
+});
+
+test('what a killed process has begun to add is finished, or goes with its object', async () => {
+  using folder = new TemporaryFolder();
+  const store = openMemoryStore();
+  const packs = Array.from({ length: 3 }, (_, place) =>
+    packOf(Array.from({ length: 5000 }, (__, id) => place * 5000 + id)),
+  );
+  const object = encodeIndexObject(packs, 0);
+  const [stopped, index] = [ChunkIndex.open(folder.path), ChunkIndex.open(folder.path)];
+  // The first step is made at once.
+  const adding = stopped.add(object.name, packs);
+  await index.synchronize(store);
+  assert.deepEqual([...index.packs()], [], 'there is no such object');
+  await adding;
+  await store.put(object.name, object.bytes);
+  await index.synchronize(store);
+  assert.deepEqual([index.chunkCount, [...index.packs()].length], [15_000, 3]);
+  await index.close();
+  await stopped.close();
+});
+
+test('an index that runs full goes over to a passing folder, and knows all again', async () => {
+  using folder = new TemporaryFolder();
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=600k', 'tmpfs', folder.path]);
+  try {
+    const store = openMemoryStore();
+    const objects = Array.from({ length: 12 }, (_, place) =>
+      encodeIndexObject([packOf(Array.from({ length: 1500 }, (__, id) => place * 1500 + id))], 0),
+    );
+    const told: string[] = [];
+    const index = ChunkIndex.open(folder.path, { onPassing: (path) => told.push(path) });
+    for (const [place, object] of objects.entries()) {
+      await store.put(object.name, object.bytes);
+      // As one that reads, and as one that writes.
+      if (place % 2 === 0) await index.synchronize(store);
+      else await index.add(object.name, decodeIndexObject(object));
+    }
+    assert.equal(told.length, 1);
+    await index.synchronize(store);
+    assert.equal(index.chunkCount, 12 * 1500);
+    assert.ok(index.find(dataId(0)) && index.find(dataId(12 * 1500 - 1)));
+    await index.close();
+  } finally {
+    execFileSync('umount', [folder.path]);
+  }
+});
+
+test('a folder that cannot be used is none to fail', async () => {
+  using folder = new TemporaryFolder();
+  const file = join(folder.path, 'file');
+  writeFileSync(file, '');
+  for (const path of [undefined, file, join(file, 'below')]) {
+    const index = ChunkIndex.open(path);
+    await index.add('index/0', [packOf([1])]);
+    assert.ok(index.find(dataId(1)));
+    await index.close();
+  }
 });

@@ -5,49 +5,43 @@
  *
  * Invariants: it holds what index objects say and nothing else, and a chunk is found only in packs
  * that are named by an index object that still exists. A chunk that lies in two packs is found as
- * long as one of them is there. Entries of packs that are gone are dropped bit by bit.
+ * long as one of them is there. Entries of packs that are gone are dropped bit by bit. It is never a
+ * reason to fail: one that cannot be read or written is replaced by an empty one in a passing folder,
+ * in the midst of the work, and filled again. To who works with it that looks as if another process
+ * had emptied it.
  */
-import { mkdirSync, realpathSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { CofferError, mapBounded, required } from '@coffer/base';
-import { releaseMappedPages } from '@coffer/base/libc.ts';
+import {
+  AssertionError,
+  CofferError,
+  isCofferError,
+  mapBounded,
+  required,
+  systemErrorCode,
+} from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { type Database, open, type RootDatabase } from 'lmdb';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { isIndexObjectValid, readGcStateIfIntact } from '../gc/gc-record.ts';
-import { KEY_BOX_SIZE_BYTES, type PackDescription, type PackEntry } from '../pack/pack-codec.ts';
-import { decodeIndexObject, INDEX_OBJECT_SIZE_BYTES_MAX, type IndexObject } from './index-codec.ts';
-import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from './location.ts';
-import { StaleEntries } from './stale-entries.ts';
+import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
+import { decodeIndexObject, INDEX_OBJECT_SIZE_BYTES_MAX } from './index-codec.ts';
+import { IndexFolder } from './index-folder.ts';
+import { type IndexedPack, IndexTables } from './index-tables.ts';
+import type { Location } from './location.ts';
+import { PASSING_PARENTS, passingFolderIn } from './passing-folder.ts';
+
+export type { IndexedPack } from './index-tables.ts';
 
 /** Index objects fetched at once. */
 const FETCHES_AT_ONCE = 8;
 /** Packs whose names and keys are kept at hand. */
 const PACKS_CACHED_MAX = 4096;
-/** What LMDB calls its file. */
-const DATA_FILE = 'data.mdb';
-/** After so many looks the mapped pages, 32 MiB by then, are given back: one look maps 64 KiB. */
-const TOUCHES_MAX = 512;
 /** So many steps are made to drop what is gone when the index is synchronized: half a second. */
 const STALE_STEPS_MAX = 16;
-/** Under which the number of the next pack is stored. */
-const NEXT_PACK_NUMBER = 'nextPackNumber';
-
 /**
- * A pack as the index knows it. Numbers are local, and never used twice, not even after the pack of
- * the highest number was removed: locations that name a removed pack stay, and must not come to mean
- * another one. So the next number is stored.
+ * One that replaces another begins to number here, since a number never comes to mean another pack:
+ * no repository has 2^31 packs.
  */
-export interface IndexedPack {
-  readonly packNumber: number;
-  readonly pack: Buffer;
-  readonly sizeBytes: number;
-  readonly entryCount: number;
-  readonly keyBoxes: readonly Buffer[];
-  /** The index object that names it. */
-  readonly object: string;
-}
+const FIRST_PACK_NUMBERS = [1, 2 ** 31, 2 ** 31 + 2 ** 30, 2 ** 31 + 2 ** 30 + 2 ** 29] as const;
 
 /** What the store held when the index was made equal to it. */
 export interface Synchronized {
@@ -59,68 +53,69 @@ export interface Synchronized {
 /** Says of a pack, by its number, whether its chunks count as stored. */
 export type AcceptsPack = (packNumber: number) => boolean;
 
-interface StoredPack {
-  readonly pack: string;
-  readonly sizeBytes: number;
-  readonly entryCount: number;
-  readonly keyBoxes: string;
-  readonly object: string;
+export interface IndexOptions {
+  /** Told when the index lies in a passing folder, and why. */
+  readonly onPassing?: (folder: string, reason: string) => void;
+}
+
+interface Opened {
+  readonly folder: IndexFolder;
+  readonly tables: IndexTables;
 }
 
 export class ChunkIndex {
-  readonly #root: RootDatabase;
-  readonly #file: string;
-  #touches = 0;
-  /** Chunk id to its location. */
-  readonly #chunks: Database<Buffer, Buffer>;
-  /** Chunk id to further locations of the same chunk, one after the other. */
-  readonly #copies: Database<Buffer, Buffer>;
-  readonly #packs: Database<StoredPack, number>;
-  /** Loaded index objects, with the numbers of their packs. */
-  readonly #objects: Database<number[], string>;
+  readonly #onPassing: NonNullable<IndexOptions['onPassing']>;
+  #opened: Opened;
+  /** Somebody may be in the midst of reading them, so they are closed at the end. */
+  readonly #replaced: IndexTables[] = [];
+  #replacementCount = 0;
   readonly #packCache = new Map<number, IndexedPack | undefined>();
-  readonly #counters: Database<number, string>;
-  readonly #stale: StaleEntries;
+  /** From which it was filled last, and is filled again after it was replaced. */
+  #store: ObjectStore | undefined;
+  #filling: Promise<unknown> = Promise.resolve();
+  #synchronizingCount = 0;
+  readonly #closing = new AbortController();
 
-  private constructor(folder: string) {
-    const root = openDatabase(folder);
-    this.#root = root;
-    this.#file = realpathSync(join(folder, DATA_FILE));
-    this.#chunks = root.openDB({ name: 'chunks', keyEncoding: 'binary', encoding: 'binary' });
-    this.#copies = root.openDB({ name: 'copies', keyEncoding: 'binary', encoding: 'binary' });
-    this.#packs = root.openDB({ name: 'packs', keyEncoding: 'uint32', encoding: 'json' });
-    this.#objects = root.openDB({ name: 'objects', encoding: 'json' });
-    this.#counters = root.openDB({ name: 'counters', encoding: 'json' });
-    this.#stale = new StaleEntries(root, this.#chunks, this.#copies, this.#packs);
-    // Empty, or of an earlier make, whose numbers cannot be trusted.
-    if (this.#counters.get(NEXT_PACK_NUMBER) === undefined) this.clear();
-  }
-
-  /** Opens the index in `folder`, or makes an empty one; a damaged one is made anew. */
-  static open(folder: string): ChunkIndex {
-    mkdirSync(folder, { recursive: true });
+  private constructor(folder: string | undefined, options: IndexOptions) {
+    this.#onPassing = options.onPassing ?? ignore;
     try {
-      return new ChunkIndex(folder);
-    } catch {
-      // It is a cache: what cannot be read is built again from the store.
-      rmSync(folder, { recursive: true, force: true });
-      mkdirSync(folder, { recursive: true });
-      return new ChunkIndex(folder);
+      if (folder === undefined) throw new Error('there is no folder for it');
+      this.#opened = openIn(folder, FIRST_PACK_NUMBERS[0]);
+    } catch (error) {
+      this.#opened = this.#openPassing(error);
     }
   }
 
+  /**
+   * Opens the index in `folder`, or makes an empty one, also in the place of a damaged one. Where the
+   * folder is undefined or cannot be used, it lasts as long as the process.
+   */
+  static open(folder: string | undefined, options: IndexOptions = {}): ChunkIndex {
+    return new ChunkIndex(folder, options);
+  }
+
   async close(): Promise<void> {
-    await this.#root.close();
+    this.#closing.abort();
+    await this.#filling;
+    await Promise.allSettled(this.#replaced.map((tables) => tables.close()));
+    const { folder, tables } = this.#opened;
+    try {
+      await tables.close();
+    } catch {
+      folder.condemn();
+    }
+    folder.leave();
+  }
+
+  /** How often it was replaced: afterwards, what was looked for in vain may be found. */
+  get replacementCount(): number {
+    return this.#replacementCount;
   }
 
   /** Where a chunk lies, in a pack that `accepts` allows; undefined when it is not stored. */
   find(id: ChunkId, accepts: AcceptsPack = () => true): Location | undefined {
-    this.#touch();
-    const bytes = this.#chunks.getBinaryFast(id);
-    if (bytes === undefined) return undefined;
-    const first = readLocation(bytes, 0);
-    if (this.pack(first.packNumber) && accepts(first.packNumber)) return first;
-    return this.#findCopy(id, accepts);
+    const isKnown: AcceptsPack = (number) => this.pack(number) !== undefined && accepts(number);
+    return this.#read((tables) => tables.find(id, isKnown), undefined);
   }
 
   /**
@@ -128,22 +123,17 @@ export class ChunkIndex {
    * hold what the id says: whoever can add objects can add a place.
    */
   places(id: ChunkId, accepts: AcceptsPack = () => true): Location[] {
-    this.#touch();
-    const first = this.#chunks.getBinaryFast(id);
-    if (first === undefined) return [];
-    const places = [readLocation(first, 0)];
-    const copies = this.#copies.getBinary(id) ?? Buffer.alloc(0);
-    for (let offset = 0; offset < copies.length; offset += LOCATION_SIZE_BYTES) {
-      places.push(readLocation(copies, offset));
-    }
-    return places.filter(({ packNumber }) => this.pack(packNumber) && accepts(packNumber));
+    const isKnown: AcceptsPack = (number) => this.pack(number) !== undefined && accepts(number);
+    return this.#read(
+      (tables) => [...tables.places(id)].filter(({ packNumber }) => isKnown(packNumber)),
+      [],
+    );
   }
 
   pack(packNumber: number): IndexedPack | undefined {
     const cached = this.#packCache.get(packNumber);
     if (cached !== undefined || this.#packCache.has(packNumber)) return cached;
-    const stored = this.#packs.get(packNumber);
-    const pack = stored && toIndexedPack(packNumber, stored);
+    const pack = this.#read((tables) => tables.pack(packNumber), undefined);
     if (this.#packCache.size >= PACKS_CACHED_MAX) this.#packCache.clear();
     this.#packCache.set(packNumber, pack);
     return pack;
@@ -172,49 +162,52 @@ export class ChunkIndex {
     return required(this.pack(packNumber), 'a located chunk lies in a known pack');
   }
 
-  /** All packs. */
+  /** All packs. Fails with `gc-superseded` when the index has to be replaced meanwhile. */
   *packs(): Iterable<IndexedPack> {
-    for (const { key, value } of this.#packs.getRange()) yield toIndexedPack(key, value);
+    yield* this.#walk((tables) => tables.packs());
   }
 
-  /** What is in a pack, by a walk over the whole index: for the rare case that it is damaged. */
+  /**
+   * What is in a pack, by a walk over the whole index: for the rare case that it is damaged. Fails as
+   * `packs` does.
+   */
   *entriesOf({ packNumber }: IndexedPack): Iterable<PackEntry> {
-    for (const { key, value } of this.#chunks.getRange()) {
-      const location = readLocation(value, 0);
-      if (location.packNumber === packNumber) yield { ...location, id: Buffer.from(key) };
-    }
-    for (const { key, value } of this.#copies.getRange()) {
-      for (let offset = 0; offset < value.length; offset += LOCATION_SIZE_BYTES) {
-        const location = readLocation(value, offset);
-        if (location.packNumber === packNumber) yield { ...location, id: Buffer.from(key) };
-      }
+    for (const { id, location } of this.#walk((tables) => tables.locations())) {
+      if (location.packNumber === packNumber) yield { ...location, id };
     }
   }
 
   get chunkCount(): number {
-    return (this.#chunks.getStats() as { entryCount: number }).entryCount;
+    return this.#read((tables) => tables.chunkCount, 0);
   }
 
   hasObject(name: string): boolean {
-    return this.#objects.doesExist(name);
+    return this.#read((tables) => tables.hasObject(name), false);
   }
 
-  /** Adds what one index object says. */
-  add(name: string, packs: readonly PackDescription[]): void {
-    this.#root.transactionSync(() => {
-      // Another process may have been faster, with the same cache.
-      if (this.#objects.doesExist(name)) return;
-      let packNumber = this.#counters.get(NEXT_PACK_NUMBER) ?? 1;
-      const numbers: number[] = [];
-      for (const pack of packs) {
-        this.#packs.putSync(packNumber, toStoredPack(name, pack));
-        this.#packCache.delete(packNumber);
-        this.#addEntries(packNumber, pack.entries);
-        numbers.push(packNumber++);
-      }
-      this.#objects.putSync(name, numbers);
-      this.#counters.putSync(NEXT_PACK_NUMBER, packNumber);
-    });
+  /** The record of a point as it was stored under this name; nobody has looked at it. */
+  pointRecord(name: string): Buffer | undefined {
+    return this.#read((tables) => tables.points.get(name), undefined);
+  }
+
+  /** Keeps records of points by the names of their objects. */
+  keepPointRecords(records: ReadonlyMap<string, Buffer>): void {
+    if (records.size > 0) this.#change(({ points }) => points.keep(records));
+  }
+
+  /** Forgets those of objects under the prefix that are not there any more. */
+  forgetOtherPointRecords(prefix: string, present: ReadonlySet<string>): void {
+    this.#change(({ points }) => points.forgetOthers(prefix, present));
+  }
+
+  /** Adds what one index object says, in steps that others can work between. */
+  async add(name: string, packs: readonly PackDescription[]): Promise<void> {
+    for (;;) {
+      // A number that others have asked for is known from now on.
+      this.#packCache.clear();
+      if (this.#change((tables) => tables.addNext(name, packs))) return;
+      await setImmediate();
+    }
   }
 
   /**
@@ -227,141 +220,176 @@ export class ChunkIndex {
     signal?: AbortSignal,
     { staleStepsMax = STALE_STEPS_MAX } = {},
   ): Promise<Synchronized> {
-    // Another process with the same cache may have changed it meanwhile.
-    this.#packCache.clear();
-    const damaged: CofferError[] = [];
-    const state = await readGcStateIfIntact(store, (error) => damaged.push(error));
-    // Before the store is asked: what another process adds from now on may be newer than its answer.
-    const known = Array.from(this.#objects.getKeys());
-    const present = new Set<string>();
-    for await (const { name } of store.list('index/', { signal })) {
-      if (isIndexObjectValid(name, state)) present.add(name);
-    }
-    const missing = [...present].filter((name) => !this.hasObject(name));
-    await mapBounded(missing, FETCHES_AT_ONCE, async (name) => {
-      try {
-        this.add(name, decodeIndexObject(await fetchIndexObject(store, name, signal)));
-      } catch (error) {
-        if (!(error instanceof CofferError)) throw error;
-        // A garbage collection may replace index objects while we read them.
-        if (error.code === 'object-not-found') return;
-        if (error.code !== 'object-damaged') throw error;
-        damaged.push(error);
+    this.#store = store;
+    this.#synchronizingCount++;
+    try {
+      for (;;) {
+        const before = this.#replacementCount;
+        const synchronized = await this.#synchronizeOnce(store, signal);
+        await this.dropStale(staleStepsMax);
+        if (before === this.#replacementCount) return synchronized;
       }
-    });
-    // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
-    for (const name of known) if (!present.has(name)) this.#remove(name);
-    await this.dropStale(staleStepsMax);
-    return { damaged, objects: present };
+    } finally {
+      this.#synchronizingCount--;
+    }
   }
 
   /** Drops entries of packs that are gone, in steps that others can work between. */
   async dropStale(stepsMax = Number.POSITIVE_INFINITY): Promise<void> {
-    for (let step = 0; step < stepsMax && this.#stale.isAny; step++) {
-      this.#stale.dropSome();
-      // A walk over the whole index would map all of it.
-      releaseMappedPages(this.#file);
+    for (let step = 0; step < stepsMax; step++) {
+      const isLeft = this.#change((tables) => {
+        if (!tables.stale.isAny) return false;
+        tables.stale.dropSome();
+        tables.releasePages();
+        return true;
+      });
+      if (!isLeft) return;
       await setImmediate();
     }
   }
 
   /** Forgets everything. */
   clear(): void {
-    this.#root.transactionSync(() => {
-      this.#stale.clear();
-      for (const database of [this.#chunks, this.#copies, this.#packs, this.#objects]) {
-        database.clearSync();
-      }
-    });
+    this.#change((tables) => tables.clear());
     this.#packCache.clear();
   }
 
-  /** Each look may map further pages of the index; in a large one that would be all of it. */
-  #touch(): void {
-    if (++this.#touches < TOUCHES_MAX) return;
-    this.#touches = 0;
-    releaseMappedPages(this.#file);
+  /** Replaces an index that has turned out to be wrong, and fills it from the store. */
+  async renew(store: ObjectStore, signal?: AbortSignal): Promise<void> {
+    this.#replace(new Error('it is damaged'));
+    await this.synchronize(store, signal);
   }
 
-  #addEntries(packNumber: number, entries: readonly PackEntry[]): void {
-    entries.forEach((entry, entryIndex) => {
-      this.#touch();
-      const location = writeLocation({ ...entry, packNumber, entryIndex });
-      const known = this.#chunks.getBinary(entry.id);
-      if (known === undefined || !this.pack(readLocation(known, 0).packNumber)) {
-        this.#chunks.putSync(entry.id, location);
-      } else {
-        const copies = this.#copies.getBinary(entry.id) ?? Buffer.alloc(0);
-        this.#copies.putSync(entry.id, Buffer.concat([copies, location]));
-      }
-    });
-  }
-
-  #findCopy(id: ChunkId, accepts: AcceptsPack): Location | undefined {
-    const copies = this.#copies.getBinary(id) ?? Buffer.alloc(0);
-    for (let offset = 0; offset < copies.length; offset += LOCATION_SIZE_BYTES) {
-      const location = readLocation(copies, offset);
-      if (this.pack(location.packNumber) && accepts(location.packNumber)) return location;
+  async #synchronizeOnce(
+    store: ObjectStore,
+    signal: AbortSignal | undefined,
+  ): Promise<Synchronized> {
+    // Another process with the same cache may have changed it meanwhile.
+    this.#packCache.clear();
+    const damaged: CofferError[] = [];
+    const state = await readGcStateIfIntact(store, (error) => damaged.push(error));
+    // Before the store is asked: what another process adds from now on may be newer than its answer.
+    const known = this.#read((tables) => tables.objectNames(), []);
+    const present = new Set<string>();
+    for await (const { name } of store.list('index/', { signal })) {
+      if (isIndexObjectValid(name, state)) present.add(name);
     }
-    return undefined;
+    const missing = [...present].filter((name) => !this.hasObject(name));
+    await mapBounded(missing, FETCHES_AT_ONCE, async (name) => {
+      const packs = await readIndexObject(store, name, damaged, signal);
+      if (packs) await this.add(name, packs);
+    });
+    // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
+    for (const name of known) if (!present.has(name)) this.#remove(name);
+    return { damaged, objects: present };
   }
 
   #remove(name: string): void {
-    this.#root.transactionSync(() => {
-      for (const packNumber of this.#objects.get(name) ?? []) {
-        this.#packs.removeSync(packNumber);
-        this.#packCache.delete(packNumber);
+    for (const packNumber of this.#change((tables) => tables.remove(name))) {
+      this.#packCache.delete(packNumber);
+    }
+  }
+
+  /** What the index answers; where it cannot, it is replaced, and the answer is that of an empty one. */
+  #read<T>(ask: (tables: IndexTables) => T, ofEmpty: T): T {
+    try {
+      return ask(this.#opened.tables);
+    } catch (error) {
+      this.#replaceAndFill(error);
+      return ofEmpty;
+    }
+  }
+
+  *#walk<T>(over: (tables: IndexTables) => Iterable<T>): Iterable<T> {
+    try {
+      yield* over(this.#opened.tables);
+    } catch (error) {
+      this.#replaceAndFill(error);
+      const reason = 'the local index was damaged, and is made anew';
+      throw new CofferError('gc-superseded', { reason }, error);
+    }
+  }
+
+  /** Changes the index, or the one that replaces it when that fails. */
+  #change<T>(change: (tables: IndexTables) => T): T {
+    for (;;) {
+      try {
+        return change(this.#opened.tables);
+      } catch (error) {
+        this.#replaceAndFill(error);
       }
-      this.#objects.removeSync(name);
-      this.#stale.expect();
-    });
+    }
+  }
+
+  /** What was there comes back bit by bit, while the work goes on. */
+  #replaceAndFill(error: unknown): void {
+    this.#replace(error);
+    const store = this.#store;
+    // Who synchronizes it begins again by itself.
+    if (!store || this.#synchronizingCount > 0) return;
+    const { signal } = this.#closing;
+    const filled = this.synchronize(store, signal).then(ignore, ignore);
+    this.#filling = Promise.all([this.#filling, filled]);
+  }
+
+  /** Fails with the error when it is none of the index. */
+  #replace(error: unknown): void {
+    if (isCofferError(error) || error instanceof AssertionError) throw error;
+    this.#opened.folder.condemn();
+    this.#replaced.push(this.#opened.tables);
+    this.#opened = this.#openPassing(error);
+    this.#packCache.clear();
+  }
+
+  /** Fails with `cache-unusable` when that does not work either. */
+  #openPassing(cause: unknown): Opened {
+    const reason = systemErrorCode(cause) ?? (cause instanceof Error ? cause.message : undefined);
+    const firstPackNumber = FIRST_PACK_NUMBERS[++this.#replacementCount];
+    if (firstPackNumber === undefined) throw new CofferError('cache-unusable', { reason }, cause);
+    // The last one was perhaps in the first of them, and that is full.
+    const turn = this.#replacementCount % PASSING_PARENTS.length;
+    const parents = turn === 1 ? PASSING_PARENTS : PASSING_PARENTS.toReversed();
+    for (const parent of parents) {
+      try {
+        const opened = openIn(passingFolderIn(parent), firstPackNumber);
+        this.#onPassing(opened.folder.path, reason ?? 'unknown');
+        return opened;
+      } catch {
+        // The next one may do.
+      }
+    }
+    throw new CofferError('cache-unusable', { reason }, cause);
   }
 }
 
-function openDatabase(folder: string): RootDatabase {
-  const options = {
-    path: folder,
-    maxDbs: 8,
-    // Commits are synced: they are few, and a cache that a power cut has torn could crash us.
-    overlappingSync: false,
-    // Ids are random: what lies beside the page that was asked for is of no use.
-    noReadAhead: true,
-  };
-  return open(options);
+function openIn(path: string, firstPackNumber: number): Opened {
+  const folder = IndexFolder.enter(path);
+  try {
+    return { folder, tables: new IndexTables(folder.path, firstPackNumber) };
+  } catch (error) {
+    folder.condemn();
+    throw error;
+  }
 }
 
-async function fetchIndexObject(
+/** Who needs what could not be filled in fails by itself, or looks again. */
+function ignore(): void {}
+
+/** Undefined for one that is gone, or damaged, which is told. */
+async function readIndexObject(
   store: ObjectStore,
   name: string,
+  damaged: CofferError[],
   signal: AbortSignal | undefined,
-): Promise<IndexObject> {
+): Promise<PackDescription[] | undefined> {
   const limit = { sizeBytesMax: INDEX_OBJECT_SIZE_BYTES_MAX, signal };
-  return { name, bytes: await store.get(name, limit) };
-}
-
-function toStoredPack(object: string, pack: PackDescription): StoredPack {
-  return {
-    pack: pack.pack.toString('hex'),
-    sizeBytes: pack.sizeBytes,
-    entryCount: pack.entries.length,
-    keyBoxes: Buffer.concat(pack.keyBoxes).toString('base64'),
-    object,
-  };
-}
-
-function toIndexedPack(packNumber: number, stored: StoredPack): IndexedPack {
-  const boxes = Buffer.from(stored.keyBoxes, 'base64');
-  const keyBoxes: Buffer[] = [];
-  for (let offset = 0; offset < boxes.length; offset += KEY_BOX_SIZE_BYTES) {
-    keyBoxes.push(boxes.subarray(offset, offset + KEY_BOX_SIZE_BYTES));
+  try {
+    return decodeIndexObject({ name, bytes: await store.get(name, limit) });
+  } catch (error) {
+    // A garbage collection may replace index objects while we read them.
+    if (isCofferError(error, 'object-not-found')) return undefined;
+    if (!isCofferError(error, 'object-damaged')) throw error;
+    damaged.push(error);
+    return undefined;
   }
-  const { sizeBytes, entryCount, object } = stored;
-  return {
-    packNumber,
-    pack: Buffer.from(stored.pack, 'hex'),
-    sizeBytes,
-    entryCount,
-    keyBoxes,
-    object,
-  };
 }

@@ -46,6 +46,7 @@ export function encodeIndexObject(
     writeFooter(writer, pack, pack.sizeBytes);
   }
   const bytes = Buffer.from(writer.finish());
+  assert(bytes.length <= INDEX_OBJECT_SIZE_BYTES_MAX, 'an index object can be read');
   const name = `index/${String(generation).padStart(8, '0')}-${digest(bytes).toString('hex')}`;
   return { name, bytes };
 }
@@ -62,6 +63,7 @@ export function decodeIndexObject({ name, bytes }: IndexObject): PackDescription
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   }
   const reader = new BinaryReader(bytes, name);
+  if (bytes.length > INDEX_OBJECT_SIZE_BYTES_MAX) throw reader.damaged('it is too large');
   if (!reader.raw(MAGIC.length).equals(MAGIC)) throw reader.damaged('not an index');
   const packs: PackDescription[] = [];
   for (let left = reader.u32(); left > 0; left--) {

@@ -1,5 +1,7 @@
 /** Where a chunk lies, as the local index keeps it. */
 import type { ChunkKind } from '../chunk/chunk-id.ts';
+import { RECORD_LENGTH_MAX } from '../pack/pack-codec.ts';
+import { IndexDamage } from './index-damage.ts';
 
 export const LOCATION_SIZE_BYTES = 26;
 
@@ -29,7 +31,17 @@ export function writeLocation(location: Location): Buffer {
   return bytes;
 }
 
+/** Fails with `IndexDamage` for what no index object can have said. */
 export function readLocation(bytes: Buffer, start: number): Location {
+  if (start + LOCATION_SIZE_BYTES > bytes.length) throw new IndexDamage('a location is cut short');
+  const location = decodeLocation(bytes, start);
+  if (Math.max(location.length, location.plainLength) > RECORD_LENGTH_MAX) {
+    throw new IndexDamage('a chunk is impossibly long');
+  }
+  return location;
+}
+
+function decodeLocation(bytes: Buffer, start: number): Location {
   const plainAndFlags = bytes.readUInt32LE(start + 22);
   return {
     packNumber: bytes.readUInt32LE(start),

@@ -4,7 +4,8 @@
  * an entry whose pack is not known stays stale for good.
  */
 import type { Database, RootDatabase } from 'lmdb';
-import { LOCATION_SIZE_BYTES, readLocation } from './location.ts';
+import { copiesOf } from './copy-key.ts';
+import { readLocation } from './location.ts';
 
 /** Neighbours share their pages, so a step changes a few MiB. */
 const STEP_ENTRIES = 16_384;
@@ -85,14 +86,18 @@ export class StaleEntries {
 
   /** Keeps the places of a chunk that are there; the first of them becomes its main one. */
   #tidy(id: Buffer, isKnown: (packNumber: number) => boolean): void {
-    const places = splitPlaces([this.#chunks.getBinary(id), this.#copies.getBinary(id)]);
-    const kept = places.filter((place) => isKnown(readLocation(place, 0).packNumber));
-    if (kept.length === places.length) return;
-    const [main, ...copies] = kept;
-    if (main) this.#chunks.putSync(id, main);
-    else this.#chunks.removeSync(id);
-    if (copies.length > 0) this.#copies.putSync(id, Buffer.concat(copies));
-    else this.#copies.removeSync(id);
+    const copies = [...this.#copies.getRange(copiesOf(id))];
+    const kept = copies.filter(({ value }) => isKnown(readLocation(value, 0).packNumber));
+    const main = this.#chunks.getBinary(id);
+    if (!main || !isKnown(readLocation(main, 0).packNumber)) {
+      const next = kept.shift();
+      if (next) this.#chunks.putSync(id, Buffer.from(next.value));
+      else this.#chunks.removeSync(id);
+    }
+    const keptKeys = new Set(kept.map(({ key }) => key.toString('hex')));
+    for (const { key } of copies) {
+      if (!keptKeys.has(key.toString('hex'))) this.#copies.removeSync(Buffer.from(key));
+    }
   }
 }
 
@@ -100,15 +105,4 @@ export class StaleEntries {
 function followerOf(ids: readonly Buffer[]): string {
   const last = ids.length < STEP_ENTRIES ? undefined : ids.at(-1);
   return last ? `${last.toString('hex')}00` : '';
-}
-
-function splitPlaces(values: readonly (Buffer | undefined)[]): Buffer[] {
-  const places: Buffer[] = [];
-  for (const value of values) {
-    const bytes = Buffer.from(value ?? []);
-    for (let start = 0; start < bytes.length; start += LOCATION_SIZE_BYTES) {
-      places.push(bytes.subarray(start, start + LOCATION_SIZE_BYTES));
-    }
-  }
-  return places;
 }

@@ -71,6 +71,11 @@ export class PackBuilder {
     return this.#entries.length === 0;
   }
 
+  /** Looks through all of them: for chunks that may be there, which is rare. */
+  has(id: ChunkId): boolean {
+    return this.#entries.some((entry) => entry.id.equals(id));
+  }
+
   /** Seals a chunk and appends it. `head` is the clear part of a node. */
   add(id: ChunkId, kind: ChunkKind, plain: Buffer, head?: Buffer): void {
     const { key, keyIndex } = (this.#ownKey ??= this.#newKey());

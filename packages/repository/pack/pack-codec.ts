@@ -3,7 +3,7 @@
  * in clear where each chunk lies and nothing else; the index gathers footers. FORMAT.md, section 9.
  */
 import { assert, BinaryReader, BinaryWriter, CofferError, digest } from '@coffer/base';
-import { CHUNK_ID_SIZE_BYTES } from '../chunk/chunk-id.ts';
+import { CHUNK_ID_SIZE_BYTES, idKey } from '../chunk/chunk-id.ts';
 import type { Seal } from '../chunk/seal.ts';
 import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
 import { BOX_OVERHEAD_BYTES } from '../sealed-box.ts';
@@ -31,6 +31,9 @@ const FLAG_COMPRESSED = 2;
 
 /** Sealed node bodies come with their children in clear: a node's record may be this large. */
 export const RECORD_LENGTH_MAX = 8 * 1024 * 1024;
+
+/** Coffer ends a pack earlier; the entries of one are added to the local index at once. */
+export const PACK_ENTRIES_MAX = 65_536;
 
 /** Where one chunk lies in a pack, and how it was sealed. */
 export interface PackEntry extends Seal {
@@ -83,10 +86,16 @@ export function readFooter(reader: BinaryReader, sizeBytesMax: number): PackFoot
   for (let left = reader.u16(); left > 0; left--) keyBoxes.push(reader.raw(KEY_BOX_SIZE_BYTES));
   const entryCount = reader.u32();
   if (entryCount * ENTRY_SIZE_BYTES > reader.remaining) throw reader.damaged('too many entries');
+  if (entryCount > PACK_ENTRIES_MAX) throw reader.damaged('too many entries');
   const entries: PackEntry[] = [];
+  const ids = new Set<string>();
   for (let index = 0; index < entryCount; index++) {
-    entries.push(readEntry(reader, keyBoxes.length, sizeBytesMax));
+    const entry = readEntry(reader, keyBoxes.length, sizeBytesMax);
+    entries.push(entry);
+    ids.add(idKey(entry.id));
   }
+  // No writer does, and what a pack says often would cost each client.
+  if (ids.size < entries.length) throw reader.damaged('it names a chunk twice');
   return { keyBoxes, entries };
 }
 

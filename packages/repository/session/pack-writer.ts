@@ -112,13 +112,17 @@ export class PackWriter {
   /** Stores a sealed chunk of another pack as it is, unless it is there already. */
   async move(chunk: MovedChunk): Promise<void> {
     await this.backPressure();
-    if (this.claim(chunk.entry.id, chunk.entry.plainLength)) this.#append(chunk);
+    if (this.claim(chunk.entry.id, chunk.entry.plainLength))
+      this.#append(chunk, this.#builderOf(chunk));
   }
 
   /** Stores a sealed chunk of another pack as it is, though one of its id is there. */
   async moveBeside(chunk: MovedChunk): Promise<void> {
     await this.backPressure();
-    this.#append(chunk);
+    const builder = this.#builderOf(chunk);
+    // A pack names a chunk once.
+    if (builder.has(chunk.entry.id)) this.uploadFrom(builder);
+    this.#append(chunk, builder);
   }
 
   /**
@@ -188,8 +192,11 @@ export class PackWriter {
     this.#found.set(packNumber, { pack, sizeBytes });
   }
 
-  #append(chunk: MovedChunk): void {
-    const builder = chunk.entry.kind === 'node' ? this.nodes : this.moved;
+  #builderOf({ entry }: MovedChunk): PackBuilder {
+    return entry.kind === 'node' ? this.nodes : this.moved;
+  }
+
+  #append(chunk: MovedChunk, builder: PackBuilder): void {
     builder.move(chunk);
     if (builder.isFull) this.uploadFrom(builder);
   }
@@ -204,7 +211,7 @@ export class PackWriter {
     this.statistics.bytesStored += bytes.length;
     this.#ownObjects.add(name);
     this.#acceptsOwn = this.#index.acceptor(this.#ownObjects);
-    this.#index.add(name, packs);
+    await this.#index.add(name, packs);
     for (const pack of packs) for (const { id } of pack.entries) this.#pending.delete(idKey(id));
   }
 

@@ -1,7 +1,7 @@
 /** The way to a libvirt server: a socket, or ssh whose ends are one. */
 import { spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
-import { CofferError, type ErrorDetails, systemErrorCode } from '@coffer/base';
+import { CofferError, type ErrorDetails, systemErrorCode, toolEnvironment } from '@coffer/base';
 import { type Address } from './address.ts';
 
 /** What a program says about its failure is at the end of its output. */
@@ -92,7 +92,7 @@ function socketTransport(socket: Socket): Transport {
 
 /** Ssh ends by itself when we are gone, because its input ends. */
 function sshTransport(args: readonly string[]): Transport {
-  const child = spawn('ssh', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn('ssh', args, { stdio: ['pipe', 'pipe', 'pipe'], env: toolEnvironment() });
   let said = Buffer.alloc(0);
   child.stderr.on('data', (piece: Buffer) => {
     said = Buffer.concat([said, piece]).subarray(-SAID_BYTES_MAX);

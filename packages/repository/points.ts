@@ -1,0 +1,154 @@
+/**
+ * Which points exist: those that are listed under `points/`, and those that a session has committed
+ * and not listed yet. What is asked for by its item or its id is read alone, and from the local cache
+ * where it is known, since its id is the digest of its record.
+ */
+import { type CofferError, isCofferError, mapBounded } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { readGcStateIfIntact, survives } from './gc/gc-record.ts';
+import type { ChunkIndex } from './index/chunk-index.ts';
+import {
+  decodePointObject,
+  itemFolder,
+  parsePointObjectName,
+  type PointObject,
+  pointObjectName,
+  type RecoveryPoint,
+} from './recovery-point.ts';
+import { listSessions, readEndIfIntact } from './session/session-record.ts';
+import { getRecord } from './store-calls.ts';
+
+/** Points fetched at once when they are listed. */
+const FETCHES_AT_ONCE = 16;
+
+/** Which points are wanted; all of them unless it is said. */
+export type PointFilter =
+  | { readonly item: string }
+  /** The beginning of ids, in hexadecimal. */
+  | { readonly idPrefix: string };
+
+export interface ReadPointsOptions {
+  readonly store: ObjectStore;
+  readonly index: ChunkIndex;
+  /** With it, points that no writer of the repository made are damaged. */
+  readonly hashKey: Buffer | undefined;
+  readonly filter: PointFilter | undefined;
+  /** Damaged points are told to it, or thrown. */
+  readonly onDamaged: ((error: CofferError) => void) | undefined;
+}
+
+/** A point that was listed or committed. */
+export interface StoredPoint extends PointObject {
+  /** Undefined when it is listed, and so to be fetched. */
+  readonly bytes: Buffer | undefined;
+}
+
+/** The points that exist, oldest first. */
+export async function readPoints(options: ReadPointsOptions): Promise<RecoveryPoint[]> {
+  const { store, filter, onDamaged } = options;
+  const state = await readGcStateIfIntact(store, onDamaged);
+  const held = new Set<string>();
+  for await (const { name } of store.list('holds/')) held.add(name.slice('holds/'.length));
+  const stored = await storedPoints(store, { filter, onDamaged });
+  const fetched = new Map<string, Buffer>();
+  const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (objects) => {
+    for (const each of objects.filter((object) => survives(object, state))) {
+      const record = await readRecord(options, each, fetched);
+      const { id, generation } = each;
+      if (record) return { ...record, id, generation, held: held.has(id) };
+    }
+    return undefined;
+  });
+  keepRecords(options, stored, fetched);
+  return points.filter((point) => point !== undefined).sort(byTime);
+}
+
+/**
+ * By id: what is listed, and what a session committed and did not list yet. Of several objects the
+ * latest generation goes first, which a sweep is least likely to have passed over; where that is
+ * damaged, another one may be whole.
+ */
+export async function storedPoints(
+  store: ObjectStore,
+  { filter, onDamaged }: Pick<ReadPointsOptions, 'filter' | 'onDamaged'>,
+): Promise<ReadonlyMap<string, readonly StoredPoint[]>> {
+  const points = new Map<string, StoredPoint[]>();
+  const add = (point: StoredPoint): void => {
+    if (filter && 'idPrefix' in filter && !point.id.startsWith(filter.idPrefix)) return;
+    const known = points.get(point.id);
+    if (known) known.push(point);
+    else points.set(point.id, [point]);
+  };
+  // Sessions first: a session that lists its points in between is found at one of both places.
+  for (const { session, hasEnd } of await listSessions(store)) {
+    const end = hasEnd ? await readEndIfIntact(store, session, onDamaged) : undefined;
+    if (end?.outcome !== 'committed') continue;
+    for (const { id, item, record } of end.points) {
+      if (filter && 'item' in filter && item !== filter.item) continue;
+      const { generation } = end;
+      const name = pointObjectName(item, generation, id);
+      add({ id, generation, name, bytes: Buffer.from(record, 'base64') });
+    }
+  }
+  for await (const { name } of store.list(folderOf(filter))) {
+    const parsed = parsePointObjectName(name);
+    if (parsed) add({ ...parsed, bytes: undefined });
+  }
+  for (const objects of points.values()) objects.sort((a, b) => b.generation - a.generation);
+  return points;
+}
+
+function folderOf(filter: PointFilter | undefined): string {
+  return filter && 'item' in filter ? itemFolder(filter.item) : 'points/';
+}
+
+/** Undefined when it was removed meanwhile, or is damaged and that was told. */
+async function readRecord(
+  { store, index, hashKey, filter, onDamaged }: ReadPointsOptions,
+  point: StoredPoint,
+  fetched: Map<string, Buffer>,
+): Promise<ReturnType<typeof decodePointObject> | undefined> {
+  // Who asks for all of them wants to know what the store holds: verification, collections, copies.
+  const cached = filter && !point.bytes ? index.pointRecord(point.name) : undefined;
+  if (cached) {
+    const record = readIfIntact(() => decodePointObject(point, cached, hashKey));
+    if (record) return record;
+  }
+  try {
+    const bytes = point.bytes ?? (await getRecord(store, point.name));
+    const record = decodePointObject(point, bytes, hashKey);
+    if (!point.bytes) fetched.set(point.name, bytes);
+    return record;
+  } catch (error) {
+    if (isCofferError(error, 'object-not-found')) return undefined;
+    if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
+    onDamaged(error);
+    return undefined;
+  }
+}
+
+function readIfIntact<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (isCofferError(error, 'object-damaged')) return undefined;
+    throw error;
+  }
+}
+
+function keepRecords(
+  { index, filter }: ReadPointsOptions,
+  stored: ReadonlyMap<string, readonly StoredPoint[]>,
+  fetched: ReadonlyMap<string, Buffer>,
+): void {
+  // With the beginnings of ids, not all that is there has been looked at.
+  const present = new Set(
+    Array.from(stored.values()).flatMap((each) => each.map(({ name }) => name)),
+  );
+  if (!filter || 'item' in filter) index.forgetOtherPointRecords(folderOf(filter), present);
+  if (filter) index.keepPointRecords(fetched);
+}
+
+function byTime(a: RecoveryPoint, b: RecoveryPoint): number {
+  return a.takenAt - b.takenAt || (a.id < b.id ? -1 : 1);
+}
