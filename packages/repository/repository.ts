@@ -1,7 +1,7 @@
 /** A repository: an object store with keys and structure. */
 import { join } from 'node:path';
 import { type Clock, CofferError, isCofferError, mapBounded, type Random } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import { type ChunkWork, inlineChunkWork } from './chunk/chunk-work.ts';
@@ -280,6 +280,7 @@ export class Repository {
 
   /** Deletes a point; its chunks stay until the next garbage collection. */
   async removePoint(point: RecoveryPoint): Promise<void> {
+    refuseAppendOnly(this.store);
     if (point.held) throw new CofferError('point-held', { point: point.id });
     // A committed session that is not cleaned up would list the point again.
     await finishCommittedSessions(this.store, ignoreDamaged);
@@ -308,6 +309,7 @@ export class Repository {
   }
 
   async release(point: RecoveryPoint): Promise<void> {
+    refuseAppendOnly(this.store);
     await this.store.delete(holdName(point.id));
   }
 

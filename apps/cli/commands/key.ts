@@ -10,6 +10,7 @@ import {
   type Repository,
   writeKeySlot,
 } from '@coffer/repository';
+import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import {
   formatTime,
   printJson,
@@ -76,6 +77,7 @@ export async function runKeyRemove(name: string, options: GlobalOptions): Promis
 export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void> {
   const { recoveryKeyFile } = options;
   await withRepository(options, 'required', async (repository) => {
+    refuseAppendOnly(repository.store);
     const slots = await readKeySlots(repository, ignoreDamaged);
     const earlier = slots.filter(({ kind }) => kind === 'recovery');
     const recoveryKey = generateRecoveryKey(random);

@@ -5,7 +5,7 @@
  */
 import { hostname } from 'node:os';
 import { CofferError, isCofferError, systemErrorCode } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { inlineChunkWork } from '../chunk/chunk-work.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
@@ -65,6 +65,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const { repository, signal } = options;
   const { store } = repository;
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
+  refuseAppendOnly(store);
   await finishCommittedSessions(store);
   const state = await readGcState(store);
   const { unfinished } = state;
