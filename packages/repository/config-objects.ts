@@ -30,7 +30,8 @@ export async function writeConfig(store: ObjectStore, config: RepositoryConfig):
     throw new CofferError('repository-exists', { location: store.location });
   }
   // The copy of another init, that was killed or came too late: there is a config now, and it is ours.
-  if (!isCopyOurs) await replace(store, CONFIG_COPY_NAME, bytes);
+  // Where nobody deletes, a verification finds it, and a repair at the other end of the store replaces it.
+  if (!isCopyOurs && store.capabilities.deletes) await replace(store, CONFIG_COPY_NAME, bytes);
 }
 
 /**

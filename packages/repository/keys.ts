@@ -10,7 +10,7 @@
  */
 import { createCipheriv, createDecipheriv, hkdfSync, scrypt } from 'node:crypto';
 import { CofferError, isCofferError, mapBounded } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { hashKeyCheck, type RepositoryConfig } from './config.ts';
 import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
@@ -122,6 +122,8 @@ export async function readKeySlots(
 
 /** Once there is a config, slots of other keys are what an init left that was killed or too late. */
 export async function removeSlotsOfOthers({ store, config }: SlotFolder): Promise<void> {
+  // Nobody reads them: they can stay where nobody deletes.
+  if (!store.capabilities.deletes) return;
   const slots = await readAllSlots(store, () => {});
   for (const { slot, publicKey } of slots) {
     if (publicKey !== config.publicKey) await store.delete(slotName(slot));
@@ -155,6 +157,7 @@ async function readSlot(store: ObjectStore, name: string): Promise<KeySlot | und
 
 /** Removes a slot by its name or enough of its beginning. Damaged ones open nothing: they do not count. */
 export async function removeKeySlot(folder: SlotFolder, slot: string): Promise<void> {
+  refuseAppendOnly(folder.store);
   const slots = await readKeySlots(folder, () => {});
   const found = slots.filter((each) => each.slot.startsWith(slot));
   if (slot.length < 4 || found.length !== 1) throw new CofferError('key-slot-not-found', { slot });

@@ -8,7 +8,7 @@ import {
   type Processes,
   type Random,
 } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
 import type { RepositoryConfig } from './config.ts';
@@ -192,6 +192,7 @@ export class Repository {
 
   /** Deletes a point; its chunks stay until the next garbage collection. */
   async removePoint(point: RecoveryPoint): Promise<void> {
+    refuseAppendOnly(this.store);
     if (point.held) throw new CofferError('point-held', { point: point.id });
     // A committed session that is not cleaned up would list the point again.
     await finishCommittedSessions(this.store, ignoreDamaged);
@@ -220,6 +221,7 @@ export class Repository {
   }
 
   async release(point: RecoveryPoint): Promise<void> {
+    refuseAppendOnly(this.store);
     await this.store.delete(holdName(point.id));
   }
 }

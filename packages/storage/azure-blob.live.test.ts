@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { openAzureBlobStore } from './azure-blob.ts';
 import { type AzuriteServer, startAzuriteServer } from './testing/azurite-server.ts';
-import { ANY_SIZE, failsWith, objectStoreContract } from './testing/contract.ts';
+import { objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, failsWith } from './testing/expectations.ts';
 
 describe('azure blob', () => {
   let server: AzuriteServer;

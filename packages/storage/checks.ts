@@ -31,6 +31,11 @@ export function checkSize(name: string, sizeBytes: number, { sizeBytesMax }: Get
   throw new CofferError('object-damaged', { object: name, reason, sizeBytes, sizeBytesMax });
 }
 
+/** The error of a store that has no object lock. */
+export function withoutLock({ location }: ObjectStore): CofferError {
+  return new CofferError('store-without-lock', { location });
+}
+
 /** Reads a range of no bytes: HTTP has no such range, but the object and the offset have to be. */
 export async function readNothing(
   store: ObjectStore,

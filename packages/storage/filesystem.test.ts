@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { mapBounded } from '@coffer/base';
 import type { FileCalls } from './filesystem/calls.ts';
 import { openFilesystemStore } from './filesystem.ts';
-import { ANY_SIZE, failsWith, listAll, objectStoreContract } from './testing/contract.ts';
+import { objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, failsWith, listAll } from './testing/expectations.ts';
 
 const execute = promisify(execFile);
 

@@ -18,7 +18,14 @@ import {
 } from '@coffer/base';
 import { DIRECT_ALIGNMENT_BYTES, isDirectlyWritable } from '@coffer/base/libc.ts';
 import type { FileCalls } from './filesystem/calls.ts';
-import { checkName, checkPrefix, checkRange, checkSize, rangeInvalid } from './checks.ts';
+import {
+  checkName,
+  checkPrefix,
+  checkRange,
+  checkSize,
+  rangeInvalid,
+  withoutLock,
+} from './checks.ts';
 import { DurableFolders, makeRoot } from './filesystem/durable-folders.ts';
 import { filesystemError, isMissing } from './filesystem/errors.ts';
 import { listFiles } from './filesystem/list.ts';
@@ -28,8 +35,10 @@ import type {
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StreamOptions,
 } from './object-store.ts';
 import { OpenFiles } from './filesystem/open-files.ts';
+import { withheld } from './withheld.ts';
 
 export interface FilesystemStoreOptions {
   /** Creates the folder where it is missing; otherwise that is `repository-not-found`. */
@@ -75,7 +84,12 @@ export async function openFilesystemStore(
 
 class FilesystemStore implements ObjectStore {
   readonly location: string;
-  readonly capabilities = { serverTime: false, objectLock: false };
+  readonly capabilities = {
+    serverTime: false,
+    deletes: true,
+    finishesSessions: false,
+    objectLock: false,
+  };
   readonly #calls: FileCalls;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -91,6 +105,22 @@ class FilesystemStore implements ObjectStore {
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    await this.#create(name, options, (temporary) =>
+      writeDurably(temporary, bytes, this.#calls, options?.signal),
+    );
+  }
+
+  async putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    await this.#create(name, options, (temporary) =>
+      streamDurably(temporary, withheld(name, source, options), this.#calls, options.signal),
+    );
+  }
+
+  async #create(name: string, options: CallOptions | undefined, write: Write): Promise<void> {
     const path = this.#path(name, options);
     const id = this.#random.bytes(12).toString('hex');
     const temporary = join(this.location, TEMPORARY_FOLDER, id);
@@ -99,7 +129,7 @@ class FilesystemStore implements ObjectStore {
         this.#folders.ensure(dirname(temporary)),
         this.#folders.ensure(dirname(path)),
       ]);
-      await this.#publish(temporary, path, bytes, options?.signal);
+      await this.#publish(temporary, path, write);
     } catch (error) {
       options?.signal?.throwIfAborted();
       if (systemErrorCode(error) === 'EEXIST') {
@@ -179,6 +209,10 @@ class FilesystemStore implements ObjectStore {
     }
   }
 
+  async protect(): Promise<void> {
+    throw withoutLock(this);
+  }
+
   async removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void> {
     const folder = join(this.location, TEMPORARY_FOLDER);
     const before = this.#clock.now() - olderThanMs;
@@ -202,14 +236,9 @@ class FilesystemStore implements ObjectStore {
     return join(this.location, name);
   }
 
-  async #publish(
-    temporary: string,
-    path: string,
-    bytes: Uint8Array,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
+  async #publish(temporary: string, path: string, write: Write): Promise<void> {
     try {
-      await writeDurably(temporary, bytes, this.#calls, signal);
+      await write(temporary);
       await this.#link(temporary, path);
     } finally {
       // What cannot be removed now is a leftover; the put itself went as it went.
@@ -236,6 +265,30 @@ class FilesystemStore implements ObjectStore {
       if (!isMissing(error)) throw error;
     }
   }
+}
+
+/** Writes a whole file of this path, durably. */
+type Write = (temporary: string) => Promise<void>;
+
+async function streamDurably(
+  path: string,
+  source: AsyncIterable<Uint8Array>,
+  calls: FileCalls,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const file = await calls.open(path, 'wx', FILE_MODE);
+  try {
+    for await (const piece of source) {
+      for (let written = 0; written < piece.length;) {
+        signal?.throwIfAborted();
+        written += (await file.write(piece, written)).bytesWritten;
+      }
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  signal?.throwIfAborted();
 }
 
 async function writeDurably(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { it } from 'node:test';
 import { readWhole } from './http-body.ts';
-import { failsWith } from './testing/contract.ts';
+import { failsWith } from './testing/expectations.ts';
 
 const TIB = 1024 ** 4;
 

@@ -62,6 +62,28 @@ export async function readRangeInto(
   await fill(name, stream, target);
 }
 
+/**
+ * Sends a body that is still to come. When its source fails, so does the request, before its end:
+ * the SDKs would wait for the rest.
+ */
+export async function sendStream(
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+  send: (body: Readable, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const broken = new AbortController();
+  const body = Readable.from(source, { objectMode: false });
+  body.on('error', (error) => broken.abort(error));
+  const signals = signal ? [signal, broken.signal] : [broken.signal];
+  try {
+    await send(body, AbortSignal.any(signals));
+  } catch (error) {
+    throw broken.signal.aborted ? broken.signal.reason : error;
+  } finally {
+    body.destroy();
+  }
+}
+
 /** The error for a status of HTTP; `store-unavailable` for what may pass. */
 export function codeOfStatus(status: number | undefined): ErrorCode {
   return CODES.get(status) ?? 'store-unavailable';

@@ -1,35 +1,50 @@
 /** Objects in memory, for tests and simulations. */
 import { type Clock, CofferError, systemClock } from '@coffer/base';
-import { checkName, checkPrefix, checkRange, checkSize, rangeInvalid } from './checks.ts';
+import {
+  checkName,
+  checkPrefix,
+  checkRange,
+  checkSize,
+  rangeInvalid,
+  withoutLock,
+} from './checks.ts';
 import type {
   ByteRange,
   CallOptions,
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StoreCapabilities,
+  StreamOptions,
 } from './object-store.ts';
+import { gathered, withheld } from './withheld.ts';
 
 export interface MemoryStoreOptions {
   /** Gives `createdAt`; the clock of the system unless told otherwise. */
   readonly clock?: Clock;
+  /** Objects can be protected. */
+  readonly objectLock?: boolean;
 }
 
 interface StoredObject {
   readonly bytes: Buffer;
   readonly createdAt: number;
+  protectedUntil: number;
 }
 
-export function openMemoryStore({ clock = systemClock }: MemoryStoreOptions = {}): ObjectStore {
-  return new MemoryStore(clock);
+export function openMemoryStore(options: MemoryStoreOptions = {}): ObjectStore {
+  const { clock = systemClock, objectLock = false } = options;
+  return new MemoryStore(clock, objectLock);
 }
 
 class MemoryStore implements ObjectStore {
   readonly location = 'memory';
-  readonly capabilities = { serverTime: true, objectLock: false };
+  readonly capabilities: StoreCapabilities;
   readonly #objects = new Map<string, StoredObject>();
   readonly #clock: Clock;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, objectLock: boolean) {
+    this.capabilities = { serverTime: true, deletes: true, finishesSessions: false, objectLock };
     this.#clock = clock;
   }
 
@@ -37,7 +52,18 @@ class MemoryStore implements ObjectStore {
     checkName(name);
     options?.signal?.throwIfAborted();
     if (this.#objects.has(name)) throw new CofferError('object-exists', { name });
-    this.#objects.set(name, { bytes: Buffer.from(bytes), createdAt: this.#clock.now() });
+    const createdAt = this.#clock.now();
+    this.#objects.set(name, { bytes: Buffer.from(bytes), createdAt, protectedUntil: 0 });
+  }
+
+  async putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    checkName(name);
+    options.signal?.throwIfAborted();
+    await this.put(name, await gathered(withheld(name, source, options)), options);
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
@@ -78,7 +104,15 @@ class MemoryStore implements ObjectStore {
   async delete(name: string, options?: CallOptions): Promise<void> {
     checkName(name);
     options?.signal?.throwIfAborted();
+    const until = this.#objects.get(name)?.protectedUntil ?? 0;
+    if (until > this.#clock.now()) throw new CofferError('object-protected', { name, until });
     this.#objects.delete(name);
+  }
+
+  async protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    if (!this.capabilities.objectLock) throw withoutLock(this);
+    const stored = this.#stored(name, options);
+    stored.protectedUntil = Math.max(stored.protectedUntil, Math.ceil(untilMs / 1000) * 1000);
   }
 
   async removeLeftovers(): Promise<void> {

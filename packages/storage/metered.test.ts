@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { openMemoryStore } from './memory.ts';
 import { metered } from './metered.ts';
-import { ANY_SIZE, failsWith, listAll, objectStoreContract } from './testing/contract.ts';
+import { objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, failsWith, listAll } from './testing/expectations.ts';
+import { objectLockContract } from './testing/lock-contract.ts';
+
+objectLockContract('metered', async () => metered(openMemoryStore({ objectLock: true })));
 
 objectStoreContract('metered', async () => metered(openMemoryStore()));
 

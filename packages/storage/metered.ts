@@ -5,16 +5,19 @@ import type {
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StreamOptions,
 } from './object-store.ts';
 
 const METHODS = [
   'put',
+  'putStream',
   'get',
   'getRange',
   'getInto',
   'stat',
   'list',
   'delete',
+  'protect',
   'removeLeftovers',
 ] as const;
 type Method = (typeof METHODS)[number];
@@ -66,6 +69,15 @@ class Metered implements MeteredStore {
     this.#counts.put.bytesIn += bytes.length;
   }
 
+  async putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    await this.#count('putStream', this.#store.putStream(name, source, options));
+    this.#counts.putStream.bytesIn += options.sizeBytes;
+  }
+
   async get(name: string, options: GetOptions): Promise<Buffer> {
     const bytes = await this.#count('get', this.#store.get(name, options));
     this.#counts.get.bytesOut += bytes.length;
@@ -104,6 +116,10 @@ class Metered implements MeteredStore {
 
   delete(name: string, options?: CallOptions): Promise<void> {
     return this.#count('delete', this.#store.delete(name, options));
+  }
+
+  protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    return this.#count('protect', this.#store.protect(name, untilMs, options));
   }
 
   removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void> {

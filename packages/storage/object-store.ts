@@ -6,7 +6,10 @@
  *   and every `list` that starts later sees it, whole. Of two puts of one name, one succeeds.
  * - A put that failed left nothing under the name, or the whole object; never a part of it.
  * - `delete` of an object that is not there is no error.
+ *
+ * What a store cannot do, its capabilities say, so that whoever needs it refuses up front.
  */
+import { CofferError } from '@coffer/base';
 
 export interface ObjectInfo {
   readonly name: string;
@@ -24,6 +27,13 @@ export interface ByteRange {
 export interface StoreCapabilities {
   /** `createdAt` comes from a clock that writers do not control. */
   readonly serverTime: boolean;
+  /** False for an append-only store: nobody deletes there what was put. */
+  readonly deletes: boolean;
+  /**
+   * The store lists the points of a session by itself, from its `end`, and removes what the session
+   * leaves. A writer's last act is `end` then, and nobody finishes the sessions of others.
+   */
+  readonly finishesSessions: boolean;
   /** Objects can be protected against deletion for a time. */
   readonly objectLock: boolean;
 }
@@ -37,6 +47,13 @@ export interface GetOptions extends CallOptions {
   readonly sizeBytesMax: number;
 }
 
+/** What a stream of bytes has to be when it has ended. */
+export interface StreamOptions extends CallOptions {
+  readonly sizeBytes: number;
+  /** BLAKE3 of all bytes. */
+  readonly digest: Uint8Array;
+}
+
 export interface ObjectStore {
   /** What the store is, for people: a path or an URL without secrets. */
   readonly location: string;
@@ -44,6 +61,15 @@ export interface ObjectStore {
 
   /** Creates an object. Fails with `object-exists` when there is one of that name. */
   put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
+
+  /**
+   * Creates an object of bytes that are not here yet, and takes them no faster than it stores them;
+   * the pieces belong to the store.
+   * Fails as `put` does; with `upload-damaged` when they are not those that were announced; and with
+   * what `source` throws. Then there is nothing under the name. A stream comes once, so it is not
+   * tried again by any wrapper.
+   */
+  putStream(name: string, source: AsyncIterable<Uint8Array>, options: StreamOptions): Promise<void>;
 
   /**
    * The whole object. Fails with `object-not-found`; or with `object-damaged`, before any of its
@@ -66,13 +92,25 @@ export interface ObjectStore {
   /** All objects whose names begin with `prefix`, in ascending order of their names' bytes. */
   list(prefix: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
 
+  /** Fails with `store-append-only`, or with `object-protected` when it is protected. */
   delete(name: string, options?: CallOptions): Promise<void>;
+
+  /**
+   * Nobody can delete the object before `untilMs` (since 1970), rounded up to a second. A protection
+   * that lasts longer stays as it is. Fails with `object-not-found`, or with `store-without-lock`.
+   */
+  protect(name: string, untilMs: number, options?: CallOptions): Promise<void>;
 
   /** Removes what killed puts left outside of the name space (temporary files, open uploads). */
   removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void>;
 
   /** Ends connections. The store is not used afterwards. */
   close(): Promise<void>;
+}
+
+/** For what has to delete, before it does anything. Fails with `store-append-only`. */
+export function refuseAppendOnly({ capabilities, location }: ObjectStore): void {
+  if (!capabilities.deletes) throw new CofferError('store-append-only', { location });
 }
 
 export const OBJECT_NAME_SIZE_MAX = 512;

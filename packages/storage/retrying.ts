@@ -1,7 +1,7 @@
 /**
  * Tries again what failed for a reason that may pass, with exponential back-off and full jitter.
  *
- * All calls of a store may be repeated. Only `put` needs care: an attempt that seemed to fail may
+ * All calls of a store may be repeated, but for streams, which come once. Only `put` needs care: an attempt that seemed to fail may
  * have created the object, so that the next one finds it. Then what is stored decides: when it is
  * what was to be written, the put has succeeded. So two writers that put the same bytes under one
  * name may both succeed: objects that decide a race have to differ from writer to writer.
@@ -13,6 +13,7 @@ import type {
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StreamOptions,
 } from './object-store.ts';
 
 export interface RetryingOptions {
@@ -59,6 +60,14 @@ class RetryingStore implements ObjectStore {
     });
   }
 
+  putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    return this.#store.putStream(name, source, options);
+  }
+
   get(name: string, options: GetOptions): Promise<Buffer> {
     return this.#attempt(options, () => this.#store.get(name, options));
   }
@@ -96,6 +105,10 @@ class RetryingStore implements ObjectStore {
 
   delete(name: string, options?: CallOptions): Promise<void> {
     return this.#attempt(options, () => this.#store.delete(name, options));
+  }
+
+  protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    return this.#attempt(options, () => this.#store.protect(name, untilMs, options));
   }
 
   removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void> {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { openS3Store } from './s3.ts';
-import { ANY_SIZE, failsWith, objectStoreContract } from './testing/contract.ts';
+import { objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, failsWith } from './testing/expectations.ts';
+import { objectLockContract } from './testing/lock-contract.ts';
 import { type S3Server, startS3Server } from './testing/s3-server.ts';
 
 describe('s3', () => {
@@ -9,12 +11,17 @@ describe('s3', () => {
   before(async () => {
     server = await startS3Server();
     await server.createBucket('coffer');
+    await server.createBucket('locked', { objectLock: true });
   });
   after(() => server.stop());
 
   objectStoreContract('s3', () =>
     openS3Store({ bucket: 'coffer', prefix: 'a b/c', client: server.client }),
   );
+
+  const openLocked = () =>
+    openS3Store({ bucket: 'locked', prefix: '', objectLock: true, client: server.client });
+  objectLockContract('s3', openLocked);
 
   it('keeps prefixes of one bucket apart', async () => {
     const open = (prefix: string) =>

@@ -4,9 +4,9 @@
  * whole or not at all, and nothing is left behind.
  */
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
-import { assert } from '@coffer/base';
-import { checkName, checkPrefix, checkRange, readNothing } from './checks.ts';
-import { type Answer, rangeHeader, readRangeInto, readWhole } from './http-body.ts';
+import { CofferError, assert } from '@coffer/base';
+import { checkName, checkPrefix, checkRange, readNothing, withoutLock } from './checks.ts';
+import { type Answer, rangeHeader, readRangeInto, readWhole, sendStream } from './http-body.ts';
 import { s3Error, statusOf } from './s3/errors.ts';
 import {
   type ByteRange,
@@ -14,15 +14,37 @@ import {
   type GetOptions,
   type ObjectInfo,
   type ObjectStore,
+  type StoreCapabilities,
+  type StreamOptions,
   isObjectName,
 } from './object-store.ts';
+import { gathered, withheld, WITHHELD_SIZE_BYTES } from './withheld.ts';
 
 export interface S3StoreOptions {
   readonly bucket: string;
   /** Goes before every name, with a slash; empty for the whole bucket. */
   readonly prefix: string;
+  /**
+   * The bucket was made with object lock, so it keeps versions. Ceph's RGW (16) replaces objects in
+   * such buckets in spite of `If-None-Match`: only servers that heed it there can hold a repository.
+   */
+  readonly objectLock?: boolean;
   /** Goes before the usual environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...). */
   readonly client?: S3ClientConfig;
+}
+
+interface ObjectKey {
+  readonly Bucket: string;
+  readonly Key: string;
+}
+
+interface Version {
+  readonly VersionId: string | undefined;
+  readonly protectedUntil: Date | undefined;
+}
+
+interface Signals {
+  readonly abortSignal?: AbortSignal;
 }
 
 type Sdk = typeof import('@aws-sdk/client-s3');
@@ -39,8 +61,11 @@ const REGION_DEFAULT = 'us-east-1';
 export async function openS3Store(options: S3StoreOptions): Promise<ObjectStore> {
   // Loaded here, since it costs 0.3 s that commands on other stores should not pay.
   const sdk = await import('@aws-sdk/client-s3');
-  const client = await openClient(sdk, options.client ?? {});
-  return new S3Store(sdk, client, options.bucket, options.prefix);
+  const given = options.client ?? {};
+  // A checksum that follows the body hides its length, on which many servers insist.
+  const forStreams = { ...given, requestChecksumCalculation: 'WHEN_REQUIRED' } as const;
+  const clients = [await openClient(sdk, given), await openClient(sdk, forStreams)] as const;
+  return new S3Store(sdk, clients, options);
 }
 
 async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
@@ -75,16 +100,24 @@ async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
 
 class S3Store implements ObjectStore {
   readonly location: string;
-  readonly capabilities = { serverTime: true, objectLock: false };
+  readonly capabilities: StoreCapabilities;
   readonly #sdk: Sdk;
   readonly #client: S3Client;
+  readonly #streamClient: S3Client;
   readonly #bucket: string;
   readonly #keyPrefix: string;
 
-  constructor(sdk: Sdk, client: S3Client, bucket: string, prefix: string) {
+  constructor(
+    sdk: Sdk,
+    [client, streamClient]: readonly [S3Client, S3Client],
+    options: S3StoreOptions,
+  ) {
+    const { bucket, prefix, objectLock = false } = options;
+    this.capabilities = { serverTime: true, deletes: true, finishesSessions: false, objectLock };
     this.location = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
     this.#sdk = sdk;
     this.#client = client;
+    this.#streamClient = streamClient;
     this.#bucket = bucket;
     this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
   }
@@ -97,6 +130,29 @@ class S3Store implements ObjectStore {
       IfNoneMatch: '*',
     });
     await this.#call(name, options, (signals) => this.#client.send(command, signals));
+  }
+
+  async putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    const key = this.#key(name);
+    const { sizeBytes: ContentLength, signal } = options;
+    signal?.throwIfAborted();
+    const checked = withheld(name, source, options);
+    // Known whole before the server hears of it: there would be nothing to keep back.
+    if (ContentLength <= WITHHELD_SIZE_BYTES) {
+      await this.put(name, await gathered(checked), options);
+      return;
+    }
+    await sendStream(checked, signal, async (Body, sending) => {
+      const parameters = { ...key, Body, ContentLength, IfNoneMatch: '*' };
+      const command = new this.#sdk.PutObjectCommand(parameters);
+      await this.#call(name, { signal: sending }, (signals) =>
+        this.#streamClient.send(command, signals),
+      );
+    });
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
@@ -163,8 +219,34 @@ class S3Store implements ObjectStore {
   }
 
   async delete(name: string, options?: CallOptions): Promise<void> {
-    const command = new this.#sdk.DeleteObjectCommand(this.#key(name));
-    await this.#call(name, options, (signals) => this.#client.send(command, signals));
+    const key = this.#key(name);
+    await this.#call(name, options, async (signals) => {
+      if (this.capabilities.objectLock) {
+        await this.#deleteVersion(key, signals);
+      } else {
+        await this.#client.send(new this.#sdk.DeleteObjectCommand(key), signals);
+      }
+    });
+  }
+
+  /** In the mode that nobody can lift, whoever has the credentials. */
+  async protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    if (!this.capabilities.objectLock) throw withoutLock(this);
+    const key = this.#key(name);
+    const RetainUntilDate = new Date(Math.ceil(untilMs / 1000) * 1000);
+    const command = new this.#sdk.PutObjectRetentionCommand({
+      ...key,
+      Retention: { Mode: 'COMPLIANCE', RetainUntilDate },
+    });
+    await this.#call(name, options, async (signals) => {
+      try {
+        await this.#client.send(command, signals);
+      } catch (error) {
+        // Refused as well where it would end the protection earlier.
+        const protectedUntil = (await this.#version(key, signals))?.protectedUntil;
+        if (protectedUntil === undefined || protectedUntil < RetainUntilDate) throw error;
+      }
+    });
   }
 
   async removeLeftovers(): Promise<void> {
@@ -173,18 +255,40 @@ class S3Store implements ObjectStore {
 
   async close(): Promise<void> {
     this.#client.destroy();
+    this.#streamClient.destroy();
   }
 
-  #key(name: string): { readonly Bucket: string; readonly Key: string } {
+  #key(name: string): ObjectKey {
     checkName(name);
     return { Bucket: this.#bucket, Key: `${this.#keyPrefix}${name}` };
   }
 
-  async #answer(
-    name: string,
-    range: ByteRange | undefined,
-    signals: { readonly abortSignal?: AbortSignal },
-  ): Promise<Answer> {
+  /** Without its version, an object would only be hidden, and take its space for ever. */
+  async #deleteVersion(key: ObjectKey, signals: Signals): Promise<void> {
+    const version = await this.#version(key, signals);
+    if (!version) return;
+    const { VersionId, protectedUntil } = version;
+    try {
+      await this.#client.send(new this.#sdk.DeleteObjectCommand({ ...key, VersionId }), signals);
+    } catch (error) {
+      if (statusOf(error) !== 403 || !protectedUntil) throw error;
+      const until = protectedUntil.toISOString();
+      throw new CofferError('object-protected', { object: key.Key, until }, error);
+    }
+  }
+
+  async #version(key: ObjectKey, signals: Signals): Promise<Version | undefined> {
+    try {
+      const answer = await this.#client.send(new this.#sdk.HeadObjectCommand(key), signals);
+      const { VersionId, ObjectLockRetainUntilDate: protectedUntil } = answer;
+      return { VersionId, protectedUntil };
+    } catch (error) {
+      if (statusOf(error) === 404) return undefined;
+      throw error;
+    }
+  }
+
+  async #answer(name: string, range: ByteRange | undefined, signals: Signals): Promise<Answer> {
     const command = new this.#sdk.GetObjectCommand({
       ...this.#key(name),
       Range: range && rangeHeader(range),
@@ -196,7 +300,7 @@ class S3Store implements ObjectStore {
   async #call<T>(
     name: string | undefined,
     options: CallOptions | undefined,
-    call: (signals: { readonly abortSignal?: AbortSignal }) => Promise<T>,
+    call: (signals: Signals) => Promise<T>,
   ): Promise<T> {
     const signal = options?.signal;
     signal?.throwIfAborted();

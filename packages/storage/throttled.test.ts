@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { openMemoryStore } from './memory.ts';
-import { ANY_SIZE, listAll, objectStoreContract } from './testing/contract.ts';
+import { objectStoreContract } from './testing/contract.ts';
+import { ANY_SIZE, listAll } from './testing/expectations.ts';
 import { delayed } from './testing/delayed.ts';
 import { manualClock } from './testing/manual-clock.ts';
 import { throttled } from './throttled.ts';
+import { objectLockContract } from './testing/lock-contract.ts';
 
 const MIB = 1024 * 1024;
+
+objectLockContract('throttled', async () => {
+  const clock = manualClock(Date.now());
+  const inner = openMemoryStore({ clock, objectLock: true });
+  return throttled(inner, { rates: [{ bytesPerSecondMax: 100 * MIB }], clock });
+});
 
 objectStoreContract('throttled', async () => {
   const clock = manualClock(Date.now());

@@ -4,7 +4,13 @@
  * deletions are free.
  */
 import type { Clock } from '@coffer/base';
-import type { ByteRange, CallOptions, GetOptions, ObjectStore } from './object-store.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectStore,
+  StreamOptions,
+} from './object-store.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Rate } from './rate-schedule.ts';
 
@@ -23,6 +29,9 @@ export function throttled(store: ObjectStore, options: ThrottledOptions): Object
       await limit.take(bytes.length, options?.signal);
       await store.put(name, bytes, options);
     },
+    async putStream(name: string, source: AsyncIterable<Uint8Array>, options: StreamOptions) {
+      await store.putStream(name, paced(source, limit, options.signal), options);
+    },
     async get(name: string, options: GetOptions) {
       const bytes = await store.get(name, options);
       // The size of a whole object is known afterwards only; those who come next wait for it.
@@ -40,7 +49,19 @@ export function throttled(store: ObjectStore, options: ThrottledOptions): Object
     stat: (name, options) => store.stat(name, options),
     list: (prefix, options) => store.list(prefix, options),
     delete: (name, options) => store.delete(name, options),
+    protect: (name, untilMs, options) => store.protect(name, untilMs, options),
     removeLeftovers: (olderThanMs, options) => store.removeLeftovers(olderThanMs, options),
     close: () => store.close(),
   };
+}
+
+async function* paced(
+  source: AsyncIterable<Uint8Array>,
+  limit: RateLimit,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  for await (const piece of source) {
+    await limit.take(piece.length, signal);
+    yield piece;
+  }
 }

@@ -5,7 +5,7 @@ import { isCofferError, KeyedDigest, mapBounded, seededRandom } from '@coffer/ba
 import { compress } from '@coffer/repository/chunk/compression.ts';
 import { Cutter } from '@coffer/repository/chunk/cutter.ts';
 import { probeName } from '@coffer/repository/gc/leftovers.ts';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { openStore, random } from '../compose.ts';
 import { formatBytes, printLine, printResult } from '../output.ts';
 import { interruptSignal } from '../run.ts';
@@ -127,6 +127,7 @@ async function measureStoreOf(options: GlobalOptions): Promise<StoreSpeed | unde
 
 /** With temporary objects, which are removed whatever happens. */
 async function measureStore(store: ObjectStore): Promise<StoreSpeed> {
+  refuseAppendOnly(store);
   const prefix = probeName(random);
   const large = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-large-${index}`);
   const small = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-small-${index}`);

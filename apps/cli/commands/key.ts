@@ -11,6 +11,7 @@ import {
   type Repository,
   type UnlockedRepository,
 } from '@coffer/repository';
+import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import {
   formatTime,
   printJson,
@@ -77,6 +78,7 @@ export async function runKeyRemove(name: string, options: GlobalOptions): Promis
 export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void> {
   const { recoveryKeyFile } = options;
   await withUnlocked(options, async (repository) => {
+    refuseAppendOnly(repository.store);
     const slots = await readKeySlots(repository, ignoreDamaged);
     const earlier = slots.filter(({ kind }) => kind === 'recovery');
     const recoveryKey = generateRecoveryKey(random);

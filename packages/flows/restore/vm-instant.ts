@@ -5,6 +5,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { afterFailure, CofferError, type Finding, isCofferError } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
+import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
 import { type InstantRecord, type InstantRecords, socketPathOf } from './instant-record.ts';
@@ -41,6 +42,8 @@ export interface VmInstantOptions {
 /** Fails with `kind-mismatch`, `vm-name-taken`, `target-unfit`. Nothing is left then. */
 export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRestoreResult> {
   const { repository, point, host, name, uuid, folder, records } = options;
+  // The point is held meanwhile, and to be released.
+  refuseAppendOnly(repository.store);
   const startedAt = repository.clock.now();
   const vm = vmOf(repository, point);
   const overlays = planOverlays(vm, options);

@@ -4,7 +4,7 @@
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
 import { CofferError, digest, isCofferError } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
@@ -67,6 +67,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const { repository, signal } = options;
   const { store } = repository;
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
+  refuseAppendOnly(store);
   await finishCommittedSessions(store);
   const state = await readGcState(store);
   const { unfinished } = state;

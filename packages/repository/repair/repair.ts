@@ -6,6 +6,7 @@
  * It is a session, so a garbage collection waits for it and deletes nothing that it names.
  */
 import { CofferError, type Finding, mapBounded } from '@coffer/base';
+import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { idKey } from '../chunk/chunk-id.ts';
 import { readGcState } from '../gc/gc-record.ts';
 import type { AcceptsPack } from '../index/chunk-index.ts';
@@ -45,6 +46,7 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
   const { repository, signal } = options;
   const findings: Finding[] = [];
   const onFinding = (finding: Finding): void => void findings.push(finding);
+  refuseAppendOnly(repository.store);
   await repairRecords(repository, onFinding);
   const session = await repository.beginMove(signal);
   try {

@@ -261,26 +261,34 @@ export async function finishCommittedSessions(
   store: ObjectStore,
   onDamaged?: (error: CofferError) => void,
 ): Promise<void> {
+  if (store.capabilities.finishesSessions) return;
   for (const session of await listSessions(store)) {
     if (!session.hasEnd) continue;
     const end = await readEndIfIntact(store, session.session, onDamaged);
-    if (end?.outcome !== 'committed') continue;
-    if (await listCommitted(store, end)) await removeSession(store, session);
+    if (end?.outcome !== 'committed' || !(await listCommitted(store, end))) continue;
+    // Where nobody deletes, who collects garbage does it later, at the other end of the store.
+    if (store.capabilities.deletes) await removeSession(store, session);
   }
 }
 
-/** False when a sweep has passed over the session: it was fenced, and its points do not exist. */
+/**
+ * Lists the points, unless the store does. False when a sweep has passed over the session: it was
+ * fenced, and its points do not exist.
+ */
 async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boolean> {
   const state = await readGcState(store);
   const { generation } = end;
   for (const { id, item, record } of end.points) {
     if (!survives({ generation, id }, state)) return false;
+    if (store.capabilities.finishesSessions) continue;
     await putIfAbsent(store, pointObjectName(item, generation, id), Buffer.from(record, 'base64'));
   }
   return true;
 }
 
 async function removeEnded(store: ObjectStore, id: string): Promise<void> {
+  const { deletes, finishesSessions } = store.capabilities;
+  if (!deletes || finishesSessions) return;
   const own = (await listSessions(store)).find(({ session }) => session === id);
   if (own) await removeSession(store, own);
 }

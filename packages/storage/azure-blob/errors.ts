@@ -5,6 +5,8 @@ import { codeOfStatus } from '../http-body.ts';
 /** Codes that say more than the status, or something else. */
 const CODES: Readonly<Record<string, ErrorCode>> = {
   BlobAlreadyExists: 'object-exists',
+  // The blocks of a stream are gone when another one of the name was faster.
+  InvalidBlockList: 'object-exists',
   ContainerNotFound: 'repository-not-found',
   ContainerBeingDeleted: 'repository-not-found',
   AccountIsDisabled: 'store-denied',

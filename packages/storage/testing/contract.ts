@@ -4,23 +4,25 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { CofferError, type ErrorCode, mapBounded, systemClock, systemRandom } from '@coffer/base';
-import { type ObjectInfo, type ObjectStore, isObjectName } from '../object-store.ts';
+import { mapBounded, systemClock, systemRandom } from '@coffer/base';
+import { ANY_SIZE, assertCode, failsWith, listAll } from './expectations.ts';
+import { streamContract } from './stream-contract.ts';
+import { type ObjectStore, isObjectName } from '../object-store.ts';
 
 export interface ContractOptions {
   /** Small objects put to see the pages of lists; servers give 1000 or 5000 at once. */
   readonly listedCount?: number;
+  /** False for a store that is append-only. */
+  readonly deletes?: boolean;
 }
 
 const MIB = 1024 * 1024;
-/** For tests that know what they have put. */
-export const ANY_SIZE = { sizeBytesMax: 1024 * MIB } as const;
 const LARGE_SIZE = 40 * MIB;
 
 export function objectStoreContract(
   name: string,
   open: () => Promise<ObjectStore>,
-  { listedCount = 1100 }: ContractOptions = {},
+  { listedCount = 1100, deletes = true }: ContractOptions = {},
 ): void {
   describe(`object store contract: ${name}`, () => {
     let store: ObjectStore;
@@ -29,6 +31,7 @@ export function objectStoreContract(
     });
     after(() => store.close());
 
+    it('says whether it deletes', () => assert.equal(store.capabilities.deletes, deletes));
     it('gives back what was put', () => givesBack(store));
     it('holds empty objects', () => holdsEmpty(store));
     it('never replaces an object', () => neverReplaces(store));
@@ -42,15 +45,19 @@ export function objectStoreContract(
     it('takes bytes from a shared buffer', () => takesFromShared(store));
     it('knows size and time of an object', () => knowsSizeAndTime(store));
     it('says that an object is missing', () => saysMissing(store));
-    it('deletes, also what is not there', () => deletes(store));
-    it('creates a name anew after its deletion', () => createsAnew(store));
+    if (deletes) {
+      it('deletes, also what is not there', () => deletesObjects(store));
+      it('creates a name anew after its deletion', () => createsAnew(store));
+      it('keeps objects when it removes leftovers', () => keepsObjects(store));
+    } else it('gives nothing up', () => givesNothingUp(store));
     it('lists by prefix in the order of bytes', () => listsInOrder(store));
     it('lists what was put and deleted just before', () => listsAtOnce(store));
     it('lists many objects once each', () => listsMany(store, listedCount));
     it('lets a list be left early', () => letsListBeLeft(store));
+    streamContract(() => store);
+    it('protects objects, or says that it cannot', () => protectsOrRefuses(store));
     it('refuses invalid names', () => refusesInvalidNames(store));
     it('stops when it is told to', () => stops(store));
-    it('keeps objects when it removes leftovers', () => keepsObjects(store));
   });
 }
 
@@ -180,7 +187,7 @@ async function saysMissing(store: ObjectStore): Promise<void> {
   }
 }
 
-async function deletes(store: ObjectStore): Promise<void> {
+async function deletesObjects(store: ObjectStore): Promise<void> {
   await store.put('delete/a', Buffer.from('a'));
   // Read first: what an adapter keeps open must not outlive the object.
   await store.getRange('delete/a', { offset: 0, length: 1 });
@@ -189,6 +196,21 @@ async function deletes(store: ObjectStore): Promise<void> {
   await failsWith('object-not-found', store.getRange('delete/a', { offset: 0, length: 1 }));
   await store.delete('delete/a');
   await store.delete('delete/never/was');
+}
+
+async function givesNothingUp(store: ObjectStore): Promise<void> {
+  await store.put('append-only/a', Buffer.from('a'));
+  await failsWith('store-append-only', store.delete('append-only/a'));
+  await failsWith('store-append-only', store.delete('append-only/missing'));
+  await failsWith('store-append-only', store.removeLeftovers(0));
+  assert.equal((await store.get('append-only/a', ANY_SIZE)).toString(), 'a');
+}
+
+async function protectsOrRefuses(store: ObjectStore): Promise<void> {
+  await store.put('protect/a', Buffer.from('a'));
+  const until = systemClock.now() + 3_600_000;
+  if (store.capabilities.objectLock) await store.protect('protect/a', until);
+  else await failsWith('store-without-lock', store.protect('protect/a', until));
 }
 
 async function createsAnew(store: ObjectStore): Promise<void> {
@@ -232,6 +254,7 @@ async function listsAtOnce(store: ObjectStore): Promise<void> {
     await store.put(`at-once/${index}`, Buffer.from('a'));
     assert.equal((await listAll(store, 'at-once/')).length, index + 1);
   }
+  if (!store.capabilities.deletes) return;
   await store.delete('at-once/5');
   const names = (await listAll(store, 'at-once/')).map((info) => info.name);
   assert.equal(names.includes('at-once/5'), false);
@@ -265,7 +288,9 @@ async function refusesInvalidNames(store: ObjectStore): Promise<void> {
     await failsWith('object-name-invalid', store.get(name, ANY_SIZE));
     await failsWith('object-name-invalid', store.getInto(name, 0, new Uint8Array(1)));
     await failsWith('object-name-invalid', store.stat(name));
-    await failsWith('object-name-invalid', store.delete(name));
+    if (store.capabilities.deletes) {
+      await failsWith('object-name-invalid', store.delete(name));
+    }
   }
   for (const prefix of ['/', '..', '../', 'a/../', 'a//', 'A', '.']) {
     await failsWith('object-name-invalid', listAll(store, prefix));
@@ -281,7 +306,7 @@ async function stops(store: ObjectStore): Promise<void> {
   await rejected(store.get('stop/a', { ...ANY_SIZE, signal }));
   await rejected(store.getInto('stop/a', 0, new Uint8Array(1), { signal }));
   await rejected(store.stat('stop/a', { signal }));
-  await rejected(store.delete('stop/a', { signal }));
+  if (store.capabilities.deletes) await rejected(store.delete('stop/a', { signal }));
   await rejected(Array.fromAsync(store.list('stop/', { signal })));
   assert.equal((await listAll(store, 'stop/')).length, 1);
   await stopsMidway(store, reason);
@@ -306,22 +331,4 @@ async function keepsObjects(store: ObjectStore): Promise<void> {
   await store.put('kept/a', Buffer.from('kept'));
   await store.removeLeftovers(0);
   assert.equal((await store.get('kept/a', ANY_SIZE)).toString(), 'kept');
-}
-
-/** All that a list gives. */
-export async function listAll(store: ObjectStore, prefix: string): Promise<ObjectInfo[]> {
-  return await Array.fromAsync(store.list(prefix));
-}
-
-/** States that a call fails with this code. */
-export async function failsWith(code: ErrorCode, promise: Promise<unknown>): Promise<void> {
-  await assert.rejects(promise, (error) => {
-    assertCode(error, code);
-    return true;
-  });
-}
-
-function assertCode(error: unknown, code: ErrorCode): void {
-  if (!(error instanceof CofferError)) throw error;
-  assert.equal(error.code, code, error.message);
 }

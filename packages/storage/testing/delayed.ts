@@ -9,6 +9,7 @@ import type {
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StreamOptions,
 } from '../object-store.ts';
 
 export interface DelayedOptions {
@@ -49,6 +50,22 @@ class DelayedStore implements ObjectStore {
     await this.#upstream.pass(bytes.length, options?.signal);
     await this.#travel(options);
     await this.#store.put(name, bytes, options);
+  }
+
+  async putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    await this.#travel(options);
+    const upstream = this.#upstream;
+    async function* passing(): AsyncGenerator<Uint8Array> {
+      for await (const piece of source) {
+        await upstream.pass(piece.length, options.signal);
+        yield piece;
+      }
+    }
+    await this.#store.putStream(name, passing(), options);
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
@@ -94,6 +111,11 @@ class DelayedStore implements ObjectStore {
   async delete(name: string, options?: CallOptions): Promise<void> {
     await this.#travel(options);
     await this.#store.delete(name, options);
+  }
+
+  async protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    await this.#travel(options);
+    await this.#store.protect(name, untilMs, options);
   }
 
   async removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void> {

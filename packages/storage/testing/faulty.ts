@@ -9,7 +9,10 @@ import type {
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StreamOptions,
 } from '../object-store.ts';
+import { checkName } from '../checks.ts';
+import { gathered, withheld } from '../withheld.ts';
 
 export interface FaultyOptions {
   readonly random: Random;
@@ -75,6 +78,17 @@ class Faulty implements FaultyStore {
     await this.#call(options, () => this.#store.put(name, bytes, options));
   }
 
+  /** As a put of the whole, so that it is late as often. */
+  async putStream(
+    name: string,
+    source: AsyncIterable<Uint8Array>,
+    options: StreamOptions,
+  ): Promise<void> {
+    checkName(name);
+    options.signal?.throwIfAborted();
+    await this.put(name, await gathered(withheld(name, source, options)), options);
+  }
+
   get(name: string, options: GetOptions): Promise<Buffer> {
     return this.#call(options, () => this.#store.get(name, options));
   }
@@ -103,6 +117,10 @@ class Faulty implements FaultyStore {
 
   delete(name: string, options?: CallOptions): Promise<void> {
     return this.#call(options, () => this.#store.delete(name, options));
+  }
+
+  protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    return this.#call(options, () => this.#store.protect(name, untilMs, options));
   }
 
   removeLeftovers(olderThanMs: number, options?: CallOptions): Promise<void> {

@@ -19,7 +19,7 @@ export interface S3Server {
   readonly client: S3ClientConfig;
   /** For programs that read the usual environment. */
   readonly environment: Readonly<Record<string, string>>;
-  createBucket(name: string): Promise<void>;
+  createBucket(name: string, options?: { readonly objectLock?: boolean }): Promise<void>;
   /** Stops the server for good; what it holds is gone. */
   stop(): Promise<void>;
 }
@@ -60,10 +60,12 @@ function describeServer(endpoint: string, stop: () => Promise<void>): S3Server {
       AWS_ACCESS_KEY_ID: ACCESS_KEY.accessKeyId,
       AWS_SECRET_ACCESS_KEY: ACCESS_KEY.secretAccessKey,
     },
-    createBucket: async (name) => {
+    createBucket: async (name, { objectLock = false } = {}) => {
       const { CreateBucketCommand, S3Client } = await import('@aws-sdk/client-s3');
       const s3 = new S3Client(client);
-      await s3.send(new CreateBucketCommand({ Bucket: name }));
+      await s3.send(
+        new CreateBucketCommand({ Bucket: name, ObjectLockEnabledForBucket: objectLock }),
+      );
       s3.destroy();
     },
     stop,
