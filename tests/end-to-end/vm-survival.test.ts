@@ -24,7 +24,7 @@ const DATA_BYTES = 44 * MIB;
 /** Where the guest writes on its data disk; each time elsewhere. */
 const WRITTEN_STEP_BYTES = 640 * 1024;
 
-describe('tracking of changes', { timeout: 720_000 }, () => {
+describe('tracking of changes', () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let mini: MiniGuest;
