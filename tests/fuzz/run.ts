@@ -11,6 +11,7 @@ const { values } = parseArgs({
   },
 });
 const seed = Number(values.seed ?? Math.floor(systemRandom.fraction() * 1e9));
+console.log(`seed ${seed}`);
 const endsAt = performance.now() + Number(values.seconds) * 1000;
 const { inputCount, failedCount, findings } = await fuzz(
   seed,
