@@ -89,7 +89,11 @@ async function eventAfter<E extends EventName>(
 
 async function guestRun(command: string): Promise<void> {
   const run = { path: '/bin/sh', arg: ['-c', command] };
-  await connection.agentCommand(mini, JSON.stringify({ execute: 'guest-exec', arguments: run }), 5);
+  await connection.agentCommand(
+    mini,
+    JSON.stringify({ execute: 'guest-exec', arguments: run }),
+    60,
+  );
 }
 
 test('it tells about the host', async () => {
@@ -356,7 +360,7 @@ test('the session of an environment is found without naming its socket', async (
 
 test('an agent that hangs is unavailable after the time it was given', async () => {
   await connection.agentResponseTimeout(mini, 1);
-  await guestRun('sleep 0.1; kill -STOP $(pidof qemu-ga)');
+  await guestRun('sleep 2; kill -STOP $(pidof qemu-ga)');
   // Until the signal is there, it answers.
   const hangs = async (): Promise<void> => {
     for (;;) await connection.fsInfo(mini);

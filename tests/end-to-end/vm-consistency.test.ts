@@ -303,7 +303,7 @@ describe('guests that are held still', () => {
     await db.virsh('backup-begin', 'db', backup);
     const { message } = await sandbox.fails(words('vm:db', '--wait', '1'), 'vm-busy', 14);
     assert.match(message, /job: backup/);
-    const waiting = backUp(db, 0, '--wait', '60');
+    const waiting = backUp(db, 0, '--wait', '600');
     await systemClock.sleep(1500);
     await db.virsh('domjobabort', 'db');
     await waiting;

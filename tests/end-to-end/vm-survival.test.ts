@@ -196,7 +196,7 @@ describe('tracking of changes', () => {
 
   test('a guest that panics stays tracked', () =>
     survives(async () => {
-      await guest.begin('sleep 1; echo c > /proc/sysrq-trigger');
+      await guest.begin('sleep 3; echo c > /proc/sysrq-trigger');
       await eventually('it panics', () => guest.console().includes('Kernel panic'));
       await whileOff(() => {});
     }));

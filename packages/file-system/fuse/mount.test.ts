@@ -283,7 +283,7 @@ for (const userName of ['root', 'nobody']) {
       const { stdout } = await run('cat', [join(folder, 'file')], user);
       assert.equal(stdout, 'served');
       // One that has a file open must not keep the mount.
-      const script = 'exec 5<"$1/file"; echo; exec sleep 60';
+      const script = 'exec 5<"$1/file"; echo; exec sleep infinity';
       const holder = spawn('sh', ['-euc', script, 'sh', folder], { ...user, stdio: 'pipe' });
       await once(holder.stdout, 'data');
       child.kill('SIGKILL');
