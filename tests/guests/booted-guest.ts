@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '@coffer/base';
 
-const BOOT_TIMEOUT_MS = 600_000;
+const BOOT_TIMEOUT_MS = 1_800_000;
 const ANSWER_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 

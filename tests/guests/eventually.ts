@@ -2,7 +2,7 @@
 import { systemClock } from '@coffer/base';
 
 /** Only what never happens takes so long. */
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = 1_800_000;
 const POLL_MS = 20;
 
 /** Resolves when it is so; fails with what was waited for. */

@@ -107,7 +107,7 @@ async function runCeph(
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
   try {
-    await execute(command, args, { env, timeout: 300_000 });
+    await execute(command, args, { env, timeout: 1_800_000 });
   } catch (error) {
     const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     if (!isMissing) throw error;

@@ -28,7 +28,7 @@ export function startProcess(
 
 /** Waits until the process listens; fails at once when it has ended. */
 export async function waitForPort(child: ChildProcess, port: number, name: string): Promise<void> {
-  const deadline = performance.now() + 300_000;
+  const deadline = performance.now() + 1_800_000;
   while (!(await isListening(port))) {
     if (child.exitCode !== null) throw new Error(`${name} ended with exit code ${child.exitCode}`);
     if (child.pid === undefined) throw new Error(`${name} could not be started`);
