@@ -9,10 +9,12 @@ import {
   breaksOfCycles,
   breaksOfDeterminism,
   breaksOfEnvironment,
+  breaksOfLayers,
   breaksOfNames,
   breaksOfPackages,
   breaksOfPurity,
   breaksOfTable,
+  breaksOfTestTime,
 } from './architecture/rules.ts';
 import type { SourceFile } from './architecture/source-file.ts';
 
@@ -67,6 +69,8 @@ test('pure files have no effects', () => check(breaksOfPurity(FILES, ROOMS)));
 test('time and randomness are parameters', () => check(breaksOfDeterminism(FILES)));
 test('programs that are started inherit no secret', () => check(breaksOfEnvironment(FILES)));
 test('names of files say what is in them', () => check(breaksOfNames(FILES)));
+test('names of tests say when they are not fast', () => check(breaksOfLayers(FILES)));
+test('no test measures how long it takes', () => check(breaksOfTestTime(FILES)));
 test('imports stay inside packages or are declared', () =>
   check(breaksOfPackages(FILES, DEPENDENCIES)));
 test('packages do not import each other in a circle', () => check(breaksOfCycles(FILES)));
@@ -158,6 +162,27 @@ test('names that say nothing and inner index files are caught', () => {
   for (const path of ['packages/disk/index.ts', 'packages/disk/common-prefix.ts']) {
     assert.equal(caught(breaksOfNames, path, ''), undefined);
   }
+});
+
+test('tests that start servers under the name of a fast one are caught', () => {
+  const text = "import { startS3Server } from './testing/s3-server.ts';";
+  const slow = ['packages/storage/x.test.ts', 'apps/cli/x.property.test.ts'];
+  for (const path of slow) assert.ok(caught(breaksOfLayers, path, text), path);
+  const well = [
+    'packages/storage/x.live.test.ts',
+    'tests/x.night.test.ts',
+    'tests/crash/x.test.ts',
+  ];
+  for (const path of [...well, 'packages/storage/testing/x.ts']) {
+    assert.equal(caught(breaksOfLayers, path, text), undefined);
+  }
+});
+
+test('tests that are decided by time are caught', () => {
+  const text = 'assert.ok(performance.now() - startedAt < 2000);';
+  assert.ok(caught(breaksOfTestTime, 'packages/disk/x.test.ts', text));
+  const lower = text.replace('<', '>');
+  assert.equal(caught(breaksOfTestTime, 'packages/disk/x.test.ts', lower), undefined);
 });
 
 test('climbing, undeclared and circular imports are caught', () => {

@@ -116,6 +116,30 @@ export function breaksOfNames(files: readonly SourceFile[]): string[] {
   });
 }
 
+/** What a test starts by importing it: servers, guests and their daemons. */
+const STARTER = /(^|\/)(s3-server|azurite-server|libvirt-site|booted-guest)\.ts$/;
+
+/** Beside the code, the name of a test says when it is not fast. */
+export function breaksOfLayers(files: readonly SourceFile[]): string[] {
+  return allImports(files)
+    .filter(({ file }) => /(?<!\.live|\.night)\.test\.ts$/.test(file.path))
+    .filter(({ imported }) => STARTER.test(imported.specifier))
+    .map(({ file, imported }) => at(file, imported.line, 'what starts servers is a .live.test.ts'));
+}
+
+/** On a busy machine, all takes longer: a test that measures itself fails there. */
+export function breaksOfTestTime(files: readonly SourceFile[]): string[] {
+  return files
+    .filter(({ path }) => path.endsWith('.test.ts'))
+    .flatMap((file) =>
+      codeLines(file).flatMap((code, index) =>
+        /\b(Date|performance|systemClock)\.now\(\) - \w+ </.test(code)
+          ? [at(file, index + 1, 'a test is decided by time')]
+          : [],
+      ),
+    );
+}
+
 /** Relative imports stay inside the package; others are named in its `package.json`. */
 export function breaksOfPackages(
   files: readonly SourceFile[],

@@ -14,6 +14,7 @@ import {
 import { createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { seededRandom } from '@coffer/base';
+import { eventually } from '../guests/eventually.ts';
 import { type Backup, type Restore, Sandbox } from './testing/sandbox.ts';
 
 const MIB = 1024 * 1024;
@@ -112,7 +113,7 @@ describe('disk images', () => {
     const socket = sandbox.path('nbd');
     const server = spawn('qemu-nbd', ['-r', '-f', 'raw', '-e', '8', '-k', socket, raw]);
     try {
-      while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 10));
+      await eventually('it listens', () => existsSync(socket));
       const uri = `nbd+unix:///?socket=${socket}`;
       const words = ['backup', '--disk', uri, '--item', 'nbd'];
       const { bytesSource, chunksNew } = await sandbox.json<Backup>(words);

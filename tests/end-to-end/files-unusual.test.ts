@@ -64,12 +64,12 @@ test('files that have the names of files that are being written are files', asyn
 });
 
 test('a file is there under its name only when it is whole', async () => {
-  const large = randomBytes(150 * MIB);
+  const large = randomBytes(24 * MIB);
   const { sandbox, target, restore } = await protectedFiles({ large });
   using _sandbox = sandbox;
-  const child = sandbox.start(['restore', 'files@latest', '--to', target]);
+  const child = sandbox.start(['restore', 'files@latest', '--to', target, '--limit-rate', '1M']);
   const ended = new Promise((resolve) => child.once('exit', resolve));
-  await eventually('it is being written', () => readdirSync(target).length > 0, { pollMs: 1 });
+  await eventually('it is being written', () => readdirSync(target).length > 0);
   child.kill('SIGKILL');
   await ended;
   assert.ok(!existsSync(join(target, 'large')));

@@ -47,10 +47,12 @@ test('an interrupted backup and restore break nothing', async () => {
   using sandbox = await Sandbox.withRepository();
   const source = sandbox.source({ small: 'small' });
   const image = join(source, 'large');
-  noise(image, 384);
+  noise(image, 96);
+  // Slowly, so that it is in the middle of it for seconds.
+  const slowly = ['--limit-rate', '8M'];
   const stopped = await interrupted(
     sandbox,
-    ['backup', source, '--json'],
+    ['backup', source, '--json', ...slowly],
     () => packsOf(sandbox) > 0,
   );
   assert.equal(stopped.code, 130, stopped.stderr);
@@ -65,7 +67,7 @@ test('an interrupted backup and restore break nothing', async () => {
   const partial = `${target}.coffer-partial`;
   const begun = (): boolean => existsSync(partial) && statSync(partial).blocks > 0;
   const words = ['restore', point, '--to', target];
-  const half = await interrupted(sandbox, words, begun);
+  const half = await interrupted(sandbox, [...words, ...slowly], begun);
   assert.equal(half.code, 130, half.stderr);
   assert.deepEqual([existsSync(target), existsSync(partial)], [false, false]);
   await sandbox.done(...words);

@@ -24,7 +24,7 @@ type Tested = {
 
 const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47]);
 
-describe('points that run as they are', { timeout: 900_000 }, () => {
+describe('points that run as they are', () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let mini: MiniGuest;
@@ -259,7 +259,7 @@ describe('points that run as they are', { timeout: 900_000 }, () => {
   test('a machine without an agent is judged by its screen', async () => {
     const mute = await define('mute', { agent: false });
     const backup = await new ProtectedVm(sandbox, mute).backUp();
-    const words = ['test', backup.point, ...connect, '--still', '6', '--timeout', '90'];
+    const words = ['test', backup.point, ...connect, '--still', '6', '--timeout', '3000'];
     const tested = await sandbox.json<Tested>(words);
     assert.deepEqual([tested.passed, tested.verdict], [true, 'screen-still']);
     assert.ok(tested.screenshot !== undefined && existsSync(tested.screenshot));

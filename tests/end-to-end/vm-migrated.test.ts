@@ -15,7 +15,7 @@ import { Sandbox } from './testing/sandbox.ts';
 const MIB = 1024 * 1024;
 const WRITE = 'dd if=/dev/urandom of=/dev/vdb bs=64k count=4 conv=notrunc seek';
 
-describe('machines that move', { timeout: 480_000 }, () => {
+describe('machines that move', () => {
   let sandbox: Sandbox;
   let here: LibvirtSite;
   let there: LibvirtSite;

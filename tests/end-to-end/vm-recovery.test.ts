@@ -7,7 +7,7 @@ import { eventually } from '../guests/eventually.ts';
 import { LibvirtSite, writeRootDisk } from '../guests/libvirt-site.ts';
 import { buildMiniGuest } from '../guests/mini-guest.ts';
 import { SiteGuest } from '../guests/site-guest.ts';
-import { ProtectedVm } from './testing/protected-vm.ts';
+import { ProtectedVm, SLOW_RATE } from './testing/protected-vm.ts';
 import { type Backup, Sandbox } from './testing/sandbox.ts';
 
 const MIB = 1024 * 1024;
@@ -15,7 +15,7 @@ const MIB = 1024 * 1024;
 type Restored = { uuid: string; bytesWritten: number; bytesKept: number; name: string };
 type VmBackup = Backup & { disks: { name: string; mode: string }[] };
 
-describe('virtual machines that come back', { timeout: 900_000 }, () => {
+describe('virtual machines that come back', () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let web: SiteGuest;
@@ -73,9 +73,9 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
   });
 
   test('a restore that is told to stop while it makes new images leaves the machine running', async () => {
-    const child = sandbox.start(original(first.point));
+    const child = sandbox.start(original(first.point, '--limit-rate', SLOW_RATE));
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    await eventually('it makes them', () => leftBehind().length > 0, { pollMs: 1 });
+    await eventually('it makes them', () => leftBehind().length > 0);
     child.kill('SIGTERM');
     assert.equal(await ended, 130);
     assert.equal(await web.state(), 'running');
@@ -158,9 +158,9 @@ describe('virtual machines that come back', { timeout: 900_000 }, () => {
       if ((await web.state()) === 'shutoff') await web.start();
       await assertState('before');
     }
-    const child = sandbox.start(original(first.point));
+    const child = sandbox.start(original(first.point, '--limit-rate', SLOW_RATE));
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    await eventually('it has begun', () => leftBehind().length > 0, { pollMs: 1 });
+    await eventually('it has begun', () => leftBehind().length > 0);
     child.kill('SIGKILL');
     await ended;
     await sandbox.fails(['accept', 'vm:web'], 'undo-pending', 15);

@@ -18,7 +18,7 @@ const OVMF_CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 const OVMF_VARS = '/usr/share/OVMF/OVMF_VARS_4M.fd';
 const SECTOR_BYTES = 512;
 
-describe('shapes of virtual machines', { timeout: 480_000 }, () => {
+describe('shapes of virtual machines', () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let mini: MiniGuest;

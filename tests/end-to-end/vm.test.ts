@@ -15,7 +15,7 @@ import { Sandbox } from './testing/sandbox.ts';
 
 const MIB = 1024 * 1024;
 
-describe('live virtual machines', { timeout: 480_000 }, () => {
+describe('live virtual machines', () => {
   let sandbox: Sandbox;
   let site: LibvirtSite;
   let mini: MiniGuest;

@@ -5,8 +5,8 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '@coffer/base';
 
-const BOOT_TIMEOUT_MS = 120_000;
-const ANSWER_TIMEOUT_MS = 10_000;
+const BOOT_TIMEOUT_MS = 1_800_000;
+const ANSWER_TIMEOUT_MS = 60_000;
 const POLL_MS = 50;
 
 /** Boots a disk, given as QEMU names it (a file, or the URI of an NBD export). Ends with its block. */

@@ -1,7 +1,8 @@
 /** Waiting for what happens by itself, with a limit. */
 import { systemClock } from '@coffer/base';
 
-const TIMEOUT_MS = 60_000;
+/** Only what never happens takes so long. */
+const TIMEOUT_MS = 1_800_000;
 const POLL_MS = 20;
 
 /** Resolves when it is so; fails with what was waited for. */

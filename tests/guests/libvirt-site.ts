@@ -32,8 +32,8 @@ import {
 } from '@coffer/workloads/libvirt/connection.ts';
 import { type MiniGuest } from './mini-guest.ts';
 
-const START_TIMEOUT_MS = 300_000;
-const AGENT_TIMEOUT_MS = 300_000;
+const START_TIMEOUT_MS = 1_800_000;
+const AGENT_TIMEOUT_MS = 1_800_000;
 const POLL_MS = 50;
 
 /** Root does not run sessions; this user exists everywhere and owns nothing. */

@@ -200,7 +200,7 @@ mount -t devtmpfs d /dev; mount -t proc p /proc; mount -t sysfs s /sys
 for m in /mods/*.ko; do insmod $m; done
 R=/dev/vda
 for a in $(cat /proc/cmdline); do case $a in root=*) R=\${a#root=};; esac; done
-n=0; while [ ! -b $R ] && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
+n=0; while [ ! -b $R ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done
 mount -t ext4 $R /new || exec sh
 mount --move /dev /new/dev; mount --move /proc /new/proc; mount --move /sys /new/sys
 exec switch_root /new /sbin/init

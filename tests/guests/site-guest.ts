@@ -20,7 +20,7 @@ import {
 } from './libvirt-site.ts';
 import type { MiniGuest } from './mini-guest.ts';
 
-const AGENT_TIMEOUT_SECONDS = 5;
+const AGENT_TIMEOUT_SECONDS = 60;
 const POLL_MS = 50;
 
 export interface GuestDisk {

@@ -1,16 +1,18 @@
-/** `npm run simulate -- --seeds N [--first SEED]`: many seeds, one after the other. */
+/** `npm run simulate -- [--seeds N] [--first SEED]`: many seeds, one after the other. */
 import { parseArgs } from 'node:util';
+import { systemRandom } from '@coffer/base';
 import { simulate, type SimulationResult } from '@coffer/repository/testing/simulation.ts';
 import { SimulationHosts } from '@coffer/repository/testing/simulation-hosts.ts';
 
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
-    first: { type: 'string', default: '1' },
+    first: { type: 'string' },
   },
 });
 const seeds = Number(values.seeds);
-const first = Number(values.first);
+const first = Number(values.first ?? Math.floor(systemRandom.fraction() * 1e9));
+console.log(`${seeds} seeds from ${first}`);
 const hosts = await SimulationHosts.open();
 const totals = new Map<string, number>();
 let failed = 0;

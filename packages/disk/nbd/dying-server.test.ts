@@ -1,8 +1,10 @@
 /** Our client, and servers that stop, go away, and come back. */
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { seededRandom } from '@coffer/base';
+import type { Connection } from './connection.ts';
 import { REPLY } from './protocol.ts';
 import {
   answerOption,
@@ -17,49 +19,92 @@ import {
   served,
   welcome,
 } from './testing/fake-peers.ts';
-import { fails, memoryDisk, MIB, nbdLab, openDisk, readAll, uriOf } from './testing/lab.ts';
+import {
+  fails,
+  memoryDisk,
+  MIB,
+  nbdLab,
+  openDisk,
+  readAll,
+  TIMEOUTS,
+  uriOf,
+} from './testing/lab.ts';
 import { encodeError } from './transmission-codec.ts';
 
 const lab = nbdLab();
+/** Passes by a clock of the test. */
+const TIMEOUT_MS = TIMEOUTS.requestTimeoutMs;
+/** Does not pass. */
+const RECONNECT_TIMEOUT_MS = 600_000;
 
-test('a server that is silent is left, at each step of the way', async () => {
-  const timeouts = { connectTimeoutMs: 150, requestTimeoutMs: 150 };
-  const atGreeting = await served(lab, () => never);
-  await assert.rejects(
-    openDisk(atGreeting, timeouts),
-    fails('nbd-timeout', { phase: 'handshake' }),
-  );
-  const atOption = await served(lab, async (connection) => {
-    await greeted(connection);
+/** What the client does when a server has fallen silent, and stays so for as long as it waits. */
+async function afterSilence<T>(
+  { mock }: TestContext,
+  silent: Promise<void>,
+  doing: Promise<T>,
+): Promise<T> {
+  await silent;
+  // What has reached the client by now, it takes first.
+  await nextTurn();
+  await nextTurn();
+  mock.timers.tick(TIMEOUT_MS);
+  return await doing;
+}
+
+/** A script that says when it has nothing more to say. */
+function silenceAfter(script: (connection: Connection) => Promise<void>) {
+  const silent = Promise.withResolvers<void>();
+  const whole = async (connection: Connection): Promise<void> => {
+    await script(connection);
+    silent.resolve();
     await never;
-  });
-  await assert.rejects(openDisk(atOption, timeouts), fails('nbd-timeout', { phase: 'handshake' }));
-  const atTls = await served(lab, async (connection) => {
-    await greeted(connection);
-    const { option } = await nextOption(connection);
-    await answerOption(connection, option, REPLY.ack);
-    await never;
-  });
+  };
+  return { silent: silent.promise, whole };
+}
+
+test('a server that is silent is left, at each step of the way', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const keys = lab.newPath();
   writeFileSync(keys, `a:${'ab'.repeat(16)}\n`);
   const tls = { form: 'psk', file: keys, user: 'a' } as const;
-  await assert.rejects(openDisk(atTls, { ...timeouts, tls }), fails('nbd-timeout'));
-  const disk = await diskOf(lab, () => never);
-  await assert.rejects(
-    disk.read(0, Buffer.alloc(512)),
-    fails('nbd-timeout', { silentForSeconds: 0.3 }),
+  const steps = [
+    { script: async () => {} },
+    { script: async (connection: Connection) => void (await greeted(connection)) },
+    {
+      tls,
+      script: async (connection: Connection) => {
+        await greeted(connection);
+        const { option } = await nextOption(connection);
+        await answerOption(connection, option, REPLY.ack);
+      },
+    },
+  ];
+  for (const { script, ...more } of steps) {
+    const { silent, whole } = silenceAfter(script);
+    const opening = openDisk(await served(lab, whole), more);
+    const leaving = assert.rejects(opening, fails('nbd-timeout', { phase: 'handshake' }));
+    await afterSilence(t, silent, leaving);
+  }
+  const { silent, whole } = silenceAfter(
+    async (connection) => void (await nextRequest(connection)),
   );
+  const disk = await diskOf(lab, whole);
+  const reading = disk.read(0, Buffer.alloc(512));
+  const details = { silentForSeconds: TIMEOUT_MS / 1000 };
+  await afterSilence(t, silent, assert.rejects(reading, fails('nbd-timeout', details)));
   await disk.close();
 });
 
-test('requests that follow give a silent server no more time', async () => {
+test('requests that follow give a silent server no more time', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const disk = await diskOf(lab, () => never);
-  const started = performance.now();
-  const reading = disk.read(0, Buffer.alloc(512));
-  const more = setInterval(() => void disk.read(512, Buffer.alloc(512)).catch(() => {}), 40);
-  await assert.rejects(reading, fails('nbd-timeout'));
-  clearInterval(more);
-  assert.ok(performance.now() - started < 2000);
+  const failing = assert.rejects(disk.read(0, Buffer.alloc(512)), fails('nbd-timeout'));
+  for (let count = 0; count < 4; count++) {
+    t.mock.timers.tick(TIMEOUT_MS / 4);
+    disk.read(512, Buffer.alloc(512)).catch(() => {});
+    await nextTurn();
+  }
+  await failing;
   await disk.close();
 });
 
@@ -96,7 +141,8 @@ test('a read that fails has let go of its buffer', async () => {
   await disk.close();
 });
 
-test('closing does not wait for a server that never closes, nor for its answers', async () => {
+test('closing does not wait for a server that never closes, nor for its answers', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const path = lab.newPath();
   await fakeServer(path, async ({ connection, socket }) => {
     await welcome(connection);
@@ -105,10 +151,10 @@ test('closing does not wait for a server that never closes, nor for its answers'
   });
   const disk = await openDisk(uriOf(path));
   const failing = assert.rejects(disk.read(0, Buffer.alloc(512)), fails('nbd-unreachable'));
-  const started = performance.now();
-  await disk.close();
-  const tookMs = performance.now() - started;
-  assert.ok(tookMs > 1900 && tookMs < 4000, `it waited ${tookMs} ms`);
+  const closing = disk.close();
+  await nextTurn();
+  t.mock.timers.tick(TIMEOUT_MS);
+  await closing;
   await failing;
 });
 
@@ -138,7 +184,7 @@ test('a read-only copy goes on when the server was killed and is there again', a
       'rdelay=40ms',
     ]);
   const server = await start();
-  const disk = await openDisk(uriOf(socket), { reconnectTimeoutMs: 10_000 });
+  const disk = await openDisk(uriOf(socket), { reconnectTimeoutMs: RECONNECT_TIMEOUT_MS });
   const reading = readAll(disk);
   // The copy is under way, and most of it is still to come.
   await disk.read(0, Buffer.alloc(512));
@@ -163,7 +209,10 @@ async function cutting(path: string, offers = [OFFER]): Promise<{ count: number 
 test('a write is not repeated when the server went away, nor is a read after it', async () => {
   const path = lab.newPath();
   const seen = await cutting(path);
-  const disk = await openDisk(uriOf(path), { writable: true, reconnectTimeoutMs: 10_000 });
+  const disk = await openDisk(uriOf(path), {
+    writable: true,
+    reconnectTimeoutMs: RECONNECT_TIMEOUT_MS,
+  });
   await assert.rejects(disk.write(0, Buffer.alloc(512)), fails('nbd-unreachable'));
   await assert.rejects(disk.read(0, Buffer.alloc(512)), fails('nbd-unreachable'));
   await assert.rejects(disk.flush(), fails('nbd-unreachable'));
@@ -174,7 +223,7 @@ test('a write is not repeated when the server went away, nor is a read after it'
 test('a server that goes away at the same request each time is not asked for ever', async () => {
   const path = lab.newPath();
   const seen = await cutting(path);
-  const disk = await openDisk(uriOf(path), { reconnectTimeoutMs: 10_000 });
+  const disk = await openDisk(uriOf(path), { reconnectTimeoutMs: RECONNECT_TIMEOUT_MS });
   await assert.rejects(disk.read(0, Buffer.alloc(512)), fails('nbd-unreachable'));
   assert.equal(seen.count, 12);
   await disk.close();
@@ -184,7 +233,7 @@ test('a server that comes back with another disk is not read on', async () => {
   const path = lab.newPath();
   const other = { ...OFFER.exports.get('')!, sizeBytes: 512 };
   await cutting(path, [OFFER, { ...OFFER, exports: new Map([['', other]]) }]);
-  const disk = await openDisk(uriOf(path), { reconnectTimeoutMs: 10_000 });
+  const disk = await openDisk(uriOf(path), { reconnectTimeoutMs: RECONNECT_TIMEOUT_MS });
   await assert.rejects(disk.read(0, Buffer.alloc(512)), fails('source-changed'));
   await disk.close();
 });
@@ -203,7 +252,7 @@ test('closing ends the search for a server that went away', async () => {
   const server = await lab.serve({
     exports: [{ name: '', disk: memoryDisk(Buffer.alloc(MIB)), readOnly: true }],
   });
-  const disk = await openDisk(server.uri, { reconnectTimeoutMs: 60_000 });
+  const disk = await openDisk(server.uri, { reconnectTimeoutMs: RECONNECT_TIMEOUT_MS });
   await server.close();
   const reading = disk.read(0, Buffer.alloc(512));
   const failing = assert.rejects(reading, fails('nbd-unreachable'));

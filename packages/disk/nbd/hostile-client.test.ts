@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type CofferError, type ErrorCode, seededRandom } from '@coffer/base';
 import { encodeClientFlags, encodeOption } from './handshake-codec.ts';
 import { COMMAND, OPTION, REPLY } from './protocol.ts';
@@ -102,13 +103,20 @@ test('options that are not valid are answered, and a valid one after them counts
   await server.isWell();
 });
 
-test('a client that is silent in the handshake is left', async () => {
-  const server = await serve(undefined, { handshakeTimeoutMs: 100 });
+test('a client that is silent in the handshake is left', async (t) => {
+  const handshakeTimeoutMs = 60_000;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const server = await serve(undefined, { handshakeTimeoutMs });
   const silent = await fakeClient(server.socket);
   const half = await fakeClient(server.socket);
   await half.connection.write(encodeClientFlags(3), raw(0x49484156454f5054n, OPTION.go, 100));
+  // The server has greeted both, and reads what there is before it waits for more.
+  await nextTurn();
+  await nextTurn();
+  t.mock.timers.tick(handshakeTimeoutMs);
   await Promise.all([closed(silent), closed(half)]);
   assert.deepEqual(server.codes(), ['nbd-timeout', 'nbd-timeout']);
+  t.mock.timers.reset();
   await server.isWell();
 });
 

@@ -7,9 +7,9 @@ import { type CofferError, seededRandom } from '@coffer/base';
 import { formatNbdUri } from './address.ts';
 import { listExports } from './client.ts';
 import { encodeClientFlags, encodeGo, encodeOption } from './handshake-codec.ts';
-import { OPTION } from './protocol.ts';
+import { OPTION, REPLY } from './protocol.ts';
 import type { NbdServer } from './server.ts';
-import { closed, fakeClient } from './testing/fake-peers.ts';
+import { closed, fakeClient, readOptionReply } from './testing/fake-peers.ts';
 import {
   connectOptions,
   fails,
@@ -254,12 +254,14 @@ test('a plain client is refused by a server with TLS, and the other way round', 
   await assert.rejects(opening, fails('nbd-refused', { reason: 'its policy forbids it' }));
 });
 
-test('a client that says something in the clear after TLS was agreed, or nothing, is left', async () => {
+test('a client that says something in the clear after TLS was agreed, or nothing, is left', async (t) => {
+  const handshakeTimeoutMs = 60_000;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const errors: CofferError[] = [];
   const server = await lab.serve({
     exports: [{ name: '', disk: memoryDisk(Buffer.alloc(512)), readOnly: true }],
     tls: psk(''),
-    handshakeTimeoutMs: 100,
+    handshakeTimeoutMs,
     onError: (error) => void errors.push(error),
   });
   const startTls = encodeOption({ option: OPTION.startTls, data: Buffer.alloc(0) });
@@ -274,6 +276,8 @@ test('a client that says something in the clear after TLS was agreed, or nothing
   assert.match(errors[0]!.message, /in the clear/);
   const silent = await fakeClient(server.socket);
   await silent.connection.write(encodeClientFlags(3), startTls);
+  assert.equal((await readOptionReply(silent.connection)).type, REPLY.ack);
+  t.mock.timers.tick(handshakeTimeoutMs);
   await closed(silent);
   await server.close();
   assert.deepEqual(

@@ -93,7 +93,7 @@ function imagesOf({ dynamic, differencing, unclean }: Samples): [string, Buffer]
 }
 
 test('mutated images are read, or refused with a code; memory and time are bounded', async () => {
-  const begin = performance.now();
+  const begin = process.cpuUsage();
   for (const [name, original] of imagesOf(samples)) {
     const image = Buffer.from(original);
     const random = seededRandom(name.length);
@@ -109,7 +109,8 @@ test('mutated images are read, or refused with a code; memory and time are bound
     }
     assert.ok(image.equals(original));
   }
-  assert.ok(performance.now() - begin < 60_000);
+  // Of the processor, since others may use it as well.
+  assert.ok(process.cpuUsage(begin).user < 60e6);
 });
 
 test('mutated images are written to, or refused with a code', async () => {

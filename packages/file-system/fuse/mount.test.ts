@@ -63,10 +63,7 @@ async function namesIn(folder: string): Promise<string[]> {
 }
 
 async function vanishes(folder: string): Promise<void> {
-  for (let tries = 0; isMounted(folder); tries++) {
-    assert.ok(tries < 200, 'the mount stays');
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
+  while (isMounted(folder)) await new Promise((resolve) => setTimeout(resolve, 25));
 }
 
 test('programs see names, types, times, links and attributes as they are', async () => {
@@ -286,7 +283,7 @@ for (const userName of ['root', 'nobody']) {
       const { stdout } = await run('cat', [join(folder, 'file')], user);
       assert.equal(stdout, 'served');
       // One that has a file open must not keep the mount.
-      const script = 'exec 5<"$1/file"; echo; exec sleep 60';
+      const script = 'exec 5<"$1/file"; echo; exec sleep infinity';
       const holder = spawn('sh', ['-euc', script, 'sh', folder], { ...user, stdio: 'pipe' });
       await once(holder.stdout, 'data');
       child.kill('SIGKILL');

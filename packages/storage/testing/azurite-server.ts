@@ -20,13 +20,23 @@ const ACCOUNT = 'devstoreaccount1';
 const KEY =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
 
+/**
+ * By itself it closes connections that were idle for five seconds, and what is sent on them at that
+ * moment fails. Its option for that (--blobKeepAliveTimeout) has no effect.
+ */
+const KEEP_CONNECTIONS = `data:text/javascript,
+  import { Server } from 'node:http';
+  const never = { get: () => 0, set: () => {} };
+  Object.defineProperty(Server.prototype, 'keepAliveTimeout', never);`;
+
 /** Needs the npm package azurite, a development dependency. */
 export async function startAzuriteServer(): Promise<AzuriteServer> {
   const [port = 0] = await freePorts(1);
   const folder = await mkdtemp(join(tmpdir(), 'coffer-azurite-'));
   const options = ['--inMemoryPersistence', '--silent', '--skipApiVersionCheck'];
   options.push('--disableTelemetry', '--blobHost', '127.0.0.1', '--blobPort', String(port));
-  const server = startProcess(process.execPath, [azuritePath(), ...options], {
+  const node = ['--import', KEEP_CONNECTIONS];
+  const server = startProcess(process.execPath, [...node, azuritePath(), ...options], {
     ...process.env,
     // Where it would write a log.
     HOME: folder,

@@ -109,7 +109,7 @@ async function runCeph(
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
   try {
-    await execute(command, args, { env, timeout: 60_000 });
+    await execute(command, args, { env, timeout: 1_800_000 });
   } catch (error) {
     const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     if (!isMissing) throw error;
@@ -154,7 +154,8 @@ function configuration(folder: string, monitorAddress: string, gatewayPort: numb
     // Each pool is a few decisions of the monitor, which waits a second before each by default.
     'paxos propose interval': '0.01',
     'paxos min wait': '0.01',
-    'rgw frontends': `beast endpoint=127.0.0.1:${gatewayPort}`,
+    // 0: connections that are idle are not closed, since what is sent at that moment would fail.
+    'rgw frontends': `beast endpoint=127.0.0.1:${gatewayPort} request_timeout_ms=0`,
     'rgw thread pool size': '64',
   };
   const lines = Object.entries(options).map(([name, value]) => `${name} = ${value}`);

@@ -10,6 +10,9 @@ import { type Backup, type Outcome, outcomeOf, type Sandbox } from './sandbox.ts
 /** Opened without a lock, since QEMU has it. */
 const UNLOCKED = '-U';
 
+/** What a backup or a restore at this rate does goes on for seconds: long enough to be met in it. */
+export const SLOW_RATE = '512K';
+
 /** A backup that stands still while its job runs. */
 export interface HeldBackup {
   /** Lets it go on; resolves with how it ended. */
@@ -68,9 +71,9 @@ export class ProtectedVm {
 
   /** Starts a backup, and stops its process at the moment when its job begins. */
   async holdBackup(...more: readonly string[]): Promise<HeldBackup> {
-    const child = this.#sandbox.start(this.words(...more, '--json'));
+    const child = this.#sandbox.start(this.words(...more, '--limit-rate', SLOW_RATE, '--json'));
     const outcome = outcomeOf(child);
-    await eventually('the job begins', () => this.#hasSocket(), { pollMs: 1 });
+    await eventually('the job begins', () => this.#hasSocket());
     child.kill('SIGSTOP');
     const { connection, domain } = this.guest;
     assert.equal((await connection.jobStats(domain)).type, 'unbounded', 'it is still under way');

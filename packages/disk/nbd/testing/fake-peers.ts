@@ -73,7 +73,7 @@ export async function diskOf(
     await script(connection);
     await never;
   });
-  return await openDisk(uri, { requestTimeoutMs: 300 });
+  return await openDisk(uri);
 }
 
 /** The last chunk of a read. */

@@ -132,7 +132,8 @@ export function uriOf(socket: string, exportName = ''): string {
 }
 
 type Timeouts = Pick<ConnectOptions, 'connectTimeoutMs' | 'requestTimeoutMs'>;
-const TIMEOUTS: Timeouts = { connectTimeoutMs: 5000, requestTimeoutMs: 5000 };
+/** Only a server that hangs reaches them, or a clock of the test. */
+export const TIMEOUTS: Timeouts = { connectTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
 
 export function connectOptions(
   uri: string | NbdAddress,

@@ -5,6 +5,7 @@ import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seededRandom } from '@coffer/base';
 import { makeNode, setAttribute, setModifiedNs } from '@coffer/base/libc.ts';
+import { mountByLoop } from '../../testing/loop-mount.ts';
 import { tool } from '../../testing/tool.ts';
 
 export async function makeImage(
@@ -25,7 +26,7 @@ export async function whileMounted<T>(
 ): Promise<T> {
   const folder = `${image}.mounted`;
   await mkdir(folder, { recursive: true });
-  await tool('mount', ['-t', 'btrfs', '-o', `loop,${options}`, image, folder]);
+  await mountByLoop(image, folder, `loop,${options}`);
   try {
     return await use(folder);
   } finally {

@@ -1,5 +1,6 @@
 /** Images that the kernel has mounted for a while, as it judges what is on them. */
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
+import { mountByLoop } from '../../testing/loop-mount.ts';
 import { tool } from '../../testing/tool.ts';
 
 export async function makeImage(
@@ -21,7 +22,7 @@ export async function whileMounted<T>(
 ): Promise<T> {
   const folder = `${image}.mounted`;
   await mkdir(folder, { recursive: true });
-  await tool('mount', ['-o', options, image, folder]);
+  await mountByLoop(image, folder, options);
   try {
     return await use(folder);
   } finally {

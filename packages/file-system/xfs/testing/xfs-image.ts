@@ -2,6 +2,7 @@
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeFolder, type ExpectedTree } from '../../testing/expected-tree.ts';
+import { mountByLoop } from '../../testing/loop-mount.ts';
 import { tool, withFolder } from '../../testing/tool.ts';
 
 export interface XfsImage {
@@ -39,7 +40,7 @@ async function mounted(
   mode: string,
   use: () => Promise<void>,
 ): Promise<void> {
-  await tool('mount', ['-t', 'xfs', '-o', `loop,${mode}`, path, folder]);
+  await mountByLoop(path, folder, `loop,${mode}`);
   try {
     await use();
   } finally {

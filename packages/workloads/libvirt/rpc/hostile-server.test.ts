@@ -1,10 +1,9 @@
 // What a server that is broken, slow or malicious can do to a client: nothing but fail it, in time.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isCofferError, systemClock } from '@coffer/base';
+import { isCofferError } from '@coffer/base';
 import { type LibvirtConnection, type LibvirtOptions, openLibvirt } from '../connection.ts';
 import { libvirtCodeOf } from '../errors.ts';
 import { type LibvirtEvents } from './events.ts';
@@ -21,11 +20,13 @@ const REGISTER = 316;
 const CLOSE = 2;
 const DOMAIN = { name: 'vm', uuid: '00112233-4455-6677-8899-aabbccddeeff', id: 1 };
 const MIB = 1024 * 1024;
+/** Passes by a clock of the test. */
+const TIMEOUT_MS = 60_000;
 
 async function withServer(
   behave: Behaviour,
   use: (connection: LibvirtConnection, server: FakeServer) => Promise<void>,
-  options: LibvirtOptions = { timeoutMs: 2000 },
+  options: LibvirtOptions = {},
 ): Promise<void> {
   const polite: Behaviour = (message, peer) => {
     if (message.program === REMOTE.id && message.procedure === CLOSE) peer.reply(message, NOTHING);
@@ -97,34 +98,47 @@ test('not more than four calls are under way, and the others follow', async () =
   );
 });
 
-test('a call without an answer fails in time, and its late answer harms nobody', async () => {
+test('a call without an answer fails in time, and its late answer harms nobody', async (t) => {
+  const asked = Promise.withResolvers<void>();
   let late: (() => void) | undefined;
   await withServer(
     (message, peer) => {
       if (late) peer.reply(message, text('second'));
       else late = () => peer.reply(message, text('first'));
+      asked.resolve();
     },
     async (connection) => {
-      const startedAt = systemClock.now();
-      await failsWith(connection.hostname(), 'libvirt-unreachable', /in time/);
-      assert.ok(systemClock.now() - startedAt < 1000);
+      t.mock.timers.enable({ apis: ['setTimeout'] });
+      const failing = failsWith(connection.hostname(), 'libvirt-unreachable', /in time/);
+      await asked.promise;
+      t.mock.timers.tick(TIMEOUT_MS);
+      await failing;
+      t.mock.timers.reset();
       late?.();
       assert.equal(await connection.hostname(), 'second');
     },
-    { timeoutMs: 100 },
+    { timeoutMs: TIMEOUT_MS },
   );
 });
 
-test('a call that waits behind unanswered ones fails in time too', async () => {
+test('a call that waits behind unanswered ones fails in time too', async (t) => {
+  const asked = Promise.withResolvers<void>();
+  let askedCount = 0;
   await withServer(
-    () => {},
-    async (connection, server) => {
-      const calls = Array.from({ length: 6 }, () => connection.hostname());
-      const failed = await Promise.allSettled(calls);
-      assert.ok(failed.every(({ status }) => status === 'rejected'));
-      assert.equal(server.called.filter((procedure) => procedure === HOSTNAME).length, 4);
+    () => {
+      if (++askedCount === 4) asked.resolve();
     },
-    { timeoutMs: 100 },
+    async (connection, server) => {
+      t.mock.timers.enable({ apis: ['setTimeout'] });
+      const calls = Array.from({ length: 6 }, () => connection.hostname());
+      const settled = Promise.allSettled(calls);
+      await asked.promise;
+      t.mock.timers.tick(TIMEOUT_MS);
+      assert.ok((await settled).every(({ status }) => status === 'rejected'));
+      assert.equal(server.called.filter((procedure) => procedure === HOSTNAME).length, 4);
+      t.mock.timers.reset();
+    },
+    { timeoutMs: TIMEOUT_MS },
   );
 });
 
@@ -348,14 +362,18 @@ test('a server that asks whether we live is answered', async () => {
   );
 });
 
-test('a server that says nothing any more is given up', async () => {
+test('a server that says nothing any more is given up', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
   await withServer(
     () => {},
     async (connection) => {
-      await once(connection.ended, 'abort');
+      t.mock.timers.tick(6 * 1000);
+      assert.ok(!connection.ended.aborted);
+      t.mock.timers.tick(1000);
+      assert.ok(connection.ended.aborted);
       await failsWith(connection.hostname(), 'libvirt-unreachable', /nothing any more/);
     },
-    { keepaliveIntervalMs: 5 },
+    { keepaliveIntervalMs: 1000 },
   );
 });
 
@@ -364,10 +382,10 @@ test('polkit is asked where it is wanted, and a password is refused', async () =
   const polkit = await FakeServer.start(behave, [2]);
   const sasl = await FakeServer.start(behave, [1]);
   try {
-    const connection = await openLibvirt(polkit.uri, { timeoutMs: 2000 });
+    const connection = await openLibvirt(polkit.uri);
     assert.ok(polkit.called.includes(POLKIT));
     await connection.close();
-    await failsWith(openLibvirt(sasl.uri, { timeoutMs: 2000 }), 'libvirt-denied');
+    await failsWith(openLibvirt(sasl.uri), 'libvirt-denied');
   } finally {
     await polkit.close();
     await sasl.close();

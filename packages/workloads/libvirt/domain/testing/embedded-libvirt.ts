@@ -51,7 +51,7 @@ export async function embeddedLibvirt(): Promise<EmbeddedLibvirt> {
       const virsh = ['virsh', '-q', '-c', uri, commands.join('; ')];
       const [program, ...args] = IS_ROOT ? ['setpriv', ...AS_NOBODY, ...virsh] : virsh;
       const env = { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder };
-      const { stdout, stderr } = await run(program!, args, { timeout: 60_000, env });
+      const { stdout, stderr } = await run(program!, args, { timeout: 1_800_000, env });
       const failure = /^error: .*/m.exec(stderr)?.[0];
       if (failure !== undefined) throw new Error(stderr);
       return stdout;
