@@ -135,6 +135,9 @@ export interface VmHost {
   /** Starts a machine that reaches nothing, and that ends with the trial, however that ends. */
   startTrial(vm: RestoredVm): Promise<VmTrial>;
 
+  /** Why machines of the host could not use files in a folder, or in one that is made for it. */
+  folderProblems(folder: string): Promise<readonly string[]>;
+
   /** Makes files usable for the machines of the host. */
   giveFiles(paths: readonly string[]): Promise<void>;
 

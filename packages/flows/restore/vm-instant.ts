@@ -8,6 +8,7 @@ import type { RecoveryPoint, Repository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
 import { type InstantRecord, type InstantRecords, socketPathOf } from './instant-record.ts';
+import { MadeFolder } from './made-folder.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
 import {
@@ -48,7 +49,9 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   const files = planned.files.filter(({ oldPath }) => oldPath !== undefined);
   const misfits = await host.misfits({ xml: vm.xml, name, uuid });
   const all = [...planned.files, ...overlays.values()];
-  refuseMisfits(misfits, fileMisfits(all, { folder, bytesNeeded: 0 }));
+  const problems = fileMisfits(all, { folder, bytesNeeded: 0 });
+  refuseMisfits(misfits, [...problems, ...(await host.folderProblems(folder))]);
+  using folderMade = new MadeFolder(folder);
   const record = recordOf(options, overlays, planned.files);
   const releasePoint = async (): Promise<void> => await repository.release(point);
   using _alone = records.lock(uuid);
@@ -69,6 +72,7 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
     const { findings } = await host.define({ xml: vm.xml, name, uuid, ...places });
     await serving;
     await host.start(uuid);
+    folderMade.keep();
     const durationMs = repository.clock.now() - startedAt;
     const told = [...planned.findings, ...findings];
     const { id } = point;

@@ -76,6 +76,7 @@ export function fakeVmHost(image: string, faults: Partial<VmHost> = {}): FakeVmH
       calls.push('remove');
       machine.isThere = false;
     },
+    folderProblems: async () => [],
     giveFiles: async () => {},
     resumeAfterError: unused,
     moveDisk: unused,

@@ -10,7 +10,7 @@ import { type DomainChanges, rewriteDomain } from '../domain/rewrite.ts';
 import { REWRITE_FINDINGS } from '../domain/rewrite-finding.ts';
 import type { NetworkPlace } from '../domain/rewrite-interfaces.ts';
 import { othersUsing, readKnownVm } from '../host/known-vm.ts';
-import { giveTo, qemuUserOf } from '../host/qemu-user.ts';
+import { canEnter, giveTo, qemuUserOf } from '../host/qemu-user.ts';
 import { findMisfits, takenBy } from './misfits.ts';
 import { moveDisk } from './move-disk.ts';
 import { LibvirtTrial } from './trial.ts';
@@ -152,6 +152,12 @@ export class LibvirtHost implements VmHost {
     const { xml } = await this.#rewritten(vm, 'none');
     const domain = await connection.createPassing(xml);
     return new LibvirtTrial({ connection, domain, xml, clock });
+  }
+
+  async folderProblems(folder: string): Promise<readonly string[]> {
+    const user = await qemuUserOf(this.#options.connection);
+    if (await canEnter(user, folder)) return [];
+    return [`QEMU, which runs as user ${user?.userId}, may not enter ${folder}`];
   }
 
   async giveFiles(paths: readonly string[]): Promise<void> {
