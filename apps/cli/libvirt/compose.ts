@@ -185,6 +185,19 @@ export async function openVmHost(
   };
 }
 
+/** Of the machine that has a name now; undefined when none has. Fails with the codes of libvirt. */
+export async function uuidOfVm(uri: string, name: string): Promise<string | undefined> {
+  const connection = await openLibvirt(uri);
+  try {
+    return (await connection.domainByName(name)).uuid;
+  } catch (error) {
+    if (isCofferError(error, 'vm-not-found')) return undefined;
+    throw error;
+  } finally {
+    await connection.close();
+  }
+}
+
 /** The machines of a host, by name. Fails with the codes of libvirt. */
 export async function findVms(uri: string): Promise<DiscoveredVm[]> {
   const connection = await openLibvirt(uri);
