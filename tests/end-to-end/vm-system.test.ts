@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { eventually } from '../guests/eventually.ts';
 import { LibvirtSite } from '../guests/libvirt-site.ts';
 import { SYSTEM } from '../guests/site-kind.ts';
 import {
@@ -23,7 +24,7 @@ import {
   fileDisk,
   mark,
 } from './testing/bare-machine.ts';
-import { type Backup, Sandbox } from './testing/sandbox.ts';
+import { type Backup, outcomeOf, Sandbox } from './testing/sandbox.ts';
 
 const OVMF_CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
 const OVMF_VARS = '/usr/share/OVMF/OVMF_VARS_4M.fd';
@@ -225,6 +226,29 @@ describe('machines of the system', { timeout: 600_000 }, () => {
     } finally {
       process.kill(pid);
     }
+  });
+
+  test('a restore goes on, and can be undone, when libvirtd is restarted in the middle of it', async () => {
+    const path = `${images}/restarted`;
+    createImage(path);
+    const restarted = new BareMachine(site, 'restarted');
+    restarted.define([fileDisk('vda', path)]);
+    mark(path, 1);
+    await backUp('restarted');
+    mark(path, 2);
+    const child = sandbox.start(original('restarted'));
+    const outcome = outcomeOf(child);
+    await eventually('it makes a new image', () => left().length > 0, { pollMs: 1 });
+    child.kill('SIGSTOP');
+    await site.stopDaemon();
+    await site.startDaemon();
+    child.kill('SIGCONT');
+    const { code, stderr } = await outcome;
+    assert.equal(code, 0, stderr);
+    assertMarked(path, 1);
+    await sandbox.done('undo', 'vm:restarted', '--yes');
+    assertMarked(path, 2);
+    assert.deepEqual(left(), []);
   });
 
   test('a machine that was renamed is undone by its name now, and not by that of another', async () => {
