@@ -86,7 +86,8 @@ export class LibvirtSite {
       kind.prepare(folder);
       if (existsSync(site.#knownCapabilities)) {
         cpSync(site.#knownCapabilities, site.#capabilities, { recursive: true });
-        site.own(site.#capabilities);
+        // With the folders above it, which were made with it.
+        site.own(join(folder, kind.capabilities.split('/', 1)[0]!));
       }
       await site.startDaemon();
       return site;
