@@ -33,6 +33,8 @@ export interface KnownVm {
   readonly isOff: boolean;
   /** It is off, and goes on with its saved memory at its next start, which needs its disks as they are. */
   readonly isSaved: boolean;
+  /** It is forgotten when it stops. */
+  readonly isTransient: boolean;
   /** By name, without drives for media. */
   readonly disks: ReadonlyMap<string, KnownDisk>;
   /** The file of its UEFI variables, without symbolic links; undefined where it has none. */

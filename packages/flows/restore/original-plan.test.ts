@@ -70,6 +70,11 @@ test('files are replaced by new ones, and devices are changed where they are, wh
   assert.deepEqual(codes(delta.findings), [], 'who asks for it knows');
 });
 
+test('a machine that would be gone when it is stopped is not stopped', () => {
+  const known = knownVm({ vda: {} }, { isTransient: true });
+  assert.match(planOriginal(stored(['vda']), known, PLAIN).problems.join(), /is transient/);
+});
+
 test('disks that only one side has are told, and one at least has to be on both', () => {
   const known = knownVm({ vda: {}, vdc: {} });
   const { findings } = planOriginal(stored(['vda', 'vdb']), known, PLAIN);

@@ -34,6 +34,9 @@ export interface OriginalOptions {
 /** Code of the finding that tells of a device. */
 export const CHANGED_IN_PLACE = 'changed-in-place';
 
+const FORGOTTEN =
+  'the machine is transient, and gone when it is stopped: define it first (virsh dumpxml, virsh define)';
+
 const ELSEWHERE = 'restore the machine with --as, or this disk with --disk and --to';
 
 /** Fails with `disk-not-found` when no disk of the point is one of the machine. */
@@ -51,7 +54,10 @@ export function planOriginal(
   const disks = pairs.map(({ name, disk }) => replacementOf(name, disk, options));
   return {
     replacements: [...disks, ...files],
-    problems: pairs.flatMap(({ name, disk }) => problemOf(name, disk, options) ?? []),
+    problems: [
+      ...(known.isTransient ? [FORGOTTEN] : []),
+      ...pairs.flatMap(({ name, disk }) => problemOf(name, disk, options) ?? []),
+    ],
     findings: [...unpaired(vm, known), ...findings, ...irrevocable(pairs, options)],
   };
 }

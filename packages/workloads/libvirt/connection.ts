@@ -179,6 +179,11 @@ export class LibvirtConnection {
     return { state: STATES[state] ?? 'nostate', reason };
   }
 
+  /** False for a machine that libvirt forgets when it stops. */
+  async isPersistent(domain: Domain): Promise<boolean> {
+    return await this.#call(domainProcedures.isPersistent, domain);
+  }
+
   /** True when a machine that is off has its memory in a file, and goes on with it at its next start. */
   async hasManagedSave(domain: Domain): Promise<boolean> {
     return (await this.#call(domainProcedures.hasManagedSave, domain, 0)) !== 0;

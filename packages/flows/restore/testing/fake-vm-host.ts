@@ -35,6 +35,7 @@ export function knownVm(
     uuid: VM_UUID,
     isOff: true,
     isSaved: false,
+    isTransient: false,
     disks: new Map(known),
     nvramPath: undefined,
     hasTpm: false,

@@ -10,7 +10,7 @@ import { parseDomain } from '../domain/domain.ts';
 import { pathsOf } from '../domain/paths.ts';
 import { withVolumes } from './volumes.ts';
 
-export type KnownParts = Omit<KnownVm, 'isOff' | 'isSaved'>;
+export type KnownParts = Omit<KnownVm, 'isOff' | 'isSaved' | 'isTransient'>;
 
 /** Of a definition for the next start. */
 export async function readKnownVm(

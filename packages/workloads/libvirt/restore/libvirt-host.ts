@@ -78,7 +78,8 @@ export class LibvirtHost implements VmHost, AsyncDisposable {
       const parts = await readKnownVm(connection, xml, async (disk) => this.#sizeOf(domain, disk));
       const isOff = state === 'shutoff';
       const isSaved = isOff && (await connection.hasManagedSave(domain));
-      return { ...parts, isOff, isSaved };
+      const isTransient = !(await connection.isPersistent(domain));
+      return { ...parts, isOff, isSaved, isTransient };
     } catch (error) {
       if (isCofferError(error, 'vm-not-found')) return undefined;
       throw error;
@@ -88,7 +89,7 @@ export class LibvirtHost implements VmHost, AsyncDisposable {
   async read(xml: string): Promise<KnownVm> {
     const connection = await this.#connection();
     const parts = await readKnownVm(connection, xml, async () => undefined);
-    return { ...parts, isOff: true, isSaved: false };
+    return { ...parts, isOff: true, isSaved: false, isTransient: false };
   }
 
   async othersUsing(uuid: string, paths: readonly string[]): Promise<ReadonlyMap<string, string>> {

@@ -232,6 +232,7 @@ export const domainProcedures = {
     state: from.i32(),
     reason: from.i32(),
   })),
+  isPersistent: remote('domain-is-persistent', 151, ofDomain, (from) => from.boolean()),
   hasManagedSave: remote('domain-has-managed-save-image', 183, domainFlags, integer),
   suspend: remote('domain-suspend', 34, ofDomain, nothing),
   resume: remote('domain-resume', 28, ofDomain, nothing),
