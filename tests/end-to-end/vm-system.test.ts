@@ -122,7 +122,11 @@ describe('machines of the system', { timeout: 600_000 }, () => {
 
     test('all of them come back in their places, and the old ones as well', async () => {
       markAll(2);
-      await sandbox.json(original('kinds'));
+      const { findings } = await sandbox.json<Told>(original('kinds'), FINDINGS);
+      assert.deepEqual(
+        findings.map(({ code, path }) => `${code} ${path}`),
+        ['data-file-left vde'],
+      );
       assertAll(1);
       assert.ok(lstatSync(at('link')).isSymbolicLink());
       kinds.virsh('start', 'kinds');
@@ -301,19 +305,30 @@ describe('machines of the system', { timeout: 600_000 }, () => {
   });
 
   test('old images are kept beside a device that is changed in place, and that is told', async (context) => {
-    const [file, backing] = [`${images}/beside`, sandbox.path('backing')];
+    const file = `${images}/beside`;
     createImage(file);
-    execFileSync('truncate', ['-s', '4M', backing]);
-    const device = execFileSync('losetup', ['--find', '--show', backing]).toString().trim();
-    context.after(() => execFileSync('losetup', ['--detach', device]));
+    const [device, formatted] = ['backing', 'formatted'].map((name) => {
+      execFileSync('truncate', ['-s', '8M', sandbox.path(name)]);
+      return execFileSync('losetup', ['--find', '--show', sandbox.path(name)])
+        .toString()
+        .trim();
+    }) as [string, string];
+    context.after(() => execFileSync('losetup', ['--detach', device, formatted]));
+    createImage(formatted);
     const mixed = new BareMachine(site, 'mixed');
-    const block = disk('vdb', 'block', `<source dev='${device}'/>`, 'raw');
-    mixed.define([fileDisk('vda', file), block]);
-    mark(file, 1);
-    mark(device, 1, 'raw');
+    mixed.define([
+      fileDisk('vda', file),
+      disk('vdb', 'block', `<source dev='${device}'/>`, 'raw'),
+      disk('vdc', 'block', `<source dev='${formatted}'/>`),
+    ]);
+    const markAll = (byte: number): void => {
+      mark(file, byte);
+      mark(device, byte, 'raw');
+      mark(formatted, byte);
+    };
+    markAll(1);
     await backUp('mixed');
-    mark(file, 2);
-    mark(device, 2, 'raw');
+    markAll(2);
     const { code, stderr, stdout } = await sandbox.run(original('mixed', '--start'));
     assert.equal(code, FINDINGS, stderr);
     assert.match(stderr, /vdb: .* is a device: once the machine runs, its old state cannot come/);
@@ -321,8 +336,23 @@ describe('machines of the system', { timeout: 600_000 }, () => {
     mixed.virsh('destroy', 'mixed');
     assertMarked(file, 1);
     assertMarked(device, 1, 'raw');
+    assertMarked(formatted, 1);
     assertMarked(`${file}.coffer-old`, 2);
     await sandbox.done('accept', 'vm:mixed');
+    assert.deepEqual(left(), []);
+  });
+
+  test('an image that those of other machines lie on is not replaced below them', async () => {
+    const [base, top] = [`${images}/template`, `${images}/clone`];
+    createImage(base);
+    mark(base, 1);
+    const template = new BareMachine(site, 'template');
+    template.define([fileDisk('vda', base)]);
+    await backUp('template');
+    createImage(top, '-F', 'qcow2', '-b', base);
+    new BareMachine(site, 'clone').define([fileDisk('vda', top)]);
+    const { message } = await sandbox.fails(original('template'), 'target-unfit', UNFIT);
+    assert.match(message, /the machine clone uses it, too/);
     assert.deepEqual(left(), []);
   });
 
