@@ -33,6 +33,8 @@ export interface KnownVm {
   readonly isOff: boolean;
   /** It is off, and goes on with its saved memory at its next start, which needs its disks as they are. */
   readonly isSaved: boolean;
+  /** It is forgotten when it stops. */
+  readonly isTransient: boolean;
   /** By name, without drives for media. */
   readonly disks: ReadonlyMap<string, KnownDisk>;
   /** The file of its UEFI variables, without symbolic links; undefined where it has none. */
@@ -134,6 +136,9 @@ export interface VmHost {
 
   /** Starts a machine that reaches nothing, and that ends with the trial, however that ends. */
   startTrial(vm: RestoredVm): Promise<VmTrial>;
+
+  /** Why machines of the host could not use files in a folder, or in one that is made for it. */
+  folderProblems(folder: string): Promise<readonly string[]>;
 
   /** Makes files usable for the machines of the host. */
   giveFiles(paths: readonly string[]): Promise<void>;

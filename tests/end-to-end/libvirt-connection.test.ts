@@ -121,6 +121,19 @@ test('networks and storage pools are listed with what they are', async () => {
     { name: 'pool', active: true, targetPath: folder },
   ]);
   assert.deepEqual(await connection.networks(), [{ name: 'none', active: false }]);
+  virsh('vol-create-as', 'pool', 'disk', '1M');
+  assert.equal(await connection.volumePath('pool', 'disk'), join(folder, 'disk'));
+  assert.equal(await connection.volumePath('pool', 'none'), undefined);
+  assert.equal(await connection.volumePath('none', 'disk'), undefined);
+});
+
+test('a processor is compared with what the host can give to a machine', async () => {
+  const kind = { arch: 'x86_64', machine: undefined, type: 'qemu' };
+  const cpu = (feature: string): string =>
+    `<cpu mode='custom' match='exact'><model>qemu64</model><feature policy='require' name='${feature}'/></cpu>`;
+  assert.equal(await connection.canHaveCpu(kind, cpu('aes')), true);
+  // No emulated processor has it.
+  assert.equal(await connection.canHaveCpu(kind, cpu('avx512f')), false);
 });
 
 test('machines are listed and found', async () => {

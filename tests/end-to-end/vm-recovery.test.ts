@@ -172,7 +172,8 @@ describe('virtual machines that come back', () => {
 
   test('all that does not fit is told at once, and nothing is written', async () => {
     const nowhere = sandbox.path('nowhere');
-    const as = ['restore', first.point, ...connect, '--as', 'web', '--folder', nowhere];
+    const below = ['--folder', `${nowhere}/below`];
+    const as = ['restore', first.point, ...connect, '--as', 'web', ...below];
     const { message } = await sandbox.fails(as, 'target-unfit', 15);
     assert.match(message, /machine named web.*no folder/);
     assert.ok(!existsSync(nowhere));

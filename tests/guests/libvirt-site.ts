@@ -1,6 +1,7 @@
 /**
- * A libvirt of its own for a test: a session daemon in a folder, as a user without rights, beside
- * whatever else runs on the machine. Two of them are two sites, which may have machines of one name.
+ * A libvirt of its own for a test: a daemon in a folder, of a session without rights or the system's
+ * own, beside whatever else runs on the machine. Two of them are two sites, which may have machines of
+ * one name.
  *
  * Invariant: no process outlives the test. A watcher of each site waits for the end of its input, which
  * comes when the site is closed or the test dies; then it ends all that names the folder of the site,
@@ -20,7 +21,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeFileSync,
 } from 'node:fs';
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
@@ -31,14 +31,11 @@ import {
   openLibvirt,
 } from '@coffer/workloads/libvirt/connection.ts';
 import { type MiniGuest } from './mini-guest.ts';
+import { SESSION, type SiteKind } from './site-kind.ts';
 
 const START_TIMEOUT_MS = 1_800_000;
 const AGENT_TIMEOUT_MS = 1_800_000;
 const POLL_MS = 50;
-
-/** Root does not run sessions; this user exists everywhere and owns nothing. */
-const NOBODY = 65_534;
-const IS_ROOT = process.getuid?.() === 0;
 
 /**
  * What libvirt finds out about QEMU takes it seconds, and it checks what it reads here; so the sites of
@@ -56,12 +53,14 @@ export class LibvirtSite {
   readonly folder: string;
   /** For `openLibvirt`, and for `virsh -c`. */
   readonly uri: string;
+  readonly #kind: SiteKind;
   readonly #watcher: ChildProcess;
   #daemon: ChildProcess | undefined;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, kind: SiteKind) {
     this.folder = folder;
-    this.uri = `qemu+unix:///session?socket=${folder}/run/libvirt/libvirt-sock`;
+    this.uri = `qemu+unix:///${kind.path}?socket=${folder}/run/libvirt/libvirt-sock`;
+    this.#kind = kind;
     // Without what names the folder of the test run: who cleans that up would end it.
     const env = { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` };
     const stdio = ['pipe', 'ignore', 'ignore'] as const;
@@ -69,12 +68,17 @@ export class LibvirtSite {
     this.#watcher.stdin?.write(`${folder}\n`);
   }
 
-  static async start(): Promise<LibvirtSite> {
+  static async start(kind: SiteKind = SESSION): Promise<LibvirtSite> {
     const folder = mkdtempSync(join(SHORT_FOLDER, 'lv-'));
     chmodSync(folder, 0o755);
-    const site = new LibvirtSite(folder);
+    const site = new LibvirtSite(folder, kind);
     try {
-      site.#makeFolders();
+      kind.prepare(folder);
+      if (existsSync(site.#knownCapabilities)) {
+        cpSync(site.#knownCapabilities, site.#capabilities, { recursive: true });
+        // With the folders above it, which were made with it.
+        site.own(join(folder, kind.capabilities.split('/', 1)[0]!));
+      }
       await site.startDaemon();
       return site;
     } catch (error) {
@@ -93,19 +97,18 @@ export class LibvirtSite {
 
   /** Gives a file or a folder, with what is in it, to the user of the site. */
   own(path: string): void {
-    if (!IS_ROOT) return;
-    execFileSync('chown', ['-R', `${NOBODY}:${NOBODY}`, path]);
+    this.#kind.own(path);
   }
 
   /** A command as the user of the site runs it, in the surroundings of its daemon. */
   asUser(...command: string[]): string[] {
-    const user = ['--reuid', `${NOBODY}`, '--regid', `${NOBODY}`, '--clear-groups'];
-    const environment = [
-      `PATH=${process.env['PATH']}:/usr/sbin:/sbin`,
-      `HOME=${this.folder}/home`,
-      `XDG_RUNTIME_DIR=${this.folder}/run`,
-    ];
-    return [...(IS_ROOT ? ['setpriv', ...user] : []), 'env', '-i', ...environment, ...command];
+    return this.#kind.command(this.folder, command);
+  }
+
+  /** Of the QEMU of a machine that runs. */
+  pidOf(name: string): number {
+    const file = join(this.folder, this.#kind.pidFiles, `${name}.pid`);
+    return Number.parseInt(readFileSync(file, 'utf8'), 10);
   }
 
   async open(): Promise<LibvirtConnection> {
@@ -162,29 +165,22 @@ export class LibvirtSite {
     await ended;
   }
 
-  #makeFolders(): void {
-    const config = this.makeFolder('home/.config/libvirt');
-    this.makeFolder('run');
-    // Otherwise libvirt starts a daemon for logs, which would stay.
-    writeFileSync(join(config, 'qemu.conf'), 'stdio_handler = "file"\n');
-    if (existsSync(KNOWN_CAPABILITIES)) {
-      cpSync(KNOWN_CAPABILITIES, this.#capabilitiesFolder(), { recursive: true });
-    }
-    this.own(join(this.folder, 'home'));
+  get #capabilities(): string {
+    return join(this.folder, this.#kind.capabilities);
   }
 
-  #capabilitiesFolder(): string {
-    return join(this.folder, 'home/.cache/libvirt/qemu/cache/capabilities');
+  get #knownCapabilities(): string {
+    return `${KNOWN_CAPABILITIES}-${this.#kind.path}`;
   }
 
   #keepCapabilities(): void {
-    const found = this.#capabilitiesFolder();
-    if (!existsSync(found) || existsSync(KNOWN_CAPABILITIES)) return;
-    const copy = `${KNOWN_CAPABILITIES}.${process.pid}`;
+    const [found, known] = [this.#capabilities, this.#knownCapabilities];
+    if (!existsSync(found) || existsSync(known)) return;
+    const copy = `${known}.${process.pid}`;
     try {
       cpSync(found, copy, { recursive: true });
       execFileSync('chmod', ['-R', 'a+rX', copy]);
-      renameSync(copy, KNOWN_CAPABILITIES);
+      renameSync(copy, known);
     } catch {
       // Another test was faster, or the checkout is not ours to write in; nothing is lost.
       rmSync(copy, { recursive: true, force: true });

@@ -115,8 +115,7 @@ export class SiteGuest {
 
   /** Ends QEMU as a crash would. */
   async killQemu(): Promise<void> {
-    const file = `${this.site.folder}/run/libvirt/qemu/run/${this.name}.pid`;
-    process.kill(Number.parseInt(readFileSync(file, 'utf8'), 10), 'SIGKILL');
+    process.kill(this.site.pidOf(this.name), 'SIGKILL');
     await this.waitUntilOff();
   }
 

@@ -78,6 +78,10 @@ export async function runInstantResume(name: string, options: GlobalOptions): Pr
   const { host } = opened;
   // While its disks move, it can be resumed all the same.
   using _alone = instantRecords().lock(`${record.uuid}-keeper`);
+  if (!(await host.find(record.uuid))) {
+    const reason = 'it is gone: coffer instant discard removes what is left of it';
+    throw new CofferError('vm-not-found', { vm: record.vm, reason });
+  }
   if (isKept(record.runFolder)) await untilServed(record);
   else {
     const passphrase = await requiredPassphrase({ ...options, repo: record.repository });

@@ -50,6 +50,13 @@ async function recordOf(name: string): Promise<UndoRecord> {
   throw new CofferError('undo-missing', { vm: vmNameOf(name) });
 }
 
+/** By UUID, which means the same machine whatever it is called by now. */
+const WHAT_TO_DO = {
+  'under-way': (uuid) => `if no restore runs, it was interrupted: coffer undo vm:${uuid}`,
+  done: (uuid) => `coffer accept vm:${uuid}, or coffer undo vm:${uuid}`,
+  accepted: (uuid) => `coffer accept vm:${uuid} removes what is left`,
+} as const satisfies Record<UndoRecord['state'], (uuid: string) => string>;
+
 function printRecords(options: GlobalOptions): void {
   const records = undoRecords().list();
   const shown = records.map(({ vm, uuid, point, startedAt, state }) => {
@@ -57,9 +64,8 @@ function printRecords(options: GlobalOptions): void {
   });
   printResult(options, shown, () => {
     for (const { vm, uuid, point, startedAt, state } of records) {
-      printLine(
-        `${printable(vm)} (${uuid}): point ${point}, restored ${formatTime(startedAt)}, ${state}`,
-      );
+      const restored = `point ${point}, restored ${formatTime(startedAt)}`;
+      printLine(`${printable(vm)} (${uuid}): ${restored}, ${state}: ${WHAT_TO_DO[state](uuid)}`);
     }
   });
 }

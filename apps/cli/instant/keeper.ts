@@ -1,7 +1,7 @@
 /**
  * The process that keeps a machine running on its point: it has the disks served by a child, starts
  * another one when that dies, and lets the machine, which pauses meanwhile, go on. It ends when the
- * machine needs the point no more.
+ * machine needs the point no more, or is gone; what is left of it then goes with `instant discard`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,6 +12,7 @@ import type { OpenedVmHost } from '../libvirt/compose.ts';
 import { interruptSignal } from '../run.ts';
 import { cofferCommand, giveSecret } from './command.ts';
 import { becomeKeeper } from './keeper-lock.ts';
+import { MachineWatch } from './machine-watch.ts';
 import { type InstantPlace, instantRecords, runFolderOf } from './records.ts';
 import { isServed } from './served.ts';
 
@@ -60,6 +61,8 @@ async function untilGone(watched: WatchedRecord, timeoutMs: number): Promise<voi
 class WatchedRecord {
   readonly #uuid: string;
   readonly #startedBy: number;
+  readonly #machine = new MachineWatch();
+  #isMachineGone = false;
   wasThere = false;
 
   constructor(uuid: string, startedBy: number) {
@@ -73,11 +76,25 @@ class WatchedRecord {
     return record;
   }
 
-  /** The machine needs the point no more, or the restore was killed before it had written one. */
+  /** Whether libvirt knows the machine. */
+  sawMachine(isThere: boolean): void {
+    const seen = { isThere, isAwaited: !this.#isAlone };
+    this.#isMachineGone = this.#machine.isGone(seen, clock.now());
+  }
+
+  /**
+   * The machine is gone, or needs the point no more, or the restore was killed before it had written a
+   * record.
+   */
   get isGone(): boolean {
     // Asked first: the restore writes the record before it ends.
-    const isAlone = process.ppid !== this.#startedBy;
-    return this.current === undefined && (this.wasThere || isAlone);
+    const isAlone = this.#isAlone;
+    return this.#isMachineGone || (this.current === undefined && (this.wasThere || isAlone));
+  }
+
+  /** Whoever has started this process has ended. */
+  get #isAlone(): boolean {
+    return process.ppid !== this.#startedBy;
   }
 }
 
@@ -110,7 +127,7 @@ class ServedMachine implements AsyncDisposable {
       isServing ||= await isServed(this.#socketPath);
       const record = watched.current;
       if (!isServing && clock.now() > giveUpAt) return false;
-      if (isServing && record && clock.now() > settledAt) await this.#letGoOn(record);
+      if (isServing && record && clock.now() > settledAt) await this.#letGoOn(record, watched);
       await clock.sleep(isServing ? POLL_MS : RESTART_DELAY_MS);
     }
     return isServing;
@@ -132,10 +149,11 @@ class ServedMachine implements AsyncDisposable {
   }
 
   /** Libvirt may be restarted meanwhile; then it is asked again later. */
-  async #letGoOn({ connect, uuid }: InstantRecord): Promise<void> {
+  async #letGoOn({ connect, uuid }: InstantRecord, watched: WatchedRecord): Promise<void> {
     try {
       this.#libvirt ??= await openHost(connect);
-      await this.#libvirt.host.resumeAfterError(uuid);
+      const state = await this.#libvirt.host.resumeAfterError(uuid);
+      watched.sawMachine(state !== undefined);
     } catch (error) {
       if (!isCofferError(error)) throw error;
       await this.#hangUp();

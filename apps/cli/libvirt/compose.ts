@@ -167,7 +167,6 @@ function parseConsistency(consistency: string): Consistency | 'best' {
 /** A libvirt that machines are restored to; whoever opened it closes it. */
 export interface OpenedVmHost extends AsyncDisposable {
   readonly host: VmHost;
-  readonly connection: LibvirtConnection;
 }
 
 /** Fails with the codes of libvirt. */
@@ -178,11 +177,22 @@ export async function openVmHost(
   const networks = new Map<string, NetworkPlace>();
   for (const [from, name] of networkNames) networks.set(from, { kind: 'network', name });
   const connection = await openLocalLibvirt(uri);
-  return {
-    host: new LibvirtHost({ connection, networks, clock }),
-    connection,
-    [Symbol.asyncDispose]: () => connection.close(),
-  };
+  const reconnect = (): Promise<LibvirtConnection> => openRestartedLibvirt(uri);
+  const host = new LibvirtHost({ connection, reconnect, networks, clock });
+  return { host, [Symbol.asyncDispose]: () => host[Symbol.asyncDispose]() };
+}
+
+/** Of the machine that has a name now; undefined when none has. Fails with the codes of libvirt. */
+export async function uuidOfVm(uri: string, name: string): Promise<string | undefined> {
+  const connection = await openLibvirt(uri);
+  try {
+    return (await connection.domainByName(name)).uuid;
+  } catch (error) {
+    if (isCofferError(error, 'vm-not-found')) return undefined;
+    throw error;
+  } finally {
+    await connection.close();
+  }
 }
 
 /** The machines of a host, by name. Fails with the codes of libvirt. */

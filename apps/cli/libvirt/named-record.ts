@@ -4,7 +4,7 @@
  * machine has that name any more.
  */
 import { CofferError, isCofferError } from '@coffer/base';
-import { openLibvirt } from '@coffer/workloads/libvirt/connection.ts';
+import { uuidOfVm } from './compose.ts';
 import { vmNameOf } from './vm-name.ts';
 
 interface RecordOfVm {
@@ -59,14 +59,8 @@ export function chooseRecord<T extends RecordOfVm>(
 
 async function ownerOf(name: string, connect: string): Promise<NameOwner> {
   try {
-    const connection = await openLibvirt(connect);
-    try {
-      return { uuid: (await connection.domainByName(name)).uuid };
-    } finally {
-      await connection.close();
-    }
+    return { uuid: await uuidOfVm(connect, name) };
   } catch (error) {
-    if (isCofferError(error, 'vm-not-found')) return { uuid: undefined };
     if (isCofferError(error)) return { failure: error };
     throw error;
   }

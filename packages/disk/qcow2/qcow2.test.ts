@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { isCofferError, seededRandom, systemClock } from '@coffer/base';
 import type { WritableDisk } from '../disk.ts';
 import { openQemuImage } from '../qemu/qemu-image.ts';
 import { writableDiskContract, writeAtRandom } from '../testing/contract.ts';
 import { createQcow2 } from './create.ts';
-import { inspectQcow2, parseQcow2Facts } from './inspect.ts';
+import { backingFilesOf, inspectQcow2, parseQcow2Facts } from './inspect.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -126,23 +126,43 @@ function sizeTold(path: string): number {
 }
 
 test('what an image of QEMU is, is told by its header', () => {
-  const made = (...options: string[]) => {
+  const made = (...options: string[]): string => {
     const path = newPath();
     execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, path, '1M']);
-    return inspectQcow2(path);
+    return path;
   };
-  const plain = { version: 3, hasDataFile: false, isEncrypted: false };
-  assert.deepEqual(made(), plain);
-  assert.deepEqual(made('-o', 'compat=0.10'), { ...plain, version: 2 });
-  const data = ['-o', `data_file=${newPath()}`];
-  assert.deepEqual(made(...data), { ...plain, hasDataFile: true });
-  const secret = ['--object', 'secret,id=s,data=a'];
-  const luks = ['-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10'];
-  assert.deepEqual(made(...secret, ...luks), { ...plain, isEncrypted: true });
+  const plain = { version: 3, hasDataFile: false, isEncrypted: false, backing: undefined };
+  assert.deepEqual(inspectQcow2(made()), plain);
+  assert.deepEqual(inspectQcow2(made('-o', 'compat=0.10')), { ...plain, version: 2 });
+  const withData = made('-o', `data_file=${newPath()}`);
+  assert.deepEqual(inspectQcow2(withData), { ...plain, hasDataFile: true });
+  const luks = readFileSync(made());
+  luks.writeUInt32BE(2, 32);
+  const facts = parseQcow2Facts((offset, length) => luks.subarray(offset, offset + length));
+  assert.deepEqual(facts, { ...plain, isEncrypted: true });
+});
+
+test('files that an image lies on are found by their headers, also those of a cycle', () => {
+  const [base, middle, top] = [newPath(), newPath(), newPath()];
+  const over = (path: string, backing: string): void => {
+    const below = ['-u', '-F', 'qcow2', '-b', backing];
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...below, path, '1M']);
+  };
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', base, '1M']);
+  over(middle, basename(base));
+  over(top, middle);
+  assert.deepEqual(backingFilesOf(top), [middle, base]);
+  assert.deepEqual(backingFilesOf(base), []);
+  assert.deepEqual(backingFilesOf(join(folder, 'none')), []);
+  over(base, 'nbd:localhost:1');
+  assert.deepEqual(backingFilesOf(middle), [base]);
+  over(base, top);
+  assert.ok(backingFilesOf(top).includes(top));
 });
 
 test('what is not a qcow2 image, or ends before it can be one, has no facts', () => {
-  assert.equal(parseQcow2Facts(Buffer.alloc(80)), undefined);
-  assert.equal(parseQcow2Facts(Buffer.from('QFI\xfb', 'latin1')), undefined);
-  assert.equal(parseQcow2Facts(Buffer.alloc(0)), undefined);
+  for (const bytes of [Buffer.alloc(80), Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(0)]) {
+    const read = (offset: number, length: number) => bytes.subarray(offset, offset + length);
+    assert.equal(parseQcow2Facts(read), undefined);
+  }
 });

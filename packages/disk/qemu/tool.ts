@@ -1,5 +1,6 @@
 /** Calls of QEMU's tools: bounded in time and output, and never left running. */
 import { execFile } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { CofferError, systemErrorCode, toolEnvironment } from '@coffer/base';
 
 const TIMEOUT_MS = 60_000;
@@ -35,5 +36,7 @@ export function lastWords(said: string): string {
 
 /** An image for `--image-opts`: the format is never guessed, and no name is taken for a protocol. */
 export function imageOptions(path: string, format: string): string {
-  return `driver=${format},file.driver=file,file.filename=${path.replaceAll(',', ',,')}`;
+  const isDevice = statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ?? false;
+  const driver = isDevice ? 'host_device' : 'file';
+  return `driver=${format},file.driver=${driver},file.filename=${path.replaceAll(',', ',,')}`;
 }

@@ -37,6 +37,8 @@ test('a disk that cannot be given another content where it is keeps all disks as
     [{ sizeBytes: 99 }, undefined, /has 99 bytes, 100 are needed/],
     [{ sizeBytes: 99, kind: 'device' }, /has 99 bytes, 100 are needed/],
     [{ sizeBytes: 101, kind: 'device' }, undefined],
+    [{ sizeBytes: undefined }, undefined, /vdb cannot be opened/],
+    [{ sizeBytes: undefined, kind: 'device' }, /vdb cannot be opened/],
   ];
   const sizes = new Map([['vdb', 100]]);
   const told = (disk: Partial<KnownDisk>, delta: boolean): string => {
@@ -68,6 +70,13 @@ test('files are replaced by new ones, and devices are changed where they are, wh
     ['kept', 'kept'],
   );
   assert.deepEqual(codes(delta.findings), [], 'who asks for it knows');
+  const apart = planOriginal(stored(['vda']), knownVm({ vda: { hasDataFile: true } }), PLAIN);
+  assert.deepEqual(codes(apart.findings), ['data-file-left vda']);
+});
+
+test('a machine that would be gone when it is stopped is not stopped', () => {
+  const known = knownVm({ vda: {} }, { isTransient: true });
+  assert.match(planOriginal(stored(['vda']), known, PLAIN).problems.join(), /is transient/);
 });
 
 test('disks that only one side has are told, and one at least has to be on both', () => {

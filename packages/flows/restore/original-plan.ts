@@ -34,6 +34,9 @@ export interface OriginalOptions {
 /** Code of the finding that tells of a device. */
 export const CHANGED_IN_PLACE = 'changed-in-place';
 
+const FORGOTTEN =
+  'the machine is transient, and gone when it is stopped: define it first (virsh dumpxml, virsh define)';
+
 const ELSEWHERE = 'restore the machine with --as, or this disk with --disk and --to';
 
 /** Fails with `disk-not-found` when no disk of the point is one of the machine. */
@@ -51,8 +54,16 @@ export function planOriginal(
   const disks = pairs.map(({ name, disk }) => replacementOf(name, disk, options));
   return {
     replacements: [...disks, ...files],
-    problems: pairs.flatMap(({ name, disk }) => problemOf(name, disk, options) ?? []),
-    findings: [...unpaired(vm, known), ...findings, ...irrevocable(pairs, options)],
+    problems: [
+      ...(known.isTransient ? [FORGOTTEN] : []),
+      ...pairs.flatMap(({ name, disk }) => problemsOf(name, disk, options)),
+    ],
+    findings: [
+      ...unpaired(vm, known),
+      ...findings,
+      ...irrevocable(pairs, options),
+      ...leftByThemselves(pairs),
+    ],
   };
 }
 
@@ -65,12 +76,10 @@ export function planAgain(vm: VmManifest, known: KnownVm): OriginalPlan {
     const disk = known.disks.get(name);
     if (!disk) throw new CofferError('disk-not-found', { disk: name });
     replacements.push(replacementOf(name, disk, { delta: false }));
-    const problem = problemOf(name, disk, { delta: false, sizes: new Map() });
-    if (problem !== undefined) problems.push(problem);
-    else if (disk.kind === 'device') {
+    if (disk.kind === 'device') {
       const reason = `is the device ${disk.path}, which may hold something else by now`;
       problems.push(`disk ${name} ${reason}: ${ELSEWHERE}`);
-    }
+    } else problems.push(...problemsOf(name, disk, { delta: false, sizes: new Map() }));
   }
   return { replacements, problems, findings };
 }
@@ -86,24 +95,20 @@ function replacementOf(
 }
 
 /** Why the disk cannot be given another content where it is. */
-function problemOf(
-  name: string,
-  disk: KnownDisk,
-  { delta, sizes }: OriginalOptions,
-): string | undefined {
+function problemsOf(name: string, disk: KnownDisk, { delta, sizes }: OriginalOptions): string[] {
   const { kind, path, format, isEncrypted, hasDataFile, sizeBytes } = disk;
-  if (kind === 'other') return `disk ${name} is ${path}, which cannot be written: ${ELSEWHERE}`;
-  if (isEncrypted) return `disk ${name} is encrypted, and would be so no more: ${ELSEWHERE}`;
+  if (kind === 'other') return [`disk ${name} is ${path}, which cannot be written: ${ELSEWHERE}`];
+  if (isEncrypted) return [`disk ${name} is encrypted, and would be so no more: ${ELSEWHERE}`];
   if (format !== 'raw' && format !== 'qcow2') {
-    return `disk ${name} is an image of format ${format}, which is not written: ${ELSEWHERE}`;
+    return [`disk ${name} is an image of format ${format}, which is not written: ${ELSEWHERE}`];
   }
-  if (delta && hasDataFile) {
-    return `disk ${name} has its data in a file of their own: leave --delta out`;
-  }
+  if (!delta && kind === 'file') return [];
+  if (hasDataFile) return [`disk ${name} has its data in a file of their own: leave --delta out`];
   const needed = sizes.get(name) ?? 0;
-  const isFixed = delta || kind === 'device';
-  if (!isFixed || sizeBytes === undefined || sizeBytes >= needed) return undefined;
-  return `disk ${name} (${path}) has ${sizeBytes} bytes, ${needed} are needed`;
+  if (sizeBytes === undefined) return [`disk ${name} cannot be opened: ${path}`];
+  return sizeBytes >= needed
+    ? []
+    : [`disk ${name} (${path}) has ${sizeBytes} bytes, ${needed} are needed`];
 }
 
 /** Disks that only one side has stay as they are. */
@@ -125,11 +130,24 @@ function unpaired(vm: VmManifest, known: KnownVm): Finding[] {
   ];
 }
 
+interface NamedDisk {
+  readonly name: string;
+  readonly disk: KnownDisk;
+}
+
+/** A new image needs no data file; the old one does, until it is accepted that it goes. */
+function leftByThemselves(pairs: readonly NamedDisk[]): Finding[] {
+  return pairs
+    .filter(({ disk }) => disk.hasDataFile)
+    .map(({ name, disk }) => ({
+      code: 'data-file-left',
+      path: name,
+      message: `${disk.path} had its data in a file of their own, which stays also after \`accept\``,
+    }));
+}
+
 /** Who asks for --delta knows; a device is changed in place without being asked. */
-function irrevocable(
-  pairs: readonly { readonly name: string; readonly disk: KnownDisk }[],
-  { delta }: OriginalOptions,
-): Finding[] {
+function irrevocable(pairs: readonly NamedDisk[], { delta }: OriginalOptions): Finding[] {
   if (delta) return [];
   const devices = pairs.filter(({ disk }) => disk.kind === 'device');
   return devices.map(({ name, disk }) => ({

@@ -3,6 +3,7 @@ import type { Finding } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
+import { MadeFolder } from './made-folder.ts';
 import {
   fileMisfits,
   placesOf,
@@ -48,16 +49,18 @@ export async function restoreVmCopy(options: VmCopyOptions): Promise<VmRestoreRe
     planned.files.some((file) => file.root === root),
   );
   const bytesNeeded = await dataBytesOf(repository, roots, signal);
-  refuseMisfits(
-    await host.misfits({ xml: vm.xml, name, uuid }),
-    fileMisfits(planned.files, { folder, bytesNeeded }),
-  );
+  refuseMisfits(await host.misfits({ xml: vm.xml, name, uuid }), [
+    ...fileMisfits(planned.files, { folder, bytesNeeded }),
+    ...(await host.folderProblems(folder)),
+  ]);
+  using made = new MadeFolder(folder);
   const bytesWritten = await restoreFiles(options, planned.files);
   try {
     const defined = await host.define({ xml: vm.xml, name, uuid, ...placesOf(planned.files) });
     const findings = [...planned.findings, ...defined.findings];
     const durationMs = repository.clock.now() - startedAt;
     const { id } = point;
+    made.keep();
     return {
       point: id,
       name,

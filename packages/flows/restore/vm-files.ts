@@ -1,13 +1,14 @@
 /** Which files a restored machine is made of, where they go, and whether they can be there. */
-import { chownSync, existsSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CofferError, type Finding, mapBoundedOrNone, systemErrorCode } from '@coffer/base';
+import { CofferError, type Finding, mapBoundedOrNone } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../backup/manifest.ts';
 import { newProgress, type Progress } from '../progress.ts';
 import { partialPathOf } from './disk-target.ts';
+import { makeFolder } from './made-folder.ts';
 import { restore, type RestoreResult } from './restore.ts';
 
 /** Of a file system of Linux. */
@@ -69,7 +70,7 @@ function tpmPath(
   return existsSync(folder) ? oldPath.replace(`/${from}/`, `/${to}/`) : undefined;
 }
 
-/** All that is in the way of the files. */
+/** All that is in the way of the files. A folder that is not there can be made in one that is. */
 export function fileMisfits(
   files: readonly Pick<PlannedFile, 'path'>[],
   { folder, bytesNeeded }: { readonly folder: string; readonly bytesNeeded: number },
@@ -82,20 +83,21 @@ export function fileMisfits(
     if (isTooLong) return [`the path is too long: ${path}`];
     return existsSync(path) ? [`there is a file already: ${path}`] : [];
   });
-  const free = freeBytes(folder);
-  if (free === undefined) return [...problems, `there is no folder ${folder}`];
+  const place = [folder, dirname(folder)].find((path) => existsSync(path));
+  if (place === undefined) return [...problems, `there is no folder ${dirname(folder)}`];
+  if (!statSync(place).isDirectory()) return [...problems, `it is no folder: ${place}`];
+  const free = freeBytes(place);
   if (free < bytesNeeded) {
-    problems.push(`${folder} has ${free} bytes free, ${bytesNeeded} are needed`);
+    problems.push(`${place} has ${free} bytes free, ${bytesNeeded} are needed`);
   }
   return problems;
 }
 
-function freeBytes(folder: string): number | undefined {
+function freeBytes(folder: string): number {
   try {
     const { bavail, bsize } = statfsSync(folder);
     return bavail * bsize;
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw new CofferError('target-unwritable', { target: folder }, error);
   }
 }
@@ -172,17 +174,6 @@ export async function restoreImage(
   progress.bytesDone += part.bytesTotal;
   progress.itemsDone++;
   return result;
-}
-
-/** It belongs to whom the folder does that it is in: libvirt makes its own below it. */
-function makeFolder(path: string): void {
-  const first = mkdirSync(path, { recursive: true });
-  if (first === undefined || process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(dirname(first));
-  for (let folder = path; ; folder = dirname(folder)) {
-    chownSync(folder, uid, gid);
-    if (folder === first) return;
-  }
 }
 
 /** What a host has to know of the files. */

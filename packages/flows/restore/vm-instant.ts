@@ -9,6 +9,7 @@ import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
 import { type InstantRecord, type InstantRecords, socketPathOf } from './instant-record.ts';
+import { MadeFolder } from './made-folder.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
 import {
@@ -51,7 +52,9 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   const files = planned.files.filter(({ oldPath }) => oldPath !== undefined);
   const misfits = await host.misfits({ xml: vm.xml, name, uuid });
   const all = [...planned.files, ...overlays.values()];
-  refuseMisfits(misfits, fileMisfits(all, { folder, bytesNeeded: 0 }));
+  const problems = fileMisfits(all, { folder, bytesNeeded: 0 });
+  refuseMisfits(misfits, [...problems, ...(await host.folderProblems(folder))]);
+  using folderMade = new MadeFolder(folder);
   const record = recordOf(options, overlays, planned.files);
   const releasePoint = async (): Promise<void> => await repository.release(point);
   using _alone = records.lock(uuid);
@@ -72,6 +75,7 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
     const { findings } = await host.define({ xml: vm.xml, name, uuid, ...places });
     await serving;
     await host.start(uuid);
+    folderMade.keep();
     const durationMs = repository.clock.now() - startedAt;
     const told = [...planned.findings, ...findings];
     const { id } = point;

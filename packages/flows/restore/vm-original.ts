@@ -101,6 +101,9 @@ async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Prom
   const kernels = vm.files.filter(({ role, path }) => isKernel(role) && !existsSync(path));
   const files = [...replaced, ...kernels.map((file) => plannedFile(file))];
   const problems = [...plan.problems, ...(await spaceProblems(options, files))];
+  for (const folder of new Set(plan.replacements.map(({ path }) => dirname(path)))) {
+    problems.push(...(await host.folderProblems(folder)));
+  }
   refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
   const bytesWritten = await restoreFiles(options, files);
   try {

@@ -29,6 +29,7 @@ import {
   connectionProcedures,
   domainProcedures,
   type GuestFileSystem,
+  type MachineKind,
   type Procedure,
 } from './rpc/procedures.ts';
 import { targetPathOf } from './rpc/storage-pool-xml.ts';
@@ -64,6 +65,8 @@ export interface LibvirtOptions {
 /** virDomainBlockCopyFlags. */
 export const BLOCK_COPY = { shallow: 1, reuseExternal: 2, transientJob: 4 } as const;
 
+/** virCPUCompareResult. */
+const CPU_INCOMPATIBLE = 0;
 const TIMEOUT_MS = 120_000;
 const CLOSE_TIMEOUT_MS = 2000;
 /** Beyond what the agent is given, for the way there and back. */
@@ -137,13 +140,13 @@ export class LibvirtConnection {
   }
 
   /** XML of what a machine of that kind can have. */
-  async domainCapabilities(kind: {
-    readonly arch: string;
-    readonly machine: string | undefined;
-    readonly type: string;
-  }): Promise<string> {
-    const { arch, machine, type } = kind;
-    return await this.#call(connectionProcedures.domainCapabilities, arch, machine, type);
+  async domainCapabilities(kind: MachineKind): Promise<string> {
+    return await this.#call(connectionProcedures.domainCapabilities, kind);
+  }
+
+  /** Whether such a machine can have the processor of a `<cpu>`, with all features that it demands. */
+  async canHaveCpu(kind: MachineKind, cpuXml: string): Promise<boolean> {
+    return (await this.#call(connectionProcedures.compareCpu, kind, cpuXml)) !== CPU_INCOMPATIBLE;
   }
 
   /** All machines, running or not. */
@@ -174,6 +177,11 @@ export class LibvirtConnection {
   async state(domain: Domain): Promise<DomainState> {
     const { state, reason } = await this.#call(domainProcedures.state, domain, 0);
     return { state: STATES[state] ?? 'nostate', reason };
+  }
+
+  /** False for a machine that libvirt forgets when it stops. */
+  async isPersistent(domain: Domain): Promise<boolean> {
+    return await this.#call(domainProcedures.isPersistent, domain);
   }
 
   /** True when a machine that is off has its memory in a file, and goes on with it at its next start. */

@@ -1,5 +1,5 @@
 /** A host with one machine, and points of it, for faults that a real host cannot be made to show. */
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { memoryDisk } from '@coffer/file-system/testing/memory-disk.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { DISK_CHUNK_BYTES } from '@coffer/repository/testing/test-repository.ts';
@@ -25,16 +25,14 @@ export function knownVm(
   const isEncrypted = false;
   const raw = { kind: 'file', path: '', format: 'raw', isEncrypted, hasDataFile: false } as const;
   const known = Object.entries(disks).map(([name, disk]): [string, KnownDisk] => {
-    return [
-      name,
-      { ...raw, path: `/images/${name}`, sizeBytes: undefined, pool: undefined, ...disk },
-    ];
+    return [name, { ...raw, path: `/images/${name}`, sizeBytes: 100, pool: undefined, ...disk }];
   });
   return {
     name: 'web',
     uuid: VM_UUID,
     isOff: true,
     isSaved: false,
+    isTransient: false,
     disks: new Map(known),
     nvramPath: undefined,
     hasTpm: false,
@@ -48,7 +46,8 @@ export function fakeVmHost(image: string, faults: Partial<VmHost> = {}): FakeVmH
   const calls: string[] = [];
   const machine = { isThere: true, isOff: true, isSaved: false };
   const known = (): KnownVm => {
-    return { ...knownVm({ [DISK]: { path: image } }), ...machine };
+    const sizeBytes = statSync(image, { throwIfNoEntry: false })?.size;
+    return { ...knownVm({ [DISK]: { path: image, sizeBytes } }), ...machine };
   };
   const unused = async (): Promise<never> => {
     throw new Error('no test needs it');
@@ -76,6 +75,7 @@ export function fakeVmHost(image: string, faults: Partial<VmHost> = {}): FakeVmH
       calls.push('remove');
       machine.isThere = false;
     },
+    folderProblems: async () => [],
     giveFiles: async () => {},
     resumeAfterError: unused,
     moveDisk: unused,

@@ -30,6 +30,8 @@ export interface Domain {
   readonly cpuMode: string | undefined;
   /** In mode `custom`. */
   readonly cpuModel: string | undefined;
+  /** The `<cpu>` as XML, where libvirt starts no machine whose host has not all of it. */
+  readonly demandedCpu: string | undefined;
   readonly boot: DomainBoot;
   readonly tpm: DomainTpm | undefined;
   readonly disks: readonly DomainDisk[];
@@ -108,6 +110,7 @@ export function parseDomain(xml: string): Domain {
     machine: attributeOf(find(root, 'os', 'type'), 'machine'),
     cpuMode: attributeOf(find(root, 'cpu'), 'mode'),
     cpuModel: textAt(root, 'cpu', 'model'),
+    demandedCpu: parseDemandedCpu(find(root, 'cpu')),
     boot: parseBoot(find(root, 'os')),
     tpm: parseTpm(find(devices, 'tpm')),
     disks: parseDisks(devices),
@@ -135,6 +138,13 @@ function parseArch(root: XmlElement): string {
   const arch = attributeOf(find(root, 'os', 'type'), 'arch');
   if (!arch) throw malformed('architecture');
   return arch;
+}
+
+/** Without a check, QEMU leaves out what the host has not. */
+function parseDemandedCpu(cpu: XmlElement | undefined): string | undefined {
+  const check = attributeOf(cpu, 'check') ?? 'none';
+  const isDemanded = attributeOf(cpu, 'mode') === 'custom' && check !== 'none';
+  return cpu && isDemanded ? serializeXml(cpu) : undefined;
 }
 
 function parseBoot(os: XmlElement | undefined): DomainBoot {

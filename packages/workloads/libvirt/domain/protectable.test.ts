@@ -21,7 +21,8 @@ test('each disk is protected as its format allows, or excluded for a reason', ()
     vda: 'incremental',
     vdb: 'full-compare',
     sda: 'full-compare',
-    sdb: 'incremental',
+    // A volume of a pool that is not a file: nothing tells it from another.
+    sdb: 'full-compare',
     sdc: 'shared',
     sdd: 'read-only',
     sde: 'transient',
@@ -62,15 +63,13 @@ test('a raw file comes with the command that makes it incremental', () => {
   assert.ok(raw.remedy?.includes(`qemu-img convert -f raw -O qcow2 ${quoted} `), raw.remedy);
 });
 
-test('a qcow2 image that keeps no bitmaps is read whole, and the others are not', () => {
-  const versions = new Map([
-    ['vda', 2],
-    ['sdb', 3],
-  ]);
-  const { vda, sdb } = judged([], FULL, versions);
-  assert.deepEqual({ vda, sdb }, { vda: 'full-compare', sdb: 'incremental' });
-  const disks = judgeDisks(parseDomain(FULL), { exclude: [], versions });
-  const old = disks.find(({ disk }) => disk.target === 'vda');
-  assert.ok(old?.protection === 'full-compare' && old.isOutdated);
+test('a qcow2 image that keeps no bitmaps is read whole', () => {
+  const of = (version: number) => {
+    const versions = new Map([['vda', version]]);
+    return judgeDisks(parseDomain(FULL), { exclude: [], versions })[0]!;
+  };
+  assert.equal(of(3).protection, 'incremental');
+  const old = of(2);
+  assert.ok(old.protection === 'full-compare' && old.isOutdated);
   assert.match(old.remedy ?? '', /machine is off: qemu-img amend -f qcow2 -o compat=1\.1 \/srv/);
 });

@@ -1,7 +1,8 @@
 /**
  * Whether and how each disk of a machine can be protected. QEMU keeps what tracks changes in images of
  * format qcow2 only, and not in those of its version 2, which libvirt makes still; all others are read
- * whole and compared.
+ * whole and compared. So are images on servers: bitmaps tell when something has changed, but not in
+ * which image, and two that have changed their places would be mixed.
  */
 import { CofferError } from '@coffer/base';
 import type { DomainDisk } from './disk.ts';
@@ -92,6 +93,10 @@ function judge(
     const text = `what changes is not tracked in ${disk.format} images`;
     const remedy = conversionOf(disk, domain);
     return { disk, protection: 'full-compare', text, remedy, isOutdated: false };
+  }
+  if (imagePathOf(disk) === undefined) {
+    const text = 'its image is not on this host, where it could be told from another';
+    return { disk, protection: 'full-compare', text, remedy: undefined, isOutdated: false };
   }
   if (version === undefined || version >= FIRST_VERSION_WITH_BITMAPS) {
     return { disk, protection: 'incremental' };

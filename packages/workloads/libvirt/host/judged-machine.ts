@@ -41,12 +41,14 @@ async function versionsOf(
 ): Promise<ReadonlyMap<string, number>> {
   const versions = new Map<string, number>();
   const unread: DomainDisk[] = [];
+  // A path of another host may be that of a file here.
+  const isLocal = connection.socketPath !== undefined;
   for (const disk of disks.filter(({ format }) => format === 'qcow2')) {
-    const version = versionInHeader(disk);
+    const version = isLocal ? versionInHeader(disk) : undefined;
     if (version === undefined) unread.push(disk);
     else versions.set(disk.target, version);
   }
-  // On a server, for example: then QEMU knows, while the machine runs.
+  // While the machine runs, QEMU knows.
   if (unread.length === 0 || domain.id === -1) return versions;
   const nodes = await blockNodesOf(connection, domain);
   for (const disk of unread) {

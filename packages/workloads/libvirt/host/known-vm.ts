@@ -1,7 +1,7 @@
 /** What a restore has to know of a machine: where its disks and its state are on the host. */
 import { realpathSync, statSync } from 'node:fs';
 import { isCofferError, systemErrorCode } from '@coffer/base';
-import { inspectQcow2 } from '@coffer/disk/qcow2/inspect.ts';
+import { backingFilesOf, inspectQcow2 } from '@coffer/disk/qcow2/inspect.ts';
 import type { KnownDisk, KnownVm } from '../../vm-host.ts';
 import { tpmFolderOf } from '../capture/files.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
@@ -10,7 +10,7 @@ import { parseDomain } from '../domain/domain.ts';
 import { pathsOf } from '../domain/paths.ts';
 import { withVolumes } from './volumes.ts';
 
-export type KnownParts = Omit<KnownVm, 'isOff' | 'isSaved'>;
+export type KnownParts = Omit<KnownVm, 'isOff' | 'isSaved' | 'isTransient'>;
 
 /** Of a definition for the next start. */
 export async function readKnownVm(
@@ -117,11 +117,22 @@ async function pathsUsedBy(connection: LibvirtConnection, domain: Domain): Promi
     const now = await connection.xml(domain);
     const next = await connection.xml(domain, { inactive: true });
     const { disks } = await withVolumes(connection, parseDomain(next));
-    const volumes = disks.flatMap(({ source }) => ('path' in source ? [source.path] : []));
-    return [...pathsOf(now), ...pathsOf(next), ...volumes];
+    const images = disks.flatMap(({ source }) => ('path' in source ? [source.path] : []));
+    // A definition need not name what its images lie on.
+    const below = images.flatMap(readableBackingOf);
+    return [...pathsOf(now), ...pathsOf(next), ...images, ...below];
   } catch (error) {
     // It is gone meanwhile.
     if (isCofferError(error, 'vm-not-found')) return [];
     throw error;
+  }
+}
+
+function readableBackingOf(path: string): string[] {
+  try {
+    return backingFilesOf(path);
+  } catch (error) {
+    if (systemErrorCode(error) === undefined) throw error;
+    return [];
   }
 }

@@ -24,6 +24,8 @@ async function placeOf(connection: LibvirtConnection, source: DiskSource): Promi
     (await connection.volumePath(pool, volume)) ?? (await missingVolume(connection, source));
   // Of a pool on a server, it is the name of something there.
   if (path === undefined || !path.startsWith('/')) return source;
+  // A path of another host tells nothing here.
+  if (connection.socketPath === undefined) return { kind: 'file', path };
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats && !stats.isFile() && !stats.isBlockDevice()) return source;
   return { kind: stats?.isBlockDevice() ? 'block' : 'file', path };

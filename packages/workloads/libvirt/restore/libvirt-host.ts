@@ -10,13 +10,15 @@ import { type DomainChanges, rewriteDomain } from '../domain/rewrite.ts';
 import { REWRITE_FINDINGS } from '../domain/rewrite-finding.ts';
 import type { NetworkPlace } from '../domain/rewrite-interfaces.ts';
 import { othersUsing, readKnownVm } from '../host/known-vm.ts';
-import { giveTo, qemuUserOf } from '../host/qemu-user.ts';
+import { canEnter, giveTo, qemuUserOf } from '../host/qemu-user.ts';
 import { findMisfits, takenBy } from './misfits.ts';
 import { moveDisk } from './move-disk.ts';
 import { LibvirtTrial } from './trial.ts';
 
 export interface LibvirtHostOptions {
   readonly connection: LibvirtConnection;
+  /** Opens another one: a restore may take hours, and a daemon is restarted meanwhile. */
+  readonly reconnect: () => Promise<LibvirtConnection>;
   /** Networks of the target, by those that the machine was on. */
   readonly networks: ReadonlyMap<string, NetworkPlace>;
   readonly clock: Clock;
@@ -26,15 +28,28 @@ export interface LibvirtHostOptions {
 const STOP_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 
-export class LibvirtHost implements VmHost {
+export class LibvirtHost implements VmHost, AsyncDisposable {
   readonly #options: LibvirtHostOptions;
+  #current: LibvirtConnection;
 
   constructor(options: LibvirtHostOptions) {
     this.#options = options;
+    this.#current = options.connection;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#current.close();
+  }
+
+  /** A call that the end of a connection has interrupted fails; those after it have another one. */
+  async #connection(): Promise<LibvirtConnection> {
+    if (this.#current.ended.aborted) this.#current = await this.#options.reconnect();
+    return this.#current;
   }
 
   async misfits({ xml, name, uuid }: Pick<RestoredVm, 'xml' | 'name' | 'uuid'>): Promise<Misfit[]> {
-    const { connection, networks } = this.#options;
+    const connection = await this.#connection();
+    const { networks } = this.#options;
     const definition = parseDomain(xml);
     return [
       ...(await takenBy(connection, { name, uuid: uuid ?? definition.uuid })),
@@ -43,18 +58,19 @@ export class LibvirtHost implements VmHost {
   }
 
   async define(vm: RestoredVm): Promise<{ uuid: string; findings: Finding[] }> {
-    const { connection, networks } = this.#options;
+    const connection = await this.#connection();
+    const { networks } = this.#options;
     const { xml, findings } = await this.#rewritten(vm, networks);
     const { uuid } = await connection.define(xml);
     return { uuid, findings };
   }
 
   async defineAgain(xml: string): Promise<void> {
-    await this.#options.connection.define(xml);
+    await (await this.#connection()).define(xml);
   }
 
   async find(uuid: string): Promise<KnownVm | undefined> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     try {
       const domain = await connection.domainByUuid(uuid);
       const { state } = await connection.state(domain);
@@ -62,7 +78,8 @@ export class LibvirtHost implements VmHost {
       const parts = await readKnownVm(connection, xml, async (disk) => this.#sizeOf(domain, disk));
       const isOff = state === 'shutoff';
       const isSaved = isOff && (await connection.hasManagedSave(domain));
-      return { ...parts, isOff, isSaved };
+      const isTransient = !(await connection.isPersistent(domain));
+      return { ...parts, isOff, isSaved, isTransient };
     } catch (error) {
       if (isCofferError(error, 'vm-not-found')) return undefined;
       throw error;
@@ -70,22 +87,23 @@ export class LibvirtHost implements VmHost {
   }
 
   async read(xml: string): Promise<KnownVm> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     const parts = await readKnownVm(connection, xml, async () => undefined);
-    return { ...parts, isOff: true, isSaved: false };
+    return { ...parts, isOff: true, isSaved: false, isTransient: false };
   }
 
   async othersUsing(uuid: string, paths: readonly string[]): Promise<ReadonlyMap<string, string>> {
-    return await othersUsing(this.#options.connection, uuid, paths);
+    return await othersUsing(await this.#connection(), uuid, paths);
   }
 
   async start(uuid: string): Promise<void> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     await connection.create(await connection.domainByUuid(uuid));
   }
 
   async goOn(uuid: string, memoryPath: string): Promise<void> {
-    const { connection, clock } = this.#options;
+    const connection = await this.#connection();
+    const { clock } = this.#options;
     await this.giveFiles([memoryPath]);
     const domain = await connection.domainByUuid(uuid);
     const xml = await connection.xml(domain, { inactive: true, secure: true });
@@ -96,7 +114,8 @@ export class LibvirtHost implements VmHost {
   }
 
   async stop(uuid: string): Promise<void> {
-    const { connection, clock } = this.#options;
+    const connection = await this.#connection();
+    const { clock } = this.#options;
     const domain = await connection.domainByUuid(uuid);
     await this.#askToShutDown(domain);
     const giveUpAt = clock.now() + STOP_TIMEOUT_MS;
@@ -110,12 +129,12 @@ export class LibvirtHost implements VmHost {
   }
 
   async forgetTracking(uuid: string): Promise<void> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     await removeAllMetadata(connection, await connection.domainByUuid(uuid));
   }
 
   async remove(uuid: string): Promise<void> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     const domain = await connection.domainByUuid(uuid);
     if ((await connection.state(domain)).state !== 'shutoff') await connection.destroy(domain);
     await connection.undefine(domain, {
@@ -127,7 +146,7 @@ export class LibvirtHost implements VmHost {
   }
 
   async resumeAfterError(uuid: string): Promise<'running' | 'paused' | 'off' | undefined> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     try {
       const domain = await connection.domainByUuid(uuid);
       const { state, reason } = await connection.state(domain);
@@ -142,24 +161,32 @@ export class LibvirtHost implements VmHost {
   }
 
   async moveDisk(uuid: string, disk: string, options: MoveOptions): Promise<void> {
-    const { connection, clock } = this.#options;
+    const connection = await this.#connection();
+    const { clock } = this.#options;
     const domain = await connection.domainByUuid(uuid);
     await moveDisk({ ...options, connection, domain, disk, clock });
   }
 
   async startTrial(vm: RestoredVm): Promise<VmTrial> {
-    const { connection, clock } = this.#options;
+    const connection = await this.#connection();
+    const { clock } = this.#options;
     const { xml } = await this.#rewritten(vm, 'none');
     const domain = await connection.createPassing(xml);
     return new LibvirtTrial({ connection, domain, xml, clock });
   }
 
+  async folderProblems(folder: string): Promise<readonly string[]> {
+    const user = await qemuUserOf(await this.#connection());
+    if (await canEnter(user, folder)) return [];
+    return [`QEMU, which runs as user ${user?.userId}, may not enter ${folder}`];
+  }
+
   async giveFiles(paths: readonly string[]): Promise<void> {
-    giveTo(await qemuUserOf(this.#options.connection), ...paths);
+    giveTo(await qemuUserOf(await this.#connection()), ...paths);
   }
 
   async poolFolder(name: string): Promise<string> {
-    const pools = await this.#options.connection.storagePools();
+    const pools = await (await this.#connection()).storagePools();
     const pool = pools.find((each) => each.name === name);
     if (pool?.active && pool.targetPath?.startsWith('/')) return pool.targetPath;
     const reason = pool ? 'it is not active, or has no folder' : 'there is no such pool';
@@ -168,12 +195,12 @@ export class LibvirtHost implements VmHost {
   }
 
   async refreshPool(pool: string): Promise<void> {
-    await this.#options.connection.refreshPool(pool);
+    await (await this.#connection()).refreshPool(pool);
   }
 
   async #sizeOf(domain: Domain, disk: string): Promise<number | undefined> {
     try {
-      return (await this.#options.connection.blockInfo(domain, disk)).capacityBytes;
+      return (await (await this.#connection()).blockInfo(domain, disk)).capacityBytes;
     } catch (error) {
       // Its image may be missing.
       if (!isCofferError(error, 'libvirt-failed')) throw error;
@@ -211,7 +238,7 @@ export class LibvirtHost implements VmHost {
 
   /** By its agent where it has one; else by the button, which a guest may ignore. */
   async #askToShutDown(domain: Domain): Promise<void> {
-    const { connection } = this.#options;
+    const connection = await this.#connection();
     const { state } = await connection.state(domain);
     if (state === 'shutoff') return;
     // A machine that does not run hears nothing.

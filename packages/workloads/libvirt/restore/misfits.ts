@@ -37,15 +37,18 @@ async function hardwareMisfits({ connection, definition }: MisfitSearch): Promis
   return misfits;
 }
 
-async function processorMisfits(search: MisfitSearch): Promise<Misfit[]> {
-  const { connection, definition } = search;
-  const { arch, type, machine, cpuMode, cpuModel } = definition;
+async function processorMisfits({ connection, definition }: MisfitSearch): Promise<Misfit[]> {
+  const { cpuMode, cpuModel, demandedCpu } = definition;
   if (cpuMode === undefined) return [];
-  const xml = await connection.domainCapabilities({ arch, machine, type });
-  const { modes, models } = parseCpuCapabilities(xml);
+  const { modes, models } = parseCpuCapabilities(await connection.domainCapabilities(definition));
   if (!modes.has(cpuMode)) return [{ kind: 'processor', message: `no CPU mode ${cpuMode}` }];
-  if (cpuMode !== 'custom' || cpuModel === undefined || models.has(cpuModel)) return [];
-  return [{ kind: 'processor', message: `no CPU model ${cpuModel}` }];
+  if (cpuMode !== 'custom' || cpuModel === undefined) return [];
+  if (!models.has(cpuModel)) return [{ kind: 'processor', message: `no CPU model ${cpuModel}` }];
+  if (demandedCpu === undefined) return [];
+  if (await connection.canHaveCpu(definition, demandedCpu)) return [];
+  return [
+    { kind: 'processor', message: `no CPU ${cpuModel} with all features that it has to have` },
+  ];
 }
 
 async function networkMisfits({

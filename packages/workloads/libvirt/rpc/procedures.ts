@@ -52,6 +52,14 @@ export interface BlockJob {
   readonly total: number;
 }
 
+/** What a machine is to QEMU. */
+export interface MachineKind {
+  readonly arch: string;
+  readonly machine: string | undefined;
+  /** `kvm`, `qemu`. */
+  readonly type: string;
+}
+
 /** A file system that the agent sees in the guest. */
 export interface GuestFileSystem {
   readonly mountpoint: string;
@@ -105,6 +113,12 @@ const mountpoints = (to: XdrWriter, domain: Domain, points: readonly string[]): 
   writeDomain(to, domain);
   to.array(points, (point) => to.text(point)).u32(0);
 };
+function writeKind(to: XdrWriter, { arch, machine, type }: MachineKind): void {
+  const write = (it: string): void => void to.text(it);
+  // The program that libvirt would choose.
+  to.optional(undefined, nothing).optional(arch, write).optional(machine, write);
+  to.optional(type, write);
+}
 const everything = (to: XdrWriter): void => void to.i32(WITH_VALUES).u32(0);
 /** A list and its length, which libvirt sends once more. */
 function list<T>(read: (from: XdrReader) => T): (from: XdrReader) => T[] {
@@ -141,13 +155,20 @@ export const connectionProcedures = {
   domainCapabilities: remote(
     'connect-get-domain-capabilities',
     342,
-    (to, arch: string, machine: string | undefined, type: string) => {
-      const write = (it: string): void => void to.text(it);
-      // The program that libvirt would choose.
-      to.optional(undefined, nothing).optional(arch, write).optional(machine, write);
-      to.optional(type, write).u32(0);
+    (to, kind: MachineKind) => {
+      writeKind(to, kind);
+      to.u32(0);
     },
     text,
+  ),
+  compareCpu: remote(
+    'connect-compare-hypervisor-cpu',
+    393,
+    (to, kind: MachineKind, cpuXml: string) => {
+      writeKind(to, kind);
+      to.text(cpuXml).u32(0);
+    },
+    integer,
   ),
   domains: remote('connect-list-all-domains', 273, everything, list(readDomain)),
   networks: remote('connect-list-all-networks', 283, everything, list(readNamedObject)),
@@ -211,6 +232,7 @@ export const domainProcedures = {
     state: from.i32(),
     reason: from.i32(),
   })),
+  isPersistent: remote('domain-is-persistent', 151, ofDomain, (from) => from.boolean()),
   hasManagedSave: remote('domain-has-managed-save-image', 183, domainFlags, integer),
   suspend: remote('domain-suspend', 34, ofDomain, nothing),
   resume: remote('domain-resume', 28, ofDomain, nothing),
