@@ -13,7 +13,8 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type FileEntry, seededRandom, systemClock, systemRandom } from '@coffer/base';
-import { encodePoint, inlineChunkWork, Repository, writeFolder } from '@coffer/repository';
+import { encodePoint, inlineChunkWork, Repository } from '@coffer/repository';
+import { encodePage } from '@coffer/repository/tree/folder-codec.ts';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
 import { type Backup, PASSPHRASE, type Restore, Sandbox } from './testing/sandbox.ts';
 import { snapshot } from './testing/snapshot.ts';
@@ -191,10 +192,7 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
   try {
     await repository.unlock(PASSPHRASE);
     const session = await repository.beginSession();
-    const entry: FileEntry = { ...PLANTED, name };
-    const root = await writeFolder([entry], (children, body) =>
-      session.writer.writeNode(children, body),
-    );
+    const root = await session.writer.writeNode([], plantedPage(name));
     const takenAt = systemClock.now();
     const roots = [{ name: 'files', root: root.toString('hex'), sizeBytes: 0 }];
     const manifest = {
@@ -215,6 +213,15 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
   }
 }
 
+/** A page of one entry, whose name no writer would take. */
+function plantedPage(name: Buffer): Buffer {
+  const { body } = encodePage([PLANTED]);
+  const start = body.indexOf(PLANTED.name);
+  const length = Buffer.of(name.length);
+  const rest = body.subarray(start + PLANTED.name.length);
+  return Buffer.concat([body.subarray(0, start - 1), length, name, rest]);
+}
+
 function encodePlanted(
   header: Parameters<typeof encodePoint>[0],
   manifest: unknown,
@@ -224,7 +231,7 @@ function encodePlanted(
 }
 
 const PLANTED: FileEntry = {
-  name: Buffer.alloc(0),
+  name: Buffer.from('planted'),
   type: 'file',
   mode: 0o644,
   userId: 0,

@@ -1,6 +1,7 @@
 /** What happens when the target holds a name already. */
 import { CofferError, type FileMetadata } from '@coffer/base';
 import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { substituteName } from '@coffer/workloads/files/target-name.ts';
 
 export const CONFLICTS = ['overwrite', 'skip', 'fail', 'keep-both', 'delta'] as const;
 
@@ -31,6 +32,8 @@ export function prepareName(
   const { name, type } = entry;
   const found = target.typeOf(name);
   if (found === undefined) return { outcome: 'create', name, existing: 'none' };
+  // The target takes another name for it, in upper and lower case perhaps: both are kept.
+  if (!target.lists(name)) return prepareOther(target, entry, conflict);
   // Folders are merged, whatever is asked for their content.
   if (found === 'directory' && type === 'directory') return { outcome: 'keep' };
   switch (conflict) {
@@ -49,6 +52,16 @@ export function prepareName(
     case 'delta':
       return replace(target, entry, found, conflict);
   }
+}
+
+function prepareOther(
+  target: TargetFolder,
+  entry: NamedEntry,
+  conflict: Conflict | undefined,
+): PreparedName {
+  const name = substituteName(entry.name);
+  if (target.typeOf(name) === undefined) return { outcome: 'create', name, existing: 'none' };
+  return prepareName(target, { ...entry, name }, conflict);
 }
 
 function replace(
