@@ -148,6 +148,7 @@ class FilesRestore {
     const { folder } = place;
     const prepared = prepareName(folder.target, entry, this.#options.conflict);
     if (prepared.outcome === 'keep') {
+      if (prepared.name !== entry.name) this.#run.named(relative, prepared.name);
       this.#run.result.bytesKept += entry.sizeBytes;
       return;
     }
@@ -180,10 +181,8 @@ class FilesRestore {
         this.#run.findings.add('conflict', relative, prepared.reason);
         return;
       }
-      if (prepared.outcome === 'create') {
-        name = prepared.name;
-        replaces = prepared.existing === 'replace';
-      }
+      name = prepared.name;
+      replaces = prepared.outcome === 'create' && prepared.existing === 'replace';
     }
     if (name !== entry.name) this.#renamed(relative, name);
     const onRenamed = this.#onRenamed(relative);
@@ -280,8 +279,8 @@ class FilesRestore {
 
 const DONE = Promise.resolve();
 
-/** How targets say that they have no such things; a link between two of them is one, too. */
-const UNSUPPORTED_CODES = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV'];
+/** How targets say that they have no such things. exFAT over FUSE has an error of its disk for it. */
+const UNSUPPORTED_CODES = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV', 'EIO'];
 
 function isUnsupported(error: unknown): boolean {
   const code = systemErrorCode(error);

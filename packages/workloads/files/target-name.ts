@@ -30,10 +30,13 @@ function shortened(text: string): string {
 
 const NAME_CODES: readonly string[] = ['ENAMETOOLONG', 'EINVAL', 'EILSEQ'];
 
-/** True when a target cannot hold the name, or not beside what it takes for the same. */
+/**
+ * True when what makes something in an open folder says that it cannot have the name, or has it for
+ * something else. exFAT over FUSE says of some names that they are not there.
+ */
 export function isNameRefused(error: unknown): boolean {
   const code = systemErrorCode(error);
-  return code !== undefined && (code === 'EEXIST' || NAME_CODES.includes(code));
+  return code !== undefined && ['EEXIST', 'ENOENT', ...NAME_CODES].includes(code);
 }
 
 /** True when a look for a name says that nothing can have it. */
