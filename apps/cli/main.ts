@@ -1,7 +1,8 @@
 /** The coffer command. */
+import { wholeArguments } from './arguments.ts';
 import { buildProgram } from './program.ts';
 import { runProgram } from './run.ts';
 import { takeSecrets } from './secrets.ts';
 
 takeSecrets(process.env);
-process.exitCode = await runProgram(buildProgram(), process.argv);
+process.exitCode = await runProgram(buildProgram(), wholeArguments(process.argv));

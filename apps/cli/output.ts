@@ -98,10 +98,15 @@ export function formatDuration(durationMs: number): string {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Local time to the second. */
+/** What a Date can be, in ms since 1970, and its local time too. */
+const DATE_MS_MAX = 8_640_000_000_000_000 - 86_400_000;
+
+/** Local time to the second; for what no calendar shows, the seconds since 1970. */
 export function formatTime(timeMs: number): string {
+  if (Math.abs(timeMs) > DATE_MS_MAX) return `@${Math.floor(timeMs / 1000)}`;
   const date = new Date(timeMs - new Date(timeMs).getTimezoneOffset() * 60_000);
-  return date.toISOString().slice(0, 19).replace('T', ' ');
+  // Years of more than four digits have a sign and six.
+  return date.toISOString().slice(0, -5).replace('T', ' ');
 }
 
 /** UTC to the nanosecond, as scripts read it. */
@@ -111,7 +116,7 @@ export function isoTimeOfNs(timeNs: bigint): string {
   const seconds = (timeNs - fraction) / billion;
   const limit = 8_640_000_000_000n;
   // Beyond what a Date can be, the number itself is all there is to say.
-  if (seconds > limit || seconds < -limit) return `${seconds}.${fraction}`;
+  if (seconds > limit || seconds < -limit) return `${seconds}.${String(fraction).padStart(9, '0')}`;
   const text = new Date(Number(seconds) * 1000).toISOString();
   return text.replace('.000Z', `.${String(fraction).padStart(9, '0')}Z`);
 }

@@ -1,6 +1,7 @@
 /** The commands, their options and their help. Each is loaded when it is called. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { refuseLostBytes } from './arguments.ts';
 import { addBrowsing } from './program/browsing.ts';
 import { addKeeping } from './program/keeping.ts';
 import { addDiagnosis } from './program/diagnosis.ts';
@@ -36,6 +37,13 @@ export function buildProgram(): Command {
     )
     .option('--json', 'print one JSON document on stdout')
     .option('--quiet', 'print results and errors only')
+    .hook('preAction', (_program, command) => {
+      refuseLostBytes({
+        command: command.name(),
+        words: command.args,
+        options: command.optsWithGlobals(),
+      });
+    })
     .addHelpText('after', EXIT_CODES);
   addProtection(program);
   addMachines(program);

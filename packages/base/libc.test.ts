@@ -14,14 +14,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { CURRENT_FOLDER, makeNodeAt, setModifiedAt } from './folder-calls.ts';
 import {
   getAttribute,
   listAttributes,
-  makeNode,
   nextData,
   punchHole,
   setAttribute,
-  setModifiedNs,
   sizeOf,
   SystemError,
 } from './libc.ts';
@@ -47,10 +46,10 @@ test('times are set to the nanosecond, before 1970 too, and links are not follow
   writeFileSync(path('file'), '');
   symlinkSync('file', path('link'));
   for (const time of [1_700_000_000_123_456_789n, 0n, -1n, -1_500_000_000n]) {
-    setModifiedNs(path('file'), time);
+    setModifiedAt(CURRENT_FOLDER, path('file'), time);
     assert.equal(statSync(path('file'), { bigint: true }).mtimeNs, time);
   }
-  setModifiedNs(path('link'), 5n);
+  setModifiedAt(CURRENT_FOLDER, path('link'), 5n);
   assert.equal(lstatSync(path('link'), { bigint: true }).mtimeNs, 5n);
   assert.equal(statSync(path('file'), { bigint: true }).mtimeNs, -1_500_000_000n);
 });
@@ -69,10 +68,11 @@ test('attributes are set, listed in order and read', () => {
 });
 
 test('a fifo is made, and what fails names its system call and code', () => {
-  makeNode(path('fifo'), 0o010600, 0n);
+  makeNodeAt(CURRENT_FOLDER, path('fifo'), 0o010600, 0n);
   assert.ok(statSync(path('fifo')).isFIFO());
   assert.throws(
-    () => makeNode(path('fifo'), 0o010600, 0n),
-    (error) => error instanceof SystemError && error.code === 'EEXIST' && error.syscall === 'mknod',
+    () => makeNodeAt(CURRENT_FOLDER, path('fifo'), 0o010600, 0n),
+    (error) =>
+      error instanceof SystemError && error.code === 'EEXIST' && error.syscall === 'mknodat',
   );
 });

@@ -20,10 +20,7 @@ const setsockopt = library.func(
   'int setsockopt(int fd, int level, int name, void *value, uint32_t length)',
 );
 const recv = library.func('int64_t recv(int fd, void *target, size_t length, int flags)');
-const utimensat = library.func('int utimensat(int fd, void *path, void *times, int flags)');
-const futimens = library.func('int futimens(int fd, void *times)');
 const madvise = library.func('int madvise(uintptr_t address, size_t length, int advice)');
-const mknod = library.func('int mknod(void *path, uint32_t mode, uint64_t device)');
 const llistxattr = library.func('int64_t llistxattr(void *path, void *list, size_t size)');
 const lgetxattr = library.func(
   'int64_t lgetxattr(void *path, void *name, void *value, size_t size)',
@@ -61,9 +58,6 @@ const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 /** MSG_DONTWAIT: takes what is there, and does not wait for more. */
 const RECEIVE_NO_WAIT = 0x40;
-const AT_FDCWD = -100;
-const AT_SYMLINK_NOFOLLOW = 0x100;
-const UTIME_OMIT = 0x3ffffffen;
 const ATTRIBUTE_LIST_BYTES_MAX = 64 * 1024;
 const ATTRIBUTE_VALUE_BYTES_MAX = 64 * 1024;
 
@@ -220,35 +214,13 @@ export function punchHole(fd: number, offset: number, length: number): boolean {
   return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) === 0;
 }
 
-/** Sets the time of modification to the nanosecond; a symbolic link is not followed. */
-export function setModifiedNs(path: Buffer, modifiedNs: bigint): void {
-  const times = modifiedTimes(modifiedNs);
-  check(utimensat(AT_FDCWD, terminated(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat');
-}
-
-/** The same for an open file. */
-export function setModifiedNsOfFile(fd: number, modifiedNs: bigint): void {
-  check(futimens(fd, modifiedTimes(modifiedNs)), 'futimens');
-}
-
-function modifiedTimes(modifiedNs: bigint): Buffer {
-  const times = Buffer.alloc(32);
-  times.writeBigInt64LE(UTIME_OMIT, 8);
-  const seconds = modifiedNs / 1_000_000_000n - (modifiedNs % 1_000_000_000n < 0n ? 1n : 0n);
-  times.writeBigInt64LE(seconds, 16);
-  times.writeBigInt64LE(modifiedNs - seconds * 1_000_000_000n, 24);
-  return times;
-}
-
-/** Makes a fifo, socket or device node; `mode` holds the type and the permissions. */
-export function makeNode(path: Buffer, mode: number, deviceNumber: bigint): void {
-  check(mknod(terminated(path), mode, deviceNumber), 'mknod');
-}
-
 const listBuffer = Buffer.alloc(ATTRIBUTE_LIST_BYTES_MAX);
 const valueBuffer = Buffer.alloc(ATTRIBUTE_VALUE_BYTES_MAX);
 
-/** Names of the extended attributes; none where the file system has none. */
+/**
+ * Names of the extended attributes; none where the file system has none. Fails with `E2BIG` when a
+ * file has more than the kernel lists.
+ */
 export function listAttributes(path: Buffer): Buffer[] {
   const length = Number(llistxattr(terminated(path), listBuffer, listBuffer.length));
   if (length < 0) {
@@ -263,15 +235,19 @@ export function listAttributes(path: Buffer): Buffer[] {
     names.push(Buffer.from(listBuffer.subarray(start, end)));
     start = end + 1;
   }
-  return names.sort((a, b) => a.compare(b));
+  names.sort((a, b) => a.compare(b));
+  return names.filter((name, index) => index === 0 || !name.equals(names[index - 1]!));
 }
 
-/** Undefined when the attribute has vanished or may not be read. */
+/** Undefined when the attribute has vanished. Fails when it may not be read, or is too long. */
 export function getAttribute(path: Buffer, name: Buffer): Buffer | undefined {
   const length = Number(
     lgetxattr(terminated(path), terminated(name), valueBuffer, valueBuffer.length),
   );
-  return length < 0 ? undefined : Buffer.from(valueBuffer.subarray(0, length));
+  if (length >= 0) return Buffer.from(valueBuffer.subarray(0, length));
+  const error = new SystemError('lgetxattr');
+  if (error.code === 'ENODATA') return undefined;
+  throw error;
 }
 
 export function setAttribute(path: Buffer, name: Buffer, value: Buffer): void {
@@ -304,7 +280,13 @@ function check(result: unknown, syscall: string): number {
   return code;
 }
 
+/** Of two names of one number, the first. */
+const ERRNO_NAMES = new Map(
+  Object.entries(koffi.os.errno)
+    .reverse()
+    .map(([name, value]) => [value, name]),
+);
+
 function errnoName(errno: number): string {
-  const found = Object.entries(koffi.os.errno).find(([, value]) => value === errno);
-  return found?.[0] ?? `errno ${errno}`;
+  return ERRNO_NAMES.get(errno) ?? `errno ${errno}`;
 }

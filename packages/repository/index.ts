@@ -40,6 +40,7 @@ export {
   contentPiecesFrom,
   isContentStored,
 } from './tree/content-tree.ts';
+export { storableAttributes, unstorable } from './tree/entry-limits.ts';
 export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
 export { DiskTreeReader } from './tree/disk-tree-reader.ts';
 export { type BaseDisk, DiskTreeUpdate } from './tree/disk-tree-update.ts';

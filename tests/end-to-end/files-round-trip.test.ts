@@ -20,7 +20,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { seededRandom } from '@coffer/base';
-import { setModifiedNs } from '@coffer/base/libc.ts';
+import { CURRENT_FOLDER, setModifiedAt } from '@coffer/base/folder-calls.ts';
 import { type Backup, type Restore, Sandbox } from './testing/sandbox.ts';
 import { allocatedBytes, snapshot } from './testing/snapshot.ts';
 
@@ -89,9 +89,9 @@ test('links, names of any bytes and times to the nanosecond come back', async ()
   const bytes = Buffer.concat([folder, Buffer.from('\x80dir', 'latin1')]);
   mkdirSync(bytes);
   writeFileSync(Buffer.concat([bytes, Buffer.from('/in')]), 'inside');
-  setModifiedNs(Buffer.from(join(source, 'plain')), 1_234_567_890_123_456_789n);
-  setModifiedNs(Buffer.from(join(source, 'one/dangling')), -5_000_000_001n);
-  setModifiedNs(Buffer.from(join(source, 'two')), 7n);
+  setModifiedAt(CURRENT_FOLDER, Buffer.from(join(source, 'plain')), 1_234_567_890_123_456_789n);
+  setModifiedAt(CURRENT_FOLDER, Buffer.from(join(source, 'one/dangling')), -5_000_000_001n);
+  setModifiedAt(CURRENT_FOLDER, Buffer.from(join(source, 'two')), 7n);
   const target = await roundTrip(sandbox, source);
   assert.deepEqual(snapshot(target), snapshot(source));
   assert.equal(statSync(join(target, 'plain'), { bigint: true }).mtimeNs % 1000n, 789n);

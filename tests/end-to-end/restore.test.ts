@@ -24,8 +24,8 @@ import {
   inlineChunkPool,
   Repository,
   type UnlockedRepository,
-  writeFolder,
 } from '@coffer/repository';
+import { encodePage } from '@coffer/repository/tree/folder-codec.ts';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
 import { type Backup, PASSPHRASE, type Restore, Sandbox } from './testing/sandbox.ts';
 import { snapshot } from './testing/snapshot.ts';
@@ -204,10 +204,7 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
   try {
     const repository = await locked.unlock(PASSPHRASE);
     const session = await repository.beginSession();
-    const entry: FileEntry = { ...PLANTED, name };
-    const root = await writeFolder([entry], (children, body) =>
-      session.writer.writeNode(children, body),
-    );
+    const root = await session.writer.writeNode([], plantedPage(name));
     const takenAt = systemClock.now();
     const roots = [{ name: 'files', root: root.toString('hex'), sizeBytes: 0 }];
     const manifest = {
@@ -228,6 +225,15 @@ async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
   }
 }
 
+/** A page of one entry, whose name no writer would take. */
+function plantedPage(name: Buffer): Buffer {
+  const { body } = encodePage([PLANTED]);
+  const start = body.indexOf(PLANTED.name);
+  const length = Buffer.of(name.length);
+  const rest = body.subarray(start + PLANTED.name.length);
+  return Buffer.concat([body.subarray(0, start - 1), length, name, rest]);
+}
+
 function encodePlanted(
   header: Parameters<typeof encodePoint>[0],
   manifest: unknown,
@@ -237,7 +243,7 @@ function encodePlanted(
 }
 
 const PLANTED: FileEntry = {
-  name: Buffer.alloc(0),
+  name: Buffer.from('planted'),
   type: 'file',
   mode: 0o644,
   userId: 0,

@@ -1,8 +1,8 @@
 /** `coffer backup`. */
 import { realpathSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { resolve } from 'node:path';
 import { CofferError, systemErrorCode } from '@coffer/base';
+import { bytesOfText, shownText, textOfBytes } from '@coffer/base/path-text.ts';
 import type { Disk } from '@coffer/disk/disk.ts';
 import { openImage } from '@coffer/disk/image.ts';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
@@ -16,6 +16,7 @@ import {
 } from '@coffer/flows/backup/backup.ts';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { checkPointLabels, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { absolutePath } from '../arguments.ts';
 import { clock, random } from '../compose.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { tlsOfAddress } from '../nbd-tls.ts';
@@ -112,8 +113,8 @@ async function openSource(path: string, options: BackupCommandOptions): Promise<
   if (format !== undefined && !options.disk) {
     throw new CofferError('usage', { reason: '--format is for --disk' });
   }
-  const named = isNbdUri(path) ? path : resolve(path);
-  const item = `${hostname()}:${named}`;
+  const named = isNbdUri(path) ? path : absolutePath(path);
+  const item = `${hostname()}:${shownText(named)}`;
   const source = isNbdUri(path) ? path : realPath(named);
   if (!options.disk) {
     const files = (repository: Repository): Promise<FilesSource> =>
@@ -156,9 +157,11 @@ async function openSourceDisk(source: string, format: ImageFormat | undefined): 
 /** A link that the user names means what it leads to; links inside are protected as links. */
 function realPath(path: string): string {
   try {
-    return realpathSync(path);
+    return textOfBytes(realpathSync.native(bytesOfText(path), { encoding: 'buffer' }));
   } catch (error) {
     const reason = systemErrorCode(error);
+    // No call tells so long a path; it is opened a piece at a time.
+    if (reason === 'ENAMETOOLONG') return path;
     const code = reason === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
     throw new CofferError(code, { path, reason }, error);
   }

@@ -1,9 +1,9 @@
 /** `coffer restore`. */
-import { resolve } from 'node:path';
 import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
 import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
 import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
+import { absolutePath } from '../arguments.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { unlockingVolume } from '../passphrase.ts';
@@ -80,7 +80,7 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
           volume,
           passphrase,
           path,
-          target: resolve(to),
+          target: absolutePath(to),
           image: format && { format, subformat: 'dynamic' },
           conflict,
           include: options.include,

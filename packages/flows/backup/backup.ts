@@ -1,6 +1,14 @@
 /** The backup flow of a folder or a disk: one item becomes one recovery point. */
-import { realpathSync, statSync } from 'node:fs';
-import { assert, CofferError, type ExtendedAttribute, type Finding } from '@coffer/base';
+import { closeSync, statSync } from 'node:fs';
+import {
+  assert,
+  CofferError,
+  type ExtendedAttribute,
+  type Finding,
+  systemErrorCode,
+} from '@coffer/base';
+import { type FileStats, OPEN_NAME, openPath, statAt, statOf } from '@coffer/base/folder-calls.ts';
+import { bytesOfText } from '@coffer/base/path-text.ts';
 import type { Disk } from '@coffer/disk/disk.ts';
 import {
   type ChunkId,
@@ -11,9 +19,11 @@ import {
   type RecoveryPoint,
   type UnlockedRepository,
   type Session,
+  storableAttributes,
 } from '@coffer/repository';
-import { readMetadata, readStats } from '@coffer/workloads/files/metadata.ts';
+import { ITSELF, readMetadata } from '@coffer/workloads/files/metadata.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
+import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import type { Progress } from '../progress.ts';
 import { backupDisk } from './disk.ts';
 import { backupFiles } from './files.ts';
@@ -24,7 +34,7 @@ export type { BackupResult };
 
 export interface FilesSource {
   readonly kind: 'files';
-  /** Absolute path of the folder. */
+  /** Absolute path of the folder, as `textOfBytes` says it. */
   readonly path: string;
   /** Which point unchanged files are known from; by default the newest of the item. */
   readonly parent: RecoveryPoint | 'latest' | 'none';
@@ -95,70 +105,82 @@ async function captureFiles(
   session: Session,
 ): Promise<Captured> {
   const { repository, item, progress, signal } = options;
-  const rootFolder = readRootFolder(source.path);
   const parent = await parentPoint(options, source);
   const findings: Finding[] = [];
-  progress.bytesTotal = parent?.roots[0]?.sizeBytes ?? 0;
-  const result = await backupFiles(source.path, parent && rootIdOf(parent), {
-    session,
-    reader: repository.reader(signal),
-    slabCount: repository.work.slabsUseful,
-    isExcluded: excludeBy(source.exclude),
-    oneFileSystem: source.oneFileSystem,
-    parentTakenAt: parent?.takenAt ?? 0,
-    leftOut: folderOf(repository),
-    isStored: (id) => session.writer.isStored(id),
-    progress,
-    onFinding: (finding) => findings.push(finding),
-    signal,
-  });
-  const { root, bytesSource, bytesRead, fileCount } = result;
-  const roots = [rootOf(FILES_ROOT_NAME, root, bytesSource)];
-  const manifest = { fileCount, rootFolder };
-  return { item, kind: 'files', sourcePath: source.path, roots, bytesRead, findings, manifest };
+  const root = openRoot(source.path);
+  try {
+    const rootFolder = readRootFolder(root, (finding) => findings.push(finding));
+    progress.bytesTotal = parent?.roots[0]?.sizeBytes ?? 0;
+    const result = await backupFiles(root, parent && rootIdOf(parent), {
+      session,
+      reader: repository.reader(signal),
+      slabCount: repository.work.slabsUseful,
+      isExcluded: excludeBy(source.exclude),
+      oneFileSystem: source.oneFileSystem,
+      parentTakenAt: parent?.takenAt ?? 0,
+      leftOut: folderOf(repository),
+      isStored: (id) => session.writer.isStored(id),
+      progress,
+      onFinding: (finding) => findings.push(finding),
+      signal,
+    });
+    const { root: rootId, bytesSource, bytesRead, fileCount } = result;
+    const roots = [rootOf(FILES_ROOT_NAME, rootId, bytesSource)];
+    const manifest = { fileCount, rootFolder };
+    return { item, kind: 'files', sourcePath: source.path, roots, bytesRead, findings, manifest };
+  } finally {
+    root.close();
+  }
 }
 
 /** Of a repository in a folder: what is stored would be stored again by each backup. */
-function folderOf({ location }: UnlockedRepository): ReturnType<typeof readStats> | undefined {
+function folderOf({ location }: UnlockedRepository): FileStats | undefined {
   try {
-    return readStats(Buffer.from(realpathSync(location)));
+    return statByPath(location);
   } catch {
     // It is somewhere else.
     return undefined;
   }
 }
 
-/** Fails with `source-not-found` or `source-unreadable`. */
-function readRootFolder(path: string): Manifest['rootFolder'] {
-  const bytes = Buffer.from(path);
-  const stats = statsOf(path);
-  if (!stats.isDirectory()) {
-    throw new CofferError('source-unreadable', {
-      path,
-      reason: 'not a folder; an image or block device needs --disk',
-    });
+/** Of what a path leads to. */
+function statByPath(path: string): FileStats {
+  const fd = openPath(bytesOfText(path), OPEN_NAME);
+  try {
+    return statOf(fd);
+  } finally {
+    closeSync(fd);
   }
-  const { mode, userId, groupId, modifiedNs, extendedAttributes } = readMetadata(
-    bytes,
-    bytes,
-    stats,
-    'directory',
-  );
-  return {
-    mode,
-    userId,
-    groupId,
-    modifiedNs: String(modifiedNs),
-    extendedAttributes: extendedAttributes.map(toText),
-  };
 }
 
-function statsOf(path: string): ReturnType<typeof readStats> {
+/** Fails with `source-not-found` or `source-unreadable`. */
+function openRoot(path: string): SourceFolder {
   try {
-    return readStats(Buffer.from(path));
+    if (statByPath(path).type === 'directory') return SourceFolder.root(bytesOfText(path));
   } catch (error) {
-    throw new CofferError('source-not-found', { path }, error);
+    const reason = systemErrorCode(error);
+    const code = reason === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
+    throw new CofferError(code, { path, reason }, error);
   }
+  const reason = 'not a folder; an image or block device needs --disk';
+  throw new CofferError('source-unreadable', { path, reason });
+}
+
+function readRootFolder(
+  { fd: folder }: SourceFolder,
+  onFinding: (finding: Finding) => void,
+): Manifest['rootFolder'] {
+  const code = 'attributes-unreadable';
+  const stats = { ...statAt(folder, ITSELF), type: 'directory' } as const;
+  const metadata = readMetadata({ folder, name: ITSELF }, stats, (error) =>
+    onFinding({ code, path: '', message: error instanceof Error ? error.message : String(error) }),
+  );
+  const { mode, userId, groupId, modifiedNs } = metadata;
+  const { kept, leftOut } = storableAttributes(metadata.extendedAttributes);
+  const message = `${leftOut} of its attributes are longer than a point can hold`;
+  if (leftOut > 0) onFinding({ code, path: '', message });
+  const extendedAttributes = kept.map(toText);
+  return { mode, userId, groupId, modifiedNs: String(modifiedNs), extendedAttributes };
 }
 
 function toText({ name, value }: ExtendedAttribute): { name: string; value: string } {

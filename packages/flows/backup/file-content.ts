@@ -2,7 +2,7 @@
  * Stores the contents of files. Small files share a slab, so that hundreds of them are one piece of
  * work; large ones pass through slabs one after the other and are cut by content, holes left out.
  */
-import { closeSync, constants, fstatSync, openSync, read, readSync } from 'node:fs';
+import { closeSync, fstatSync, read, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import {
   type ContentPiece,
@@ -12,6 +12,7 @@ import {
   systemErrorCode,
   TaskQueue,
 } from '@coffer/base';
+import { OPEN_NO_WAIT, OPEN_READ, statOf } from '@coffer/base/folder-calls.ts';
 import { nextData } from '@coffer/base/libc.ts';
 import {
   ContentBuilder,
@@ -42,7 +43,8 @@ export interface ContentStoreOptions {
 }
 
 export interface FileToStore {
-  readonly path: Buffer;
+  /** Opens it in its folder, which is open until `store` returns. */
+  readonly open: (flags: number) => number;
   /** As the metadata says; the file may be shorter or longer by now. */
   readonly sizeBytes: number;
   readonly modifiedNs: bigint;
@@ -266,11 +268,11 @@ async function settle(
 }
 
 /** Fails with `ESTALE` when another file has taken the name since: it has another owner, perhaps. */
-function openForReading({ path, inode, device }: FileToStore): number {
-  // A file that became a fifo meanwhile must not block us, nor a link lead elsewhere.
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  const stats = fstatSync(fd, { bigint: true });
-  if (stats.ino === inode && stats.dev === device) return fd;
+function openForReading({ open, inode, device }: FileToStore): number {
+  // A file that became a fifo meanwhile must not block us.
+  const fd = open(OPEN_READ | OPEN_NO_WAIT);
+  const stats = statOf(fd);
+  if (stats.inode === inode && stats.device === device) return fd;
   closeSync(fd);
   throw Object.assign(new Error('another file took its name'), { code: 'ESTALE' });
 }
@@ -292,12 +294,12 @@ function readSmall(file: FileToStore, target: Buffer, start: number): number {
 }
 
 function tellChange(fd: number, file: FileToStore): void {
-  const stats = fstatSync(fd, { bigint: true });
+  const stats = statOf(fd);
   const isSame =
-    stats.size === BigInt(file.sizeBytes) &&
-    stats.mtimeNs === file.modifiedNs &&
+    stats.sizeBytes === BigInt(file.sizeBytes) &&
+    stats.modifiedNs === file.modifiedNs &&
     // Who sets the time of modification back changes this one.
-    stats.ctimeNs === file.changedNs;
+    stats.changedNs === file.changedNs;
   if (isSame) return;
   file.onFinding('changed', new Error('the file changed while it was read'));
 }

@@ -19,6 +19,7 @@ import { CofferError, type Finding } from '@coffer/base';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { FILES_ROOT_NAME, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
+import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { newProgress } from '../progress.ts';
 import { restore } from '../restore/restore.ts';
 import { backup } from './backup.ts';
@@ -48,7 +49,8 @@ async function walked(
 ): Promise<Walked> {
   const findings: Finding[] = [];
   const [made] = await makePoints({ repository, tags: {} }, async function* ({ session }) {
-    const { root, bytesSource, bytesRead } = await backupFiles(path, undefined, {
+    const folder = SourceFolder.root(Buffer.from(path));
+    const { root, bytesSource, bytesRead } = await backupFiles(folder, undefined, {
       session,
       reader: repository.reader(),
       slabCount: 1,
@@ -63,6 +65,7 @@ async function walked(
       progress: newProgress(),
       onFinding: (finding) => findings.push(finding),
     });
+    folder.close();
     const roots = [{ name: FILES_ROOT_NAME, root: root.toString('hex'), sizeBytes: bytesSource }];
     const described = { item: 'item', kind: 'files', sourcePath: path } as const;
     yield { ...described, roots, bytesRead, findings, manifest: {} };

@@ -3,7 +3,6 @@
  * all below it is. A file whose metadata is that of the parent point is not read. What cannot be
  * read, vanishes or changes is a finding.
  */
-import { type BigIntStats, readdirSync } from 'node:fs';
 import {
   type FileContent,
   type FileEntry,
@@ -11,6 +10,7 @@ import {
   type Finding,
   systemErrorCode,
 } from '@coffer/base';
+import { type FileStats, namesIn, openAt, statAt } from '@coffer/base/folder-calls.ts';
 import {
   type ChunkId,
   type ChunkReader,
@@ -18,16 +18,13 @@ import {
   isContentStored,
   readFolderWhole,
   type Session,
+  storableAttributes,
+  unstorable,
   writeFolder,
 } from '@coffer/repository';
-import {
-  fileTypeOf,
-  isUnchanged,
-  joinPath,
-  readMetadata,
-  readStats,
-} from '@coffer/workloads/files/metadata.ts';
+import { isUnchanged, ITSELF, joinPath, readMetadata } from '@coffer/workloads/files/metadata.ts';
 import { isCacheFolder, isCacheTag, type IsExcluded } from '@coffer/workloads/files/selection.ts';
+import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import type { Progress } from '../progress.ts';
 import { ContentStore, type FileToStore } from './file-content.ts';
 
@@ -40,7 +37,7 @@ export interface FilesBackupOptions {
   /** When the parent point was taken, in ms since 1970. */
   readonly parentTakenAt: number;
   /** A folder that is left out, wherever it is met: the repository itself. */
-  readonly leftOut: Pick<BigIntStats, 'dev' | 'ino'> | undefined;
+  readonly leftOut: Pick<FileStats, 'device' | 'inode'> | undefined;
   /** True when the chunk is stored, so that content of the parent point can be used again. */
   readonly isStored: (id: ChunkId) => boolean;
   readonly progress: Progress;
@@ -68,30 +65,40 @@ interface WalkedFolder {
 }
 
 interface FilePlace {
-  readonly path: Buffer;
+  readonly folder: SourceFolder;
   readonly relative: Buffer;
   readonly device: bigint;
 }
 
 interface FolderPlace {
-  readonly path: Buffer;
+  readonly folder: SourceFolder;
   /** Relative to the root of the backup; empty for the root. */
   readonly relative: Buffer;
   readonly parent: ChunkId | undefined;
 }
 
+interface FoundFolder {
+  readonly draft: Draft;
+  /** The folder that it is in. */
+  readonly place: FolderPlace;
+  readonly relative: Buffer;
+  readonly stats: FileStats;
+  readonly before: FileEntry | undefined;
+}
+
+/** Leaves the root open, as it was given. */
 export async function backupFiles(
-  rootPath: string,
+  root: SourceFolder,
   parentRoot: ChunkId | undefined,
   options: FilesBackupOptions,
 ): Promise<FilesBackupResult> {
-  const backup = new FilesBackup(rootPath, options);
+  const backup = new FilesBackup(root, options);
   return await backup.run(parentRoot);
 }
 
 class FilesBackup {
   readonly #options: FilesBackupOptions;
-  readonly #rootPath: Buffer;
+  readonly #root: SourceFolder;
   readonly #rootDevice: bigint;
   readonly #contents: ContentStore;
   /** First draft of each file that has several names, so that it is read once. */
@@ -100,24 +107,25 @@ class FilesBackup {
   #bytesSource = 0;
   #fileCount = 0;
 
-  constructor(rootPath: string, options: FilesBackupOptions) {
+  constructor(root: SourceFolder, options: FilesBackupOptions) {
     this.#options = options;
     this.#parentTakenAtNs = BigInt(Math.round(options.parentTakenAt)) * 1_000_000n;
-    this.#rootPath = Buffer.from(rootPath);
-    this.#rootDevice = readStats(this.#rootPath).dev;
+    this.#root = root;
+    this.#rootDevice = statAt(root.fd, ITSELF).device;
     this.#contents = new ContentStore(options);
   }
 
   async run(parentRoot: ChunkId | undefined): Promise<FilesBackupResult> {
     const root = await this.#walkFolder({
-      path: this.#rootPath,
+      folder: this.#root,
       relative: Buffer.alloc(0),
       parent: parentRoot,
     });
     await this.#contents.flush();
     return {
       root: await root.stored,
-      bytesSource: this.#bytesSource,
+      // Sparse files can be larger together than what a point can say.
+      bytesSource: Math.min(this.#bytesSource, Number.MAX_SAFE_INTEGER),
       bytesRead: this.#contents.bytesRead,
       fileCount: this.#fileCount,
     };
@@ -161,10 +169,10 @@ class FilesBackup {
   }
 
   /** Names in the order of their bytes. */
-  #names({ path, relative }: FolderPlace): Buffer[] {
+  #names({ folder, relative }: FolderPlace): Buffer[] {
     try {
-      const names = readdirSync(path, { encoding: 'buffer' }).sort((a, b) => Buffer.compare(a, b));
-      return isCacheFolder(path, names) ? names.filter(isCacheTag) : names;
+      const names = namesIn(folder.fd);
+      return isCacheFolder(folder.fd, names) ? names.filter(isCacheTag) : names;
     } catch (error) {
       this.#find('folder-unreadable', relative, error);
       return [];
@@ -177,24 +185,21 @@ class FilesBackup {
     before: FileEntry | undefined,
     waits: Set<Promise<void>>,
   ): Promise<Draft | undefined> {
-    const path = joinPath(place.path, name);
-    const relative = place.relative.length === 0 ? name : joinPath(place.relative, name);
+    const relative = joinPath(place.relative, name);
     try {
-      const stats = readStats(path);
-      if (this.#options.isExcluded(relative, stats.isDirectory())) return undefined;
+      const stats = statAt(place.folder.fd, name);
+      if (this.#options.isExcluded(relative, stats.type === 'directory')) return undefined;
       if (this.#isLeftOut(stats)) return undefined;
       const isKnown = before && isUnchanged(before, stats, this.#parentTakenAtNs);
       if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
-      const type = fileTypeOf(stats);
-      if (!type) return undefined;
-      const metadata = readMetadata(path, name, stats, type);
+      const metadata = this.#metadata(place.folder, name, stats, relative);
+      if (!metadata) return undefined;
       const draft: Draft = { metadata, content: undefined, folder: undefined };
-      if (type === 'directory') {
-        const entered = !this.#options.oneFileSystem || stats.dev === this.#rootDevice;
-        await this.#walkInto(draft, { path, relative, parent: before?.folder }, entered, waits);
+      if (metadata.type === 'directory') {
+        await this.#walkInto({ draft, place, relative, stats, before }, waits);
       }
-      const place = { path, relative, device: stats.dev };
-      if (type === 'file') await this.#storeContent(draft, place, waits);
+      const filePlace = { folder: place.folder, relative, device: stats.device };
+      if (metadata.type === 'file') await this.#storeContent(draft, filePlace, waits);
       return draft;
     } catch (error) {
       if (systemErrorCode(error) === undefined) throw error;
@@ -203,15 +208,43 @@ class FilesBackup {
     }
   }
 
+  /** What a point can hold of it; all else is a finding. Undefined when it cannot hold the file. */
+  #metadata(
+    { fd: folder }: SourceFolder,
+    name: Buffer,
+    stats: FileStats,
+    relative: Buffer,
+  ): FileMetadata | undefined {
+    const { type } = stats;
+    if (!type) {
+      this.#find('unreadable', relative, new Error('it is of a type that is not known'));
+      return undefined;
+    }
+    const metadata = readMetadata({ folder, name }, { ...stats, type }, (error) =>
+      this.#find('attributes-unreadable', relative, error),
+    );
+    const { kept, leftOut } = storableAttributes(metadata.extendedAttributes);
+    if (leftOut > 0) {
+      const reason = new Error(`${leftOut} of its attributes are longer than a point can hold`);
+      this.#find('attributes-unreadable', relative, reason);
+    }
+    const storable = { ...metadata, extendedAttributes: kept };
+    const problem = unstorable(storable);
+    if (problem === undefined) return storable;
+    this.#find('unstorable', relative, new Error(`a point cannot hold ${problem}`));
+    return undefined;
+  }
+
   async #walkInto(
-    draft: Draft,
-    place: FolderPlace,
-    entered: boolean,
+    { draft, place, relative, stats, before }: FoundFolder,
     waits: Set<Promise<void>>,
   ): Promise<void> {
-    const stored = entered
-      ? (await this.#walkFolder(place)).stored
-      : this.#storeFolder([], new Set());
+    const isEntered = !this.#options.oneFileSystem || stats.device === this.#rootDevice;
+    const { name } = draft.metadata;
+    const folder = isEntered ? this.#enter(place.folder, name, stats, relative) : undefined;
+    const { stored } = folder
+      ? await this.#walkOpen({ folder, relative, parent: before?.folder })
+      : { stored: this.#storeFolder([], new Set()) };
     const wait = stored.then((folder) => {
       draft.folder = folder;
     });
@@ -219,16 +252,40 @@ class FilesBackup {
     waits.add(wait);
   }
 
-  #isLeftOut({ dev, ino }: BigIntStats): boolean {
+  /** Undefined when it cannot be entered: then it is protected as an empty folder, and told. */
+  #enter(
+    above: SourceFolder,
+    name: Buffer,
+    stats: FileStats,
+    relative: Buffer,
+  ): SourceFolder | undefined {
+    try {
+      return above.enter(name, stats);
+    } catch (error) {
+      if (systemErrorCode(error) === undefined || systemErrorCode(error) === 'ENOENT') throw error;
+      this.#find('folder-unreadable', relative, error);
+      return undefined;
+    }
+  }
+
+  async #walkOpen(place: FolderPlace): Promise<WalkedFolder> {
+    try {
+      return await this.#walkFolder(place);
+    } finally {
+      place.folder.close();
+    }
+  }
+
+  #isLeftOut({ device, inode }: FileStats): boolean {
     const { leftOut } = this.#options;
-    return leftOut?.dev === dev && leftOut.ino === ino;
+    return leftOut?.device === device && leftOut.inode === inode;
   }
 
   /** Takes over what the parent point has. Devices may have other numbers since a restart. */
-  #reuse(before: FileEntry, { dev, ino }: BigIntStats): Draft {
+  #reuse(before: FileEntry, { device, inode }: FileStats): Draft {
     this.#count(before.sizeBytes);
     this.#options.progress.bytesDone += before.sizeBytes;
-    const hardLink = before.hardLink && { device: dev, inode: ino };
+    const hardLink = before.hardLink && { device, inode };
     return { metadata: { ...before, hardLink }, content: before.content, folder: undefined };
   }
 
@@ -266,10 +323,10 @@ class FilesBackup {
   }
 
   #toStore(draft: Draft, seen: FileMetadata, place: FilePlace): FileToStore {
-    const { path, relative, device } = place;
+    const { folder, relative, device } = place;
     const { name, sizeBytes, modifiedNs, changedNs, inode } = seen;
     return {
-      path,
+      open: (flags) => openAt(folder.fd, name, flags),
       sizeBytes,
       modifiedNs,
       changedNs,
@@ -277,10 +334,9 @@ class FilesBackup {
       device,
       lookAgain: () => {
         try {
-          const stats = readStats(path);
-          if (!stats.isFile()) return undefined;
-          const now = readMetadata(path, name, stats, 'file');
-          return this.#toStore(draft, now, { ...place, device: stats.dev });
+          const stats = statAt(folder.fd, name);
+          const now = stats.type === 'file' && this.#metadata(folder, name, stats, relative);
+          return now ? this.#toStore(draft, now, { ...place, device: stats.device }) : undefined;
         } catch (error) {
           if (systemErrorCode(error) === undefined) throw error;
           return undefined;

@@ -1,11 +1,13 @@
 /** What a point's sealed manifest holds: where the state came from, and what the run found. */
 import { CofferError, type Finding } from '@coffer/base';
-import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
+import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { CONSISTENCIES, FILE_ROLES } from '@coffer/workloads/vm-capture.ts';
 import * as v from 'valibot';
 
 /** So many findings are kept in a point; their number is kept whole. */
 const FINDINGS_KEPT_MAX = 1000;
+/** Paths may be of any length; a manifest may not. */
+const TEXT_LENGTH_MAX = 1024;
 
 const FindingRecord = v.object({ code: v.string(), path: v.string(), message: v.string() });
 
@@ -65,7 +67,7 @@ const Manifest = v.object({
       mode: v.number(),
       userId: v.number(),
       groupId: v.number(),
-      modifiedNs: v.pipe(v.string(), v.regex(/^-?\d{1,20}$/)),
+      modifiedNs: v.pipe(v.string(), v.regex(/^-?\d{1,30}$/)),
       extendedAttributes: v.array(v.object({ name: v.string(), value: v.string() })),
     }),
   ),
@@ -86,8 +88,14 @@ export function keptFindings(
 ): Pick<Manifest, 'findingCount' | 'findings'> {
   return {
     findingCount: findings.length,
-    findings: findings.slice(0, FINDINGS_KEPT_MAX).map((finding) => ({ ...finding })),
+    findings: findings.slice(0, FINDINGS_KEPT_MAX).map(({ code, path, message }) => {
+      return { code, path: shortened(path), message: shortened(message) };
+    }),
   };
+}
+
+function shortened(text: string): string {
+  return text.length <= TEXT_LENGTH_MAX ? text : `${text.slice(0, TEXT_LENGTH_MAX - 1)}…`;
 }
 
 /** Fails with `object-damaged` when the content is not a manifest: any writer could seal one. */

@@ -1,5 +1,6 @@
 /** What differs between two points of files. Folders that are the same node are not read. */
 import type { ContentPiece, FileContent, FileEntry } from '@coffer/base';
+import { textOfBytes } from '@coffer/base/path-text.ts';
 import { type ChunkId, type ChunkReader, isZeroId, readFolder } from '@coffer/repository';
 import { walkFiles } from '../walk.ts';
 
@@ -39,7 +40,7 @@ async function* diffPair(
     if (after) yield* whole(reader, after, under, 'added');
     return;
   }
-  const path = `${under}${after.name.toString('utf8')}`;
+  const path = `${under}${textOfBytes(after.name)}`;
   if (!sameContent(before, after)) yield { path, change: 'modified', entry: after };
   else if (!sameMetadata(before, after)) yield { path, change: 'metadata', entry: after };
   if (before.folder && after.folder) {
@@ -54,11 +55,11 @@ async function* whole(
   under: string,
   change: 'added' | 'removed',
 ): AsyncGenerator<FileDifference> {
-  const path = `${under}${entry.name.toString('utf8')}`;
+  const path = `${under}${textOfBytes(entry.name)}`;
   yield { path, change, entry };
   if (!entry.folder) return;
   for await (const below of walkFiles(reader, entry.folder)) {
-    yield { path: `${path}/${below.relative.toString('utf8')}`, change, entry: below.entry };
+    yield { path: `${path}/${textOfBytes(below.relative)}`, change, entry: below.entry };
   }
 }
 

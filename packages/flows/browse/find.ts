@@ -1,5 +1,6 @@
 /** Finding names in many points. A folder that was searched in one point is not read in another. */
 import type { FileEntry } from '@coffer/base';
+import { textOfBytes } from '@coffer/base/path-text.ts';
 import { type ChunkId, type ChunkReader, idKey, readFolder } from '@coffer/repository';
 import type { PathPattern } from './glob.ts';
 
@@ -43,7 +44,7 @@ export class PathSearch {
 
   async *#search(folder: ChunkId, under: string): AsyncGenerator<FoundPath> {
     for await (const entry of readFolder(this.#reader, folder)) {
-      const path = `${under}${entry.name.toString('utf8')}`;
+      const path = `${under}${textOfBytes(entry.name)}`;
       if (this.#pattern(path, entry.type === 'directory')) yield { path, entry };
       if (entry.folder) yield* this.below(entry.folder, `${path}/`);
     }

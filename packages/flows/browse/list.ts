@@ -1,5 +1,6 @@
 /** The names at a path of a file system: of a folder what is in it, of all else itself. */
 import { CofferError, type FileMetadata } from '@coffer/base';
+import { bytesOfText } from '@coffer/base/path-text.ts';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 
 export interface ListedName<Node extends FileMetadata> {
@@ -26,11 +27,11 @@ export async function findNode<Node extends FileMetadata>(
   const names = path.split('/').filter((name) => name !== '' && name !== '.');
   let node = fileSystem.root;
   for (const name of names) {
-    const found = node.type === 'directory' && (await fileSystem.find(node, Buffer.from(name)));
+    const found = node.type === 'directory' && (await fileSystem.find(node, bytesOfText(name)));
     if (!found) throw new CofferError('path-not-found', { path });
     node = found;
   }
-  return { node, relative: Buffer.from(names.join('/')) };
+  return { node, relative: bytesOfText(names.join('/')) };
 }
 
 /** Fails with `path-not-found`. */

@@ -12,7 +12,7 @@ after(() => rmSync(folder, { recursive: true }));
 mkdirSync(join(folder, 'directory'));
 writeFileSync(join(folder, 'file'), '');
 symlinkSync('nowhere', join(folder, 'symlink'));
-const target = TargetFolder.open(folder);
+const target = TargetFolder.open(Buffer.from(folder));
 
 function entryOf(type: FileType, name: string): FileEntry {
   return {

@@ -1,6 +1,7 @@
 /** What happens when the target holds a name already. */
 import { CofferError, type FileMetadata } from '@coffer/base';
 import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { substituteName } from '@coffer/workloads/files/target-name.ts';
 
 export const CONFLICTS = ['overwrite', 'skip', 'fail', 'keep-both', 'delta'] as const;
 
@@ -13,8 +14,8 @@ export type PreparedName =
       readonly name: Buffer;
       readonly existing: 'none' | 'replace' | 'update';
     }
-  /** What is there stays. */
-  | { readonly outcome: 'keep' }
+  /** What is there stays; a folder is merged into it. */
+  | { readonly outcome: 'keep'; readonly name: Buffer }
   | { readonly outcome: 'refuse'; readonly reason: string };
 
 /** Both versions are kept under at most so many names. */
@@ -30,9 +31,14 @@ export function prepareName(
 ): PreparedName {
   const { name, type } = entry;
   const found = target.typeOf(name);
-  if (found === undefined) return { outcome: 'create', name, existing: 'none' };
+  // The target may take another name for it, in upper and lower case perhaps: both are kept.
+  const isOther = found !== undefined && !target.lists(name);
+  // An earlier restore may have given it another name. An empty target has none.
+  const other = isOther || conflict !== undefined ? substituteName(name) : name;
+  if (found === undefined || isOther)
+    return prepareNew(target, entry, { other, isOther, conflict });
   // Folders are merged, whatever is asked for their content.
-  if (found === 'directory' && type === 'directory') return { outcome: 'keep' };
+  if (found === 'directory' && type === 'directory') return { outcome: 'keep', name };
   switch (conflict) {
     // The target was empty, so the source has the name twice, or in upper and lower case.
     case undefined:
@@ -40,7 +46,7 @@ export function prepareName(
     case 'skip':
       return type === 'directory'
         ? { outcome: 'refuse', reason: `a ${found} is in the place of a folder` }
-        : { outcome: 'keep' };
+        : { outcome: 'keep', name };
     case 'fail':
       throw new CofferError('target-not-empty', { path: name.toString('utf8') });
     case 'keep-both':
@@ -49,6 +55,19 @@ export function prepareName(
     case 'delta':
       return replace(target, entry, found, conflict);
   }
+}
+
+/** Nothing that is there has the name; something may have the other one that it would get. */
+function prepareNew(
+  target: TargetFolder,
+  entry: NamedEntry,
+  { other, isOther, conflict }: { other: Buffer; isOther: boolean; conflict: Conflict | undefined },
+): PreparedName {
+  const name = isOther ? other : entry.name;
+  if (other === entry.name || target.typeOf(other) === undefined) {
+    return { outcome: 'create', name, existing: 'none' };
+  }
+  return prepareName(target, { ...entry, name: other }, conflict);
 }
 
 function replace(

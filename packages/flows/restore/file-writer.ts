@@ -9,9 +9,10 @@ import {
   SLAB_SIZE_BYTES,
   type SlabPool,
 } from '@coffer/repository';
-import { endFileAt, setMetadataOfFile } from '@coffer/workloads/files/target-folder.ts';
+import { setMetadataOfFile } from '@coffer/workloads/files/target-metadata.ts';
 import type { RestoreRun } from './restore-run.ts';
 import {
+  endFileAt,
   type FileJob,
   NewFile,
   withExistingFile,

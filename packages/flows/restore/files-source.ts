@@ -3,7 +3,7 @@
  * volume. `Node` is what the source knows of a name; others see its metadata only.
  */
 import type { FileMetadata } from '@coffer/base';
-import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
+import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import type { RestoreRun } from './restore-run.ts';
 import type { FileJob } from './target-file.ts';
 
@@ -39,6 +39,9 @@ export interface FileContents<Node extends FileMetadata = FileMetadata> {
    * is there, and also when it became a finding.
    */
   write(job: FileJob<Node>): Promise<{ readonly stored: Promise<void> }>;
+
+  /** The same, without waiting for others to be written with it. */
+  writeAlone(job: FileJob<Node>): Promise<{ readonly stored: Promise<void> }>;
 
   /** Begins to write what it has kept back so far. */
   flush(): Promise<void>;

@@ -5,9 +5,10 @@
  * Invariant: an open folder is closed when all in it is there, or when the run has ended.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { FileMetadata } from '@coffer/base';
+import { type FileMetadata, systemErrorCode } from '@coffer/base';
 import { joinPath } from '@coffer/workloads/files/metadata.ts';
-import { type FolderMetadata, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { type Conflict, prepareName } from './conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
@@ -27,7 +28,7 @@ export interface FilesRestoreOptions extends RestoreRunOptions {
 /** Restores what is wanted of the source into the folder that `targetPath` names. */
 export async function restoreFiles(
   source: FilesSource,
-  targetPath: string,
+  targetPath: Buffer,
   options: FilesRestoreOptions,
 ): Promise<FilesRestoreResult> {
   return await new FilesRestore(source, options).run(targetPath);
@@ -46,7 +47,8 @@ interface FirstName {
   readonly entry: FileMetadata;
   readonly folder: OpenFolder;
   readonly relative: Buffer;
-  readonly name: Buffer;
+  /** The name that it has by now. */
+  readonly name: () => Buffer;
   readonly stored: Promise<void>;
 }
 
@@ -67,7 +69,7 @@ class FilesRestore {
     this.#contents = source.contents(this.#run);
   }
 
-  async run(targetPath: string): Promise<FilesRestoreResult> {
+  async run(targetPath: Buffer): Promise<FilesRestoreResult> {
     const { wanted, rootMetadata } = this.#source;
     const target = TargetFolder.open(targetPath);
     const folder = OpenFolder.root(target);
@@ -82,6 +84,7 @@ class FilesRestore {
       await this.#contents.flush();
       await this.#run.tasks.drain();
       await finished;
+      this.#run.findings.tellRefused();
       return this.#run.result;
     } finally {
       await this.#close();
@@ -105,8 +108,7 @@ class FilesRestore {
     await this.#run.findings.attempt(place.relative, async () => {
       for await (const entry of entries) {
         this.#run.signal?.throwIfAborted();
-        const relative =
-          place.relative.length > 0 ? joinPath(place.relative, entry.name) : entry.name;
+        const relative = joinPath(place.relative, entry.name);
         await this.#run.findings.attempt(relative, () =>
           this.#entry(entry, place, relative, waits),
         );
@@ -146,6 +148,7 @@ class FilesRestore {
     const { folder } = place;
     const prepared = prepareName(folder.target, entry, this.#options.conflict);
     if (prepared.outcome === 'keep') {
+      if (prepared.name !== entry.name) this.#run.named(relative, prepared.name);
       this.#run.result.bytesKept += entry.sizeBytes;
       return;
     }
@@ -154,7 +157,9 @@ class FilesRestore {
       return;
     }
     const { name, existing } = prepared;
-    await this.#create({ entry, folder, relative, name, existing }, waits);
+    const onRenamed = this.#onRenamed(relative);
+    if (name !== entry.name) this.#renamed(relative, name);
+    await this.#create({ entry, folder, relative, name, existing, onRenamed }, waits);
   }
 
   async #subfolder(
@@ -176,12 +181,12 @@ class FilesRestore {
         this.#run.findings.add('conflict', relative, prepared.reason);
         return;
       }
-      if (prepared.outcome === 'create') {
-        name = prepared.name;
-        replaces = prepared.existing === 'replace';
-      }
+      name = prepared.name;
+      replaces = prepared.outcome === 'create' && prepared.existing === 'replace';
     }
-    const folder = place.folder.folder(name, { replaces });
+    if (name !== entry.name) this.#renamed(relative, name);
+    const onRenamed = this.#onRenamed(relative);
+    const folder = place.folder.folder({ name, replaces, onRenamed });
     // A folder that is wanted itself is made even when it is empty.
     if (included) void folder.target;
     const child = { folder, relative, depth, metadata: entry };
@@ -190,7 +195,7 @@ class FilesRestore {
   }
 
   async #create(job: FileJob, waits: Set<Promise<void>>): Promise<void> {
-    const { entry, folder, relative, name } = job;
+    const { entry, folder, relative } = job;
     const linkKey = entry.hardLink && `${entry.hardLink.device}:${entry.hardLink.inode}`;
     const first = linkKey === undefined ? undefined : this.#linked.get(linkKey);
     // What was one file in the source may have been changed between its names.
@@ -201,21 +206,43 @@ class FilesRestore {
     const stored = entry.type === 'file' ? (await this.#contents.write(job)).stored : DONE;
     if (entry.type !== 'file') this.#createOther(job);
     waits.add(stored);
+    const name = (): Buffer => this.#run.result.names.get(relative.toString('latin1')) ?? job.name;
     if (linkKey !== undefined) this.#linked.set(linkKey, { entry, folder, relative, name, stored });
   }
 
-  #createOther({ entry, folder, name, relative, existing }: FileJob): void {
-    const refused = this.#run.findings.refused(relative);
-    inPlace(folder.target, { name, existing }, (newName) => {
-      const named = { ...entry, name: newName };
-      if (entry.type === 'symlink') folder.target.createLink(named, refused);
-      else folder.target.createNode(named, refused);
-    });
+  /** Both are kept where that was asked for; else the target takes another name for this one. */
+  #renamed(relative: Buffer, name: Buffer): void {
+    if (this.#options.conflict === 'keep-both') this.#run.named(relative, name);
+    else this.#onRenamed(relative)(name);
+  }
+
+  /** Takes the name that something has instead of its own. */
+  #onRenamed(relative: Buffer): (name: Buffer) => void {
+    return (name) => {
+      this.#run.named(relative, name);
+      this.#run.findings.renamed(relative, name);
+    };
+  }
+
+  #createOther(job: FileJob): void {
+    const { entry, folder, relative } = job;
+    const { findings } = this.#run;
+    const refused = findings.refused(relative);
+    try {
+      inPlace(job, (newName) => {
+        const named = { ...entry, name: newName };
+        if (entry.type === 'symlink') folder.target.createLink(named, refused);
+        else folder.target.createNode(named, refused);
+      });
+    } catch (error) {
+      if (!isUnsupported(error)) throw error;
+      findings.missing(entry.type === 'symlink' ? 'link' : 'node', relative, error);
+    }
   }
 
   /** Names are resolved in open folders, so that nobody can put another file in the place. */
   #link(first: FirstName, job: FileJob): Promise<void> {
-    const { folder, relative } = job;
+    const { relative } = job;
     const { findings } = this.#run;
     const linked = first.stored.then(async () => {
       if (findings.hasFailed(first.relative)) {
@@ -223,20 +250,43 @@ class FilesRestore {
         findings.add('not-restored', relative, 'the first name of the file was not restored');
         return;
       }
-      await findings.attempt(relative, () =>
-        inPlace(folder.target, job, (newName) =>
-          first.folder.use((from) => folder.target.createHardLink(from.path(first.name), newName)),
-        ),
-      );
+      await findings.attempt(relative, () => this.#linkOrCopy(first, job));
     });
     linked.catch(() => {
       // It is thrown where the root is awaited, unless the run has failed before that.
     });
     return linked;
   }
+
+  /** Where the target has no hard links, each name is a file of its own. */
+  async #linkOrCopy(first: FirstName, job: FileJob): Promise<void> {
+    const { entry, folder, relative } = job;
+    try {
+      inPlace(job, (newName) =>
+        first.folder.use((from) => {
+          folder.target.createHardLink(from.at(first.name()), newName);
+        }),
+      );
+      return;
+    } catch (error) {
+      if (!isUnsupported(error)) throw error;
+      this.#run.findings.copiedInsteadOfLinked(relative, error);
+    }
+    if (entry.type === 'file') await (await this.#contents.writeAlone(job)).stored;
+    else this.#createOther(job);
+  }
 }
 
 const DONE = Promise.resolve();
+
+/** How targets say that they have no such things. exFAT over FUSE has an error of its disk for it. */
+const UNSUPPORTED_CODES = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV', 'EIO'];
+
+function isUnsupported(error: unknown): boolean {
+  const code = systemErrorCode(error);
+  return code !== undefined && UNSUPPORTED_CODES.includes(code);
+}
+
 const OVERWRITES: ReadonlySet<Conflict> = new Set(['overwrite', 'delta']);
 
 /** Of one file as it was at one moment; volumes of disks cannot change between two names. */

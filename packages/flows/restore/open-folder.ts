@@ -1,6 +1,15 @@
 /** Folders of the target of a restore. */
 import { assert, required } from '@coffer/base';
-import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { underItsName } from './target-file.ts';
+
+export interface NewFolder {
+  readonly name: Buffer;
+  /** What has the name, and is no folder, goes. */
+  readonly replaces: boolean;
+  /** Told the name that it has instead, where the target cannot hold its own. */
+  readonly onRenamed: (name: Buffer) => void;
+}
 
 /**
  * A folder of the target, made when the first thing in it is wanted. What is in its place, and is to
@@ -8,27 +17,30 @@ import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
  */
 export class OpenFolder {
   readonly #parent: OpenFolder | undefined;
-  readonly #name: Buffer;
+  #name: Buffer;
   readonly #replaces: boolean;
+  readonly #onRenamed: (name: Buffer) => void;
   #target: TargetFolder | undefined;
   #isClosed = false;
 
   private constructor(
     parent: OpenFolder | undefined,
-    { name, replaces, target }: { name: Buffer; replaces: boolean; target?: TargetFolder },
+    { name, replaces, onRenamed, target }: NewFolder & { target?: TargetFolder },
   ) {
     this.#parent = parent;
     this.#name = name;
     this.#replaces = replaces;
+    this.#onRenamed = onRenamed;
     this.#target = target;
   }
 
   static root(target: TargetFolder): OpenFolder {
-    return new OpenFolder(undefined, { name: Buffer.alloc(0), replaces: false, target });
+    const itself = { name: Buffer.alloc(0), replaces: false, onRenamed: () => {} };
+    return new OpenFolder(undefined, { ...itself, target });
   }
 
-  folder(name: Buffer, { replaces }: { readonly replaces: boolean }): OpenFolder {
-    return new OpenFolder(this, { name, replaces });
+  folder(folder: NewFolder): OpenFolder {
+    return new OpenFolder(this, folder);
   }
 
   get target(): TargetFolder {
@@ -41,7 +53,10 @@ export class OpenFolder {
   #enter(above: TargetFolder): TargetFolder {
     const found = this.#replaces ? above.typeOf(this.#name) : undefined;
     if (found !== undefined && found !== 'directory') above.remove(this.#name);
-    return above.enter(this.#name);
+    const named = { name: this.#name, onRenamed: this.#onRenamed };
+    const { name, made } = underItsName(named, (given) => above.enter(given));
+    this.#name = name;
+    return made;
   }
 
   /** True from when it is made until it is closed. */

@@ -1,11 +1,12 @@
 /** What could not be restored of single paths, while the run goes on. */
 import { type Finding, isCofferError, systemErrorCode } from '@coffer/base';
 import { isChunkError } from '@coffer/repository';
-import type { OnRefused } from '@coffer/workloads/files/target-folder.ts';
+import type { OnRefused } from '@coffer/workloads/files/target-metadata.ts';
 
 export class PathFindings {
   readonly #onFinding: (finding: Finding) => void;
-  readonly #refusedOnce = new Set<string>();
+  /** What the target cannot keep, by property: the first path, and how many there are. */
+  readonly #refused = new Map<string, { first: Finding; count: number }>();
   /** Paths as bytes, of what is not there as it should be. */
   readonly #failed = new Set<string>();
 
@@ -40,16 +41,62 @@ export class PathFindings {
 
   /** Takes what of the metadata of a path could not be restored. */
   refused(relative: Buffer): OnRefused {
-    return (what, error) => {
-      const message = error instanceof Error ? error.message : String(error);
-      if (what === 'attribute') this.#tell('attribute-not-restored', relative, message);
-      else if (!this.#refusedOnce.has(what)) {
-        this.#refusedOnce.add(what);
-        this.#tell('owner-not-restored', relative, `${message} (told once)`);
-      }
-    };
+    return (what, error) => this.#count(METADATA_CODE_OF[what], relative, error);
+  }
+
+  /** A second name of a file became a file of its own. */
+  copiedInsteadOfLinked(relative: Buffer, error: unknown): void {
+    this.#count('hard-link-not-restored', relative, error);
+  }
+
+  /** A link or a node that the target cannot have. */
+  missing(what: 'link' | 'node', relative: Buffer, error: unknown): void {
+    this.#failed.add(relative.toString('latin1'));
+    this.#count(`${what}-not-restored`, relative, error);
+  }
+
+  /** What is there under another name than it had. */
+  renamed(relative: Buffer, name: Buffer): void {
+    const message = `the target cannot hold its name: it is ${name.toString('utf8')}`;
+    this.#tell('name-not-restored', relative, message);
+  }
+
+  #count(code: string, relative: Buffer, error: unknown): void {
+    const known = this.#refused.get(code);
+    if (known) {
+      known.count++;
+      return;
+    }
+    const message = error instanceof Error ? error.message : String(error);
+    this.#refused.set(code, {
+      first: { code, path: relative.toString('utf8'), message },
+      count: 1,
+    });
+  }
+
+  /** Tells what the target could not keep, once for each property. */
+  tellRefused(): void {
+    for (const { first, count } of this.#refused.values()) {
+      const others = count > 1 ? ` (and ${count - 1} others)` : '';
+      this.#onFinding({ ...first, message: `${first.message}${others}` });
+    }
+    this.#refused.clear();
   }
 }
+
+const METADATA_CODE_OF = {
+  owner: 'owner-not-restored',
+  attribute: 'attribute-not-restored',
+  mode: 'mode-not-restored',
+  time: 'time-not-restored',
+} as const;
+
+/** Findings of things that are there with their content, but not with all that belongs to them. */
+export const METADATA_CODES: ReadonlySet<string> = new Set([
+  ...Object.values(METADATA_CODE_OF),
+  'hard-link-not-restored',
+  'name-not-restored',
+]);
 
 /** Failures of Coffer's own that concern one path. */
 const PATH_CODES = [

@@ -60,6 +60,10 @@ export class PointContents implements FileContents<FileEntry> {
       sizeBytes <= BATCHED_SIZE_BYTES_MAX &&
       job.existing !== 'update';
     if (isBatched) return await this.#addToBatch(job, content.pieces);
+    return await this.writeAlone(job);
+  }
+
+  async writeAlone(job: FileJob<FileEntry>): Promise<{ stored: Promise<void> }> {
     return await this.#options.run.start(job.relative, () => this.#writer.writeLarge(job));
   }
 

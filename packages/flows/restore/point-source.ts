@@ -10,7 +10,7 @@ import {
   type UnlockedRepository,
   SLAB_SIZE_BYTES,
 } from '@coffer/repository';
-import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
+import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { parseManifest, rootMetadata } from '../backup/manifest.ts';
 import { findNode } from '../browse/list.ts';
 import { PointFiles } from '../browse/point-files.ts';

@@ -9,6 +9,8 @@ export const TASKS_AT_ONCE = 8;
 export interface FilesRestoreResult {
   bytesWritten: number;
   bytesKept: number;
+  /** Paths (as bytes, in latin1) of what has another name than it had, and that name. */
+  readonly names: Map<string, Buffer>;
 }
 
 export interface RestoreRunOptions {
@@ -22,12 +24,17 @@ export class RestoreRun {
   readonly progress: Progress;
   readonly signal: AbortSignal | undefined;
   readonly tasks = new TaskQueue(TASKS_AT_ONCE);
-  readonly result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0 };
+  readonly result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0, names: new Map() };
 
   constructor({ findings, progress, signal }: RestoreRunOptions) {
     this.findings = findings;
     this.progress = progress;
     this.signal = signal;
+  }
+
+  /** Remembers what is there under another name than it had. */
+  named(relative: Buffer, name: Buffer): void {
+    this.result.names.set(relative.toString('latin1'), name);
   }
 
   /**
@@ -39,10 +46,17 @@ export class RestoreRun {
     task: () => Promise<void>,
   ): Promise<{ readonly stored: Promise<void> }> {
     const stored = Promise.withResolvers<void>();
+    // It is thrown by the queue, too; until somebody waits for this one it must not count.
+    stored.promise.catch(() => {});
     await this.tasks.add(async () => {
-      this.signal?.throwIfAborted();
-      await this.findings.attempt(relative, task);
-      stored.resolve();
+      try {
+        this.signal?.throwIfAborted();
+        await this.findings.attempt(relative, task);
+        stored.resolve();
+      } catch (error) {
+        stored.reject(error);
+        throw error;
+      }
     });
     return { stored: stored.promise };
   }

@@ -2,14 +2,14 @@
  * A file while it is written. One that replaces another is written beside it and renamed; one that
  * cannot be written whole is not left under its name.
  */
-import { closeSync, fstatSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs';
 import { CofferError, type FileMetadata, systemErrorCode } from '@coffer/base';
 import { punchHole } from '@coffer/base/libc.ts';
-import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { giveBack, type TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { isNameRefused, substituteName } from '@coffer/workloads/files/target-name.ts';
 import type { OpenFolder } from './open-folder.ts';
 
 const ZEROES_SIZE_BYTES_MAX = 4 * 1024 * 1024;
-const NAME_BYTES_MAX = 255;
 
 /** A file to be written. */
 export interface FileJob<Node extends FileMetadata = FileMetadata> {
@@ -20,37 +20,40 @@ export interface FileJob<Node extends FileMetadata = FileMetadata> {
   readonly name: Buffer;
   /** Whether a file of that name is there, and is to be replaced or brought up to date. */
   readonly existing: 'none' | 'replace' | 'update';
+  /** Told the name that it has instead, where the target cannot hold its own. */
+  readonly onRenamed: (name: Buffer) => void;
 }
 
 /** `whole` says that it is written in one go; else it has another name until it is whole. */
 export class NewFile {
   readonly fd: number;
   readonly #job: FileJob;
-  readonly #temporary: Buffer;
+  /** The name that it has now. */
+  readonly #name: Buffer;
+  readonly #temporary: Buffer | undefined;
   #isOpen = true;
 
   constructor(job: FileJob, { whole }: { readonly whole: boolean }) {
     this.#job = job;
-    const { existing, name, folder } = job;
+    const { existing, folder } = job;
     const isDirect = whole && existing === 'none';
     const create = (newName: Buffer): number => folder.target.createFile(newName);
-    const made = isDirect ? { name, made: create(name) } : underFreeName(name, create);
-    this.#temporary = made.name;
-    this.fd = made.made;
+    const { name, made } = isDirect ? underItsName(job, create) : underFreeName(create);
+    this.#temporary = isDirect ? undefined : name;
+    this.#name = name;
+    this.fd = made;
   }
 
-  /** Gives it its name. Fails with `EEXIST` when somebody else has taken that meanwhile. */
+  /** Gives it its name, or another one where the target cannot hold that, or has it taken. */
   finish(): void {
     this.#close();
-    const { folder, name, existing } = this.#job;
-    if (this.#temporary === name) return;
-    if (existing === 'none') refuseTaken(folder.target, name);
-    folder.target.rename(this.#temporary, name);
+    const temporary = this.#temporary;
+    if (temporary !== undefined) giveName(this.#job, temporary);
   }
 
   discard(): void {
     this.#close();
-    this.#job.folder.target.remove(this.#temporary);
+    this.#job.folder.target.remove(this.#name);
   }
 
   #close(): void {
@@ -60,40 +63,62 @@ export class NewFile {
   }
 }
 
-function refuseTaken(folder: TargetFolder, name: Buffer): void {
-  if (folder.typeOf(name) === undefined) return;
-  throw Object.assign(new Error('something of this name was made meanwhile'), { code: 'EEXIST' });
-}
-
 /** Makes something under its name, or beside what it replaces, which goes when the new one is there. */
-export function inPlace(
-  folder: TargetFolder,
-  { name, existing }: Pick<FileJob, 'name' | 'existing'>,
-  make: (name: Buffer) => void,
-): void {
-  if (existing === 'none') {
-    make(name);
+export function inPlace(job: FileJob, make: (name: Buffer) => void): void {
+  if (job.existing === 'none') {
+    underItsName(job, make);
     return;
   }
-  const { name: temporary } = underFreeName(name, make);
+  const { target } = job.folder;
+  const { name: temporary } = underFreeName(make);
   try {
-    folder.rename(temporary, name);
+    giveName(job, temporary);
     // Two names of one file are left as they are by a rename.
-    if (folder.typeOf(temporary) !== undefined) folder.remove(temporary);
+    if (target.typeOf(temporary) !== undefined) target.remove(temporary);
   } catch (error) {
-    folder.remove(temporary);
+    target.remove(temporary);
     throw error;
   }
+}
+
+/** Makes something under its name; where the target cannot hold that, under one that it can. */
+export function underItsName<T>(
+  { name, onRenamed }: Pick<FileJob, 'name' | 'onRenamed'>,
+  make: (name: Buffer) => T,
+): { name: Buffer; made: T } {
+  try {
+    return { name, made: make(name) };
+  } catch (error) {
+    if (!isNameRefused(error)) throw error;
+    const substitute = substituteName(name);
+    const made = make(substitute);
+    onRenamed(substitute);
+    return { name: substitute, made };
+  }
+}
+
+/** The same for what was made under another name. */
+function giveName(job: FileJob, temporary: Buffer): void {
+  const { folder, name, existing } = job;
+  underItsName(job, (given) => {
+    if (given === name && existing === 'none') refuseTaken(folder.target, name);
+    folder.target.rename(temporary, given);
+  });
+}
+
+/** Something of the name was made since it was looked for, or the target takes another for it. */
+function refuseTaken(folder: TargetFolder, name: Buffer): void {
+  if (folder.typeOf(name) === undefined) return;
+  throw Object.assign(new Error('the name is taken'), { code: 'EEXIST' });
 }
 
 const NAMES_TRIED_MAX = 1000;
 let namesTaken = 0;
 
 /** Names of this process, that nothing else has: what a killed run has left keeps its own. */
-function underFreeName<T>(name: Buffer, make: (name: Buffer) => T): { name: Buffer; made: T } {
+function underFreeName<T>(make: (name: Buffer) => T): { name: Buffer; made: T } {
   for (let attempt = 1; ; attempt++) {
-    const suffix = Buffer.from(`.coffer-${process.pid}-${namesTaken++}`);
-    const free = Buffer.concat([name.subarray(0, NAME_BYTES_MAX - suffix.length), suffix]);
+    const free = Buffer.from(`.coffer-${process.pid}-${namesTaken++}`);
     try {
       return { name: free, made: make(free) };
     } catch (error) {
@@ -122,18 +147,36 @@ export async function withExistingFile(
   { folder, name }: FileJob,
   update: (fd: number, sizeBytes: number) => Promise<void>,
 ): Promise<void> {
-  const fd = folder.target.openFile(name);
-  if (fd === undefined) throw new CofferError('target-unwritable', { reason: 'not a file' });
+  const opened = folder.target.openFile(name);
+  if (!opened) throw new CofferError('target-unwritable', { reason: 'not a file' });
   try {
-    await update(fd, fstatSync(fd).size);
+    await update(opened.fd, fstatSync(opened.fd).size);
+  } catch (error) {
+    giveBack(opened);
+    throw error;
   } finally {
-    closeSync(fd);
+    closeSync(opened.fd);
   }
 }
 
 export function writeAll(fd: number, bytes: Buffer, offset: number): void {
   for (let done = 0; done < bytes.length;) {
     done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
+  }
+}
+
+const LENGTHENING_REFUSED = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS'];
+
+/** Ends a file at its size: what was not written after the last data is a hole, or zeroes. */
+export function endFileAt(fd: number, sizeBytes: number): void {
+  try {
+    ftruncateSync(fd, sizeBytes);
+  } catch (error) {
+    const { size } = fstatSync(fd);
+    // Some targets make files longer only by writing to them.
+    if (!LENGTHENING_REFUSED.includes(systemErrorCode(error) ?? '') || size > sizeBytes)
+      throw error;
+    writeHole(fd, size, sizeBytes - size);
   }
 }
 

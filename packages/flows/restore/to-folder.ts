@@ -1,6 +1,8 @@
 /** Restore of files into a folder: of a recovery point of files, or of a volume of its disk. */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { CofferError, type Finding } from '@coffer/base';
+import { closeSync } from 'node:fs';
+import { CofferError, type Finding, systemErrorCode } from '@coffer/base';
+import { makePath, namesIn, OPEN_FOLDER, OPEN_READ, openPath } from '@coffer/base/folder-calls.ts';
+import { bytesOfText } from '@coffer/base/path-text.ts';
 import type { RecoveryPoint } from '@coffer/repository';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import { openBrowsed } from '../browse/browsed.ts';
@@ -8,7 +10,7 @@ import type { Conflict } from './conflict.ts';
 import { restoreFiles } from './files.ts';
 import type { FilesSource } from './files-source.ts';
 import { measureFiles } from './measure.ts';
-import { PathFindings } from './path-findings.ts';
+import { METADATA_CODES, PathFindings } from './path-findings.ts';
 import { openPointSource } from './point-source.ts';
 import type { RestoreOptions } from './restore.ts';
 import { verifyFiles } from './verify-files.ts';
@@ -39,7 +41,8 @@ export async function restoreToFolder(options: FolderRestoreOptions): Promise<Fo
       ? await measure(source, options, findings)
       : await run(source, options, findings);
     throwIfDataIsLost(options.point, findings);
-    const verified = options.verify && !options.dryRun && findings.length === 0;
+    const areWhole = findings.every(({ code }) => METADATA_CODES.has(code));
+    const verified = options.verify && !options.dryRun && areWhole;
     return { ...restored, verified, findings };
   } finally {
     await source.close();
@@ -77,8 +80,9 @@ async function run(
   options: FolderRestoreOptions,
   findings: Finding[],
 ): Promise<Restored> {
-  const { target, conflict, progress } = options;
-  const isNewTarget = makeFolder(target);
+  const { conflict, progress } = options;
+  const target = bytesOfText(options.target);
+  const isNewTarget = makeFolder(options.target);
   progress.bytesTotal = bytesKnownOf(source, options);
   const walkOptions = walkOptionsOf(options, findings);
   const restored = await restoreFiles(source, target, {
@@ -87,8 +91,11 @@ async function run(
     isNewTarget,
     progress,
   });
-  if (options.verify) await verifyFiles(source, target, verifyOptionsOf(options, findings));
-  return restored;
+  const { bytesWritten, bytesKept, names } = restored;
+  if (options.verify) {
+    await verifyFiles(source, target, { ...verifyOptionsOf(options, findings), names });
+  }
+  return { bytesWritten, bytesKept };
 }
 
 function walkOptionsOf(options: FolderRestoreOptions, findings: Finding[]): WalkOptions {
@@ -116,19 +123,29 @@ function bytesKnownOf({ wanted }: FilesSource, { point }: FolderRestoreOptions):
 
 /** Fails with `target-not-empty` when nobody said what to do with what is there. */
 function refuseOccupied(target: string, conflict: Conflict | undefined): void {
-  if (conflict !== undefined || !existsSync(target)) return;
+  if (conflict !== undefined || isEmpty(target)) return;
+  throw new CofferError('target-not-empty', { target });
+}
+
+/** True also when it is not there. */
+function isEmpty(target: string): boolean {
   try {
-    if (readdirSync(target).length === 0) return;
+    const fd = openPath(bytesOfText(target), OPEN_READ | OPEN_FOLDER);
+    try {
+      return namesIn(fd).length === 0;
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return true;
     throw new CofferError('target-unwritable', { target }, error);
   }
-  throw new CofferError('target-not-empty', { target });
 }
 
 /** False when it was there. */
 function makeFolder(target: string): boolean {
   try {
-    return mkdirSync(target, { recursive: true }) !== undefined;
+    return makePath(bytesOfText(target));
   } catch (error) {
     throw new CofferError('target-unwritable', { target }, error);
   }
@@ -139,11 +156,6 @@ function includeBy(patterns: readonly string[]): (relative: Buffer, isFolder: bo
   return excludeBy(patterns);
 }
 
-/** Findings of things that are there, but not with all that belongs to them. */
-const METADATA_CODES: ReadonlySet<string> = new Set([
-  'attribute-not-restored',
-  'owner-not-restored',
-]);
 const LOSSES: ReadonlySet<string> = new Set(['chunk-damaged', 'chunk-missing', 'object-damaged']);
 
 /** All that could be restored is; but a point that lost data is a failure, not a remark. */

@@ -3,12 +3,19 @@ import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { CofferError, type FileMetadata } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
-import { endFileAt, setMetadataOfFile } from '@coffer/workloads/files/target-folder.ts';
+import { setMetadataOfFile } from '@coffer/workloads/files/target-metadata.ts';
 import { readFile } from '../browse/read-file.ts';
 import { blockRuns } from './block-runs.ts';
 import type { FileContents } from './files-source.ts';
 import type { RestoreRun } from './restore-run.ts';
-import { type FileJob, withExistingFile, withNewFile, writeAll, writeHole } from './target-file.ts';
+import {
+  endFileAt,
+  type FileJob,
+  withExistingFile,
+  withNewFile,
+  writeAll,
+  writeHole,
+} from './target-file.ts';
 
 /** After so many pieces others get their turn: a hole is read without waiting for anything. */
 const PIECES_PER_TURN = 16;
@@ -23,6 +30,10 @@ export class VolumeContents implements FileContents {
   }
 
   async write(job: FileJob): Promise<{ stored: Promise<void> }> {
+    return await this.writeAlone(job);
+  }
+
+  async writeAlone(job: FileJob): Promise<{ stored: Promise<void> }> {
     return await this.#run.start(job.relative, () =>
       job.existing === 'update' ? this.#update(job) : this.#create(job),
     );

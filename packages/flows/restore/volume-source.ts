@@ -4,7 +4,7 @@
  */
 import { CofferError, type FileMetadata, isFileName } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
-import type { FolderMetadata } from '@coffer/workloads/files/target-folder.ts';
+import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { findNode } from '../browse/list.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import type { RestoreRun } from './restore-run.ts';

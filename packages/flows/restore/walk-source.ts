@@ -49,8 +49,7 @@ async function walkFolder(folder: WalkedEntry, walk: Walk, depth: number): Promi
   await walk.findings.attempt(folder.relative, async () => {
     for await (const entry of walk.folders.entries(folder.entry)) {
       walk.signal?.throwIfAborted();
-      const relative =
-        folder.relative.length > 0 ? joinPath(folder.relative, entry.name) : entry.name;
+      const relative = joinPath(folder.relative, entry.name);
       if (entry.type === 'directory') await walkFolder({ entry, relative }, walk, depth + 1);
       else if (walk.isIncluded(relative, false)) await walk.visit({ entry, relative });
     }

@@ -46,7 +46,22 @@ export function unstorableAttributes(attributes: readonly ExtendedAttribute[]): 
   return sizeBytes > ATTRIBUTES_SIZE_MAX ? 'too many attributes' : undefined;
 }
 
-export function isStorableAttribute({ name, value }: ExtendedAttribute): boolean {
+/** Those that an entry can hold, and how many it cannot. */
+export function storableAttributes(attributes: readonly ExtendedAttribute[]): {
+  readonly kept: readonly ExtendedAttribute[];
+  readonly leftOut: number;
+} {
+  let sizeBytes = 0;
+  const kept = attributes.filter((attribute) => {
+    const size = attribute.name.length + attribute.value.length;
+    const fits = isStorableAttribute(attribute) && sizeBytes + size <= ATTRIBUTES_SIZE_MAX;
+    if (fits) sizeBytes += size;
+    return fits;
+  });
+  return { kept, leftOut: attributes.length - kept.length };
+}
+
+function isStorableAttribute({ name, value }: ExtendedAttribute): boolean {
   return (
     name.length > 0 &&
     name.length <= ATTRIBUTE_NAME_SIZE_MAX &&

@@ -20,10 +20,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { type FileMetadata, type FileType, systemErrorCode } from '@coffer/base';
-import { makeNode, setAttribute } from '@coffer/base/libc.ts';
-import { fileTypeOf, isUnchanged, joinPath, readMetadata, readStats } from './metadata.ts';
+import {
+  CURRENT_FOLDER,
+  type FileStats,
+  makeNodeAt,
+  namesIn,
+  OPEN_READ,
+  openPath,
+  statAt,
+} from '@coffer/base/folder-calls.ts';
+import { setAttribute } from '@coffer/base/libc.ts';
+import { isUnchanged, joinPath, readMetadata } from './metadata.ts';
 import { excludeBy, isCacheFolder } from './selection.ts';
-import { setMetadataOfFile, TargetFolder } from './target-folder.ts';
+import { TargetFolder } from './target-folder.ts';
+import { setMetadataOfFile } from './target-metadata.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'coffer-files-'));
 after(() => rmSync(root, { recursive: true }));
@@ -36,9 +46,17 @@ beforeEach(() => {
 
 const path = (name: string | Buffer): Buffer => joinPath(Buffer.from(folder), Buffer.from(name));
 
+const openFolder = (): number => openPath(Buffer.from(folder), OPEN_READ);
+const statsOf = (name: string | Buffer): FileStats => statAt(CURRENT_FOLDER, path(name));
+
 function metadataOf(name: string | Buffer): FileMetadata {
-  const stats = readStats(path(name));
-  return readMetadata(path(name), Buffer.from(name), stats, fileTypeOf(stats)!);
+  const stats = statsOf(name);
+  const at = { folder: openFolder(), name: Buffer.from(name) };
+  try {
+    return readMetadata(at, { ...stats, type: stats.type! }, (error) => assert.fail(String(error)));
+  } finally {
+    closeSync(at.folder);
+  }
 }
 
 /** What a restore brings back. */
@@ -55,7 +73,7 @@ test('each type of entry is told with what belongs to it', () => {
   linkSync(path('file'), path('second name'));
   mkdirSync(path('folder'));
   symlinkSync('\xff/../nowhere', path('link'));
-  makeNode(path('pipe'), 0o010640, 0n);
+  makeNodeAt(CURRENT_FOLDER, path('pipe'), 0o010640, 0n);
   const types = ['file', 'folder', 'link', 'pipe'].map((name): FileType => metadataOf(name).type);
   assert.deepEqual(types, ['file', 'directory', 'symlink', 'fifo']);
   assert.equal(metadataOf('file').sizeBytes, 7);
@@ -73,8 +91,8 @@ test('a file counts as unchanged until its content, its metadata or it itself is
   writeFileSync(path('file'), 'content');
   const before = metadataOf('file');
   const later = BigInt(Date.now() + 5000) * 1_000_000n;
-  assert.ok(isUnchanged(before, readStats(path('file')), later));
-  assert.ok(!isUnchanged(before, readStats(path('file')), before.changedNs), 'it was too young');
+  assert.ok(isUnchanged(before, statsOf('file'), later));
+  assert.ok(!isUnchanged(before, statsOf('file'), before.changedNs), 'it was too young');
   const changes: (() => void)[] = [
     () => writeFileSync(path('file'), 'CONTENT'),
     () => chmodSync(path('file'), 0o600),
@@ -91,7 +109,7 @@ test('a file counts as unchanged until its content, its metadata or it itself is
   for (const change of changes) {
     const last = metadataOf('file');
     change();
-    assert.ok(!isUnchanged(last, readStats(path('file')), later), String(change));
+    assert.ok(!isUnchanged(last, statsOf('file'), later), String(change));
   }
 });
 
@@ -103,7 +121,7 @@ test('a file is restored with all its metadata, under any name', () => {
     utimesSync(path(name), 1, -5.5);
     const metadata = metadataOf(name);
     rmSync(path(name));
-    const target = TargetFolder.open(folder);
+    const target = TargetFolder.open(Buffer.from(folder));
     const fd = target.createFile(name);
     writeSync(fd, 'content');
     setMetadataOfFile(fd, metadata, noneRefused);
@@ -116,8 +134,8 @@ test('a file is restored with all its metadata, under any name', () => {
 
 test('links and nodes are restored as they were', () => {
   symlinkSync('elsewhere', path('link'));
-  makeNode(path('pipe'), 0o010640, 0n);
-  const target = TargetFolder.open(folder);
+  makeNodeAt(CURRENT_FOLDER, path('pipe'), 0o010640, 0n);
+  const target = TargetFolder.open(Buffer.from(folder));
   for (const name of ['link', 'pipe']) {
     const metadata = metadataOf(name);
     rmSync(path(name));
@@ -134,7 +152,7 @@ test('nothing in the target leads a restore elsewhere', () => {
   mkdirSync(path('target'));
   symlinkSync('../outside', path('target/folder'));
   symlinkSync('../outside/file', path('target/file'));
-  const target = TargetFolder.open(join(folder, 'target'));
+  const target = TargetFolder.open(path('target'));
   const refuses = (attempt: () => unknown): void => {
     assert.throws(attempt, (error) => systemErrorCode(error) !== undefined);
   };
@@ -154,8 +172,8 @@ test('nothing in the target leads a restore elsewhere', () => {
 });
 
 test('a fifo in the place of a file does not block, and is no file', () => {
-  makeNode(path('pipe'), 0o010666, 0n);
-  const target = TargetFolder.open(folder);
+  makeNodeAt(CURRENT_FOLDER, path('pipe'), 0o010666, 0n);
+  const target = TargetFolder.open(Buffer.from(folder));
   assert.equal(target.openFile(Buffer.from('pipe')), undefined);
   assert.equal(target.typeOf(Buffer.from('pipe')), 'fifo');
   assert.equal(target.typeOf(Buffer.from('none')), undefined);
@@ -176,10 +194,17 @@ test('patterns exclude as gitignore does, whatever names hold', () => {
 });
 
 test('a folder counts as a cache by the signature in its tag, not by the name of the tag', () => {
-  const names = (): Buffer[] => readdirSync(folder, { encoding: 'buffer' });
-  assert.ok(!isCacheFolder(Buffer.from(folder), names()));
+  const isTagged = (): boolean => {
+    const fd = openFolder();
+    try {
+      return isCacheFolder(fd, namesIn(fd));
+    } finally {
+      closeSync(fd);
+    }
+  };
+  assert.ok(!isTagged());
   writeFileSync(path('CACHEDIR.TAG'), 'something else');
-  assert.ok(!isCacheFolder(Buffer.from(folder), names()));
+  assert.ok(!isTagged());
   writeFileSync(path('CACHEDIR.TAG'), 'Signature: 8a477f597d28d172789f06886806bc55\n# more');
-  assert.ok(isCacheFolder(Buffer.from(folder), names()));
+  assert.ok(isTagged());
 });

@@ -1,65 +1,64 @@
 /** What the file system says of one name: all that is protected of a file but its content. */
-import { type BigIntStats, lstatSync, readlinkSync } from 'node:fs';
 import type { ExtendedAttribute, FileMetadata, FileType } from '@coffer/base';
+import { type FileStats, type NameIn, pathAt, readLinkAt } from '@coffer/base/folder-calls.ts';
 import { getAttribute, listAttributes } from '@coffer/base/libc.ts';
 
 const SLASH = Buffer.from('/');
 
 /** The path of a name in a folder; names are bytes, so paths are too. */
 export function joinPath(folder: Buffer, name: Buffer): Buffer {
-  return Buffer.concat([folder, SLASH, name]);
+  return folder.length === 0 ? name : Buffer.concat([folder, SLASH, name]);
 }
 
-/** Cheap to get, and enough to see that a file has not changed. */
-export function readStats(path: Buffer): BigIntStats {
-  return lstatSync(path, { bigint: true });
-}
+/** The folder itself, among the names in it. */
+export const ITSELF = Buffer.from('.');
 
-/** Undefined for a type that no file system is known to have. */
-export function fileTypeOf(stats: BigIntStats): FileType | undefined {
-  if (stats.isFile()) return 'file';
-  if (stats.isDirectory()) return 'directory';
-  if (stats.isSymbolicLink()) return 'symlink';
-  if (stats.isFIFO()) return 'fifo';
-  if (stats.isSocket()) return 'socket';
-  if (stats.isCharacterDevice()) return 'character-device';
-  if (stats.isBlockDevice()) return 'block-device';
-  return undefined;
-}
+/** Told of attributes that cannot be read; the rest of a file is protected without them. */
+export type OnUnreadable = (error: unknown) => void;
 
 /** Fails as system calls do, when the file vanished or may not be read. */
 export function readMetadata(
-  path: Buffer,
-  name: Buffer,
-  stats: BigIntStats,
-  type: FileType,
+  at: NameIn,
+  stats: FileStats & { readonly type: FileType },
+  onUnreadable: OnUnreadable,
 ): FileMetadata {
+  const { type, mode, userId, groupId, device, inode, modifiedNs, changedNs } = stats;
   const isDevice = type === 'character-device' || type === 'block-device';
-  const isShared = stats.nlink > 1n && type !== 'directory';
+  const isShared = stats.linkCount > 1 && type !== 'directory';
   return {
-    name,
+    name: at.name,
     type,
-    mode: Number(stats.mode & 0o7777n),
-    userId: Number(stats.uid),
-    groupId: Number(stats.gid),
-    modifiedNs: stats.mtimeNs,
-    changedNs: stats.ctimeNs,
-    inode: stats.ino,
-    sizeBytes: type === 'file' ? Number(stats.size) : 0,
-    hardLink: isShared ? { device: stats.dev, inode: stats.ino } : undefined,
-    linkTarget: type === 'symlink' ? readlinkSync(path, { encoding: 'buffer' }) : undefined,
-    deviceNumber: isDevice ? stats.rdev : undefined,
-    extendedAttributes: readAttributes(path),
+    mode,
+    userId,
+    groupId,
+    modifiedNs,
+    changedNs,
+    inode,
+    sizeBytes: type === 'file' ? Number(stats.sizeBytes) : 0,
+    hardLink: isShared ? { device, inode } : undefined,
+    linkTarget: type === 'symlink' ? readLinkAt(at.folder, at.name) : undefined,
+    deviceNumber: isDevice ? stats.deviceNumber : undefined,
+    extendedAttributes: readAttributes(pathAt(at.folder, at.name), onUnreadable),
   };
 }
 
-function readAttributes(path: Buffer): ExtendedAttribute[] {
+function readAttributes(path: Buffer, onUnreadable: OnUnreadable): ExtendedAttribute[] {
+  const names = unlessRefused(() => listAttributes(path), onUnreadable) ?? [];
   const attributes: ExtendedAttribute[] = [];
-  for (const name of listAttributes(path)) {
-    const value = getAttribute(path, name);
+  for (const name of names) {
+    const value = unlessRefused(() => getAttribute(path, name), onUnreadable);
     if (value) attributes.push({ name, value });
   }
   return attributes;
+}
+
+function unlessRefused<T>(read: () => T, onUnreadable: OnUnreadable): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    onUnreadable(error);
+    return undefined;
+  }
 }
 
 /** Times of file systems that keep whole seconds: of ext4 with small inodes, FAT has two. */
@@ -75,7 +74,7 @@ const SECOND_NS = 1_000_000_000n;
  */
 export function isUnchanged(
   before: FileMetadata,
-  stats: BigIntStats,
+  stats: FileStats,
   beforeTakenAtNs: bigint,
 ): boolean {
   // Anybody can set the time of modification; that of the change is the system's.
@@ -83,10 +82,10 @@ export function isUnchanged(
   return (
     before.changedNs + granuleNs < beforeTakenAtNs &&
     before.type === 'file' &&
-    stats.isFile() &&
-    before.modifiedNs === stats.mtimeNs &&
-    before.changedNs === stats.ctimeNs &&
-    before.inode === stats.ino &&
-    BigInt(before.sizeBytes) === stats.size
+    stats.type === 'file' &&
+    before.modifiedNs === stats.modifiedNs &&
+    before.changedNs === stats.changedNs &&
+    before.inode === stats.inode &&
+    BigInt(before.sizeBytes) === stats.sizeBytes
   );
 }

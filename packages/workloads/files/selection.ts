@@ -1,7 +1,8 @@
 /** Which files are protected: exclude patterns in the syntax of gitignore, cache folders, one file system. */
-import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
+import { OPEN_NO_WAIT, OPEN_READ, openAt } from '@coffer/base/folder-calls.ts';
+import { textOfBytes } from '@coffer/base/path-text.ts';
 import ignore, { type Ignore } from 'ignore';
-import { joinPath } from './metadata.ts';
 
 /** How a folder says that its content can be made again: https://bford.info/cachedir/. */
 const CACHE_TAG_NAME = Buffer.from('CACHEDIR.TAG');
@@ -23,7 +24,7 @@ export function excludeBy(patterns: readonly string[]): IsExcluded {
       answersKept = 1;
     }
     // A trailing slash tells a folder, for patterns that mean folders only.
-    return matcher.ignores(path.toString('utf8') + (isFolder ? '/' : ''));
+    return matcher.ignores(textOfBytes(path) + (isFolder ? '/' : ''));
   };
 }
 
@@ -32,14 +33,11 @@ function matcherOf(patterns: readonly string[]): Ignore {
 }
 
 /** True for a folder that is tagged as a cache; its tag is protected, the rest of it is not. */
-export function isCacheFolder(folder: Buffer, names: readonly Buffer[]): boolean {
+export function isCacheFolder(folder: number, names: readonly Buffer[]): boolean {
   if (!names.some(isCacheTag)) return false;
   const start = Buffer.alloc(CACHE_TAG_SIGNATURE.length);
   try {
-    const fd = openSync(
-      joinPath(folder, CACHE_TAG_NAME),
-      constants.O_RDONLY | constants.O_NONBLOCK,
-    );
+    const fd = openAt(folder, CACHE_TAG_NAME, OPEN_READ | OPEN_NO_WAIT);
     try {
       readSync(fd, start, 0, start.length, 0);
     } finally {

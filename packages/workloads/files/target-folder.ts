@@ -1,45 +1,43 @@
 /**
  * A folder that is being restored into. It is held open, and names are resolved in the open folder
- * only (`/proc/self/fd/N/name`), so nothing that lies in the target, and nobody who changes it
- * meanwhile, can lead a write elsewhere.
+ * only, so nothing that lies in the target, and nobody who changes it meanwhile, can lead a write
+ * elsewhere.
+ *
+ * Invariant: a folder or file of ours that lacked the right to write has its mode back when it is
+ * closed, unless it was given another one.
  */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  ftruncateSync,
-  lchownSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  symlinkSync,
-  unlinkSync,
-  chmodSync,
-} from 'node:fs';
+import { accessSync, chmodSync, closeSync, constants, fchmodSync, openSync } from 'node:fs';
 import { type FileMetadata, type FileType, required, systemErrorCode } from '@coffer/base';
 import {
-  makeNode,
-  removeAttribute,
-  removeAttributeOfFile,
-  setAttribute,
-  setAttributeOfFile,
-  setModifiedNs,
-  setModifiedNsOfFile,
-} from '@coffer/base/libc.ts';
-import { fileTypeOf } from './metadata.ts';
-
-/** What is restored of a folder itself. */
-export type FolderMetadata = Pick<
-  FileMetadata,
-  'mode' | 'userId' | 'groupId' | 'modifiedNs' | 'extendedAttributes'
->;
-
-/** Told of each part of the metadata that could not be restored. */
-export type OnRefused = (what: 'owner' | 'attribute', error: unknown) => void;
+  type FileStats,
+  linkAt,
+  makeFolderAt,
+  makeLinkAt,
+  makeNodeAt,
+  type NameIn,
+  namesIn,
+  OPEN_CREATE_NEW,
+  OPEN_FOLDER,
+  OPEN_NAME,
+  OPEN_NO_WAIT,
+  OPEN_READ,
+  OPEN_READ_WRITE,
+  OPEN_WRITE,
+  openAt,
+  openPath,
+  removeAt,
+  renameAt,
+  statAt,
+  statOf,
+} from '@coffer/base/folder-calls.ts';
+import { ITSELF } from './metadata.ts';
+import {
+  type FolderMetadata,
+  type OnRefused,
+  setMetadataAt,
+  setMetadataOfFile,
+} from './target-metadata.ts';
+import { isNoName } from './target-name.ts';
 
 const NODE_TYPE_BITS: Partial<Record<FileType, number>> = {
   fifo: 0o010000,
@@ -48,191 +46,210 @@ const NODE_TYPE_BITS: Partial<Record<FileType, number>> = {
   socket: 0o140000,
 };
 
-const isRoot = process.getuid?.() === 0;
+const FOLDER_RIGHTS = 0o700;
+const FILE_RIGHTS = 0o600;
+
+/** What is open for writing; `modeBefore` is what its owner has to get back. */
+export interface Opened {
+  readonly fd: number;
+  readonly modeBefore: number | undefined;
+}
 
 export class TargetFolder {
   readonly #fd: number;
+  #modeBefore: number | undefined;
+  #names: ReadonlySet<string> | undefined;
 
-  private constructor(fd: number) {
+  private constructor({ fd, modeBefore }: Opened) {
     this.#fd = fd;
+    this.#modeBefore = modeBefore;
   }
 
   /** Opens a folder by its path, which the user gave: links in it are followed. */
-  static open(path: string): TargetFolder {
-    return new TargetFolder(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  static open(path: Buffer): TargetFolder {
+    const named = openPath(path, OPEN_NAME | OPEN_FOLDER);
+    try {
+      return new TargetFolder(openFolder(named, ITSELF));
+    } finally {
+      closeSync(named);
+    }
   }
 
   /** Opens a folder in this one, and makes it when it is not there. Links are not followed. */
   enter(name: Buffer): TargetFolder {
-    const path = this.path(name);
     try {
-      mkdirSync(path, 0o700);
+      makeFolderAt(this.#fd, name, FOLDER_RIGHTS);
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
+      return new TargetFolder(openFolder(this.#fd, name));
     }
-    const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-    return new TargetFolder(openSync(path, flags));
+    const fd = openAt(this.#fd, name, OPEN_READ | OPEN_FOLDER);
+    return new TargetFolder({ fd, modeBefore: undefined });
   }
 
   close(): void {
+    giveBack({ fd: this.#fd, modeBefore: this.#modeBefore });
     closeSync(this.#fd);
   }
 
-  /** A path of the name that is resolved in the open folder. */
-  path(name: Buffer): Buffer {
-    return Buffer.concat([Buffer.from(`/proc/self/fd/${this.#fd}/`), name]);
-  }
-
+  /** Undefined for a name that nothing has, or can have. */
   typeOf(name: Buffer): FileType | undefined {
     try {
-      return fileTypeOf(lstatSync(this.path(name), { bigint: true }));
+      return this.#stats(name).type;
     } catch (error) {
-      if (systemErrorCode(error) === 'ENOENT') return undefined;
+      if (isNoName(error)) return undefined;
       throw error;
     }
   }
 
+  #stats(name: Buffer): FileStats {
+    return statAt(this.#fd, name);
+  }
+
+  /**
+   * True when the folder has this very name; where names in upper and lower case are one, what is
+   * found under a name may have another. The list is read again for a name that is not in it.
+   */
+  lists(name: Buffer): boolean {
+    const key = name.toString('latin1');
+    if (this.#names?.has(key)) return true;
+    this.#names = new Set(namesIn(this.#fd).map((each) => each.toString('latin1')));
+    return this.#names.has(key);
+  }
+
   /** Makes a file that is not there yet; returns it open for writing. */
   createFile(name: Buffer): number {
-    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-    return openSync(this.path(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    return openAt(this.#fd, name, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
   }
 
   /** Opens a file that is there for reading and writing; undefined when it is no regular file. */
-  openFile(name: Buffer): number | undefined {
-    const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
-    const fd = openSync(this.path(name), O_RDWR | O_NOFOLLOW | O_NONBLOCK);
-    if (fstatSync(fd).isFile()) return fd;
-    closeSync(fd);
+  openFile(name: Buffer): Opened | undefined {
+    const opened = openForChange({ folder: this.#fd, name }, FILE_RIGHTS, (folder, opens) =>
+      openAt(folder, opens, OPEN_READ_WRITE | OPEN_NO_WAIT),
+    );
+    if (statOf(opened.fd).type === 'file') return opened;
+    giveBack(opened);
+    closeSync(opened.fd);
     return undefined;
   }
 
   createLink(metadata: FileMetadata, onRefused: OnRefused): void {
-    const path = this.path(metadata.name);
-    symlinkSync(required(metadata.linkTarget, 'a symbolic link leads somewhere'), path);
-    setMetadataOfPath(path, metadata, onRefused);
+    const target = required(metadata.linkTarget, 'a symbolic link leads somewhere');
+    makeLinkAt(this.#fd, metadata.name, target);
+    this.#setMetadataAt(metadata, onRefused);
   }
 
   /** Makes a fifo, a socket or a device node. */
   createNode(metadata: FileMetadata, onRefused: OnRefused): void {
-    const path = this.path(metadata.name);
     const typeBits = required(NODE_TYPE_BITS[metadata.type], 'a node has a type');
-    makeNode(path, typeBits | 0o600, metadata.deviceNumber ?? 0n);
-    setMetadataOfPath(path, metadata, onRefused);
+    const { name, deviceNumber = 0n } = metadata;
+    makeNodeAt(this.#fd, name, typeBits | FILE_RIGHTS, deviceNumber);
+    this.#setMetadataAt(metadata, onRefused);
+  }
+
+  #setMetadataAt(metadata: FileMetadata, onRefused: OnRefused): void {
+    setMetadataAt({ folder: this.#fd, name: metadata.name }, metadata, onRefused);
   }
 
   /** True when a file has other names, here or elsewhere: what is written to it is written to them. */
   isShared(name: Buffer): boolean {
-    return lstatSync(this.path(name)).nlink > 1;
+    return this.#stats(name).linkCount > 1;
   }
 
-  createHardLink(existing: Buffer, name: Buffer): void {
-    linkSync(existing, this.path(name));
+  /** A name in this folder, for a link from another one. */
+  at(name: Buffer): NameIn {
+    return { folder: this.#fd, name };
+  }
+
+  createHardLink(existing: NameIn, name: Buffer): void {
+    linkAt(existing, this.at(name));
   }
 
   remove(name: Buffer): void {
-    unlinkSync(this.path(name));
+    removeAt(this.#fd, name);
   }
 
   rename(from: Buffer, to: Buffer): void {
-    renameSync(this.path(from), this.path(to));
+    renameAt(this.#fd, from, to);
   }
 
   setMetadata(metadata: FolderMetadata, onRefused: OnRefused): void {
     setMetadataOfFile(this.#fd, metadata, onRefused);
+    this.#modeBefore = undefined;
   }
 }
 
-/**
- * Owner first, since changing it clears bits of the mode; then what needs the right to write, which
- * the mode may take away; time last, since all else changes it.
- */
-export function setMetadataOfFile(
-  fd: number,
-  metadata: FolderMetadata,
-  onRefused: OnRefused,
-): void {
-  const isOwned = setOwner(metadata, onRefused, () =>
-    fchownSync(fd, metadata.userId, metadata.groupId),
-  );
-  for (const name of INHERITED_ATTRIBUTES) {
-    if (!hasAttribute(metadata, name)) removeAttributeOfFile(fd, name);
-  }
-  for (const { name, value } of metadata.extendedAttributes) {
-    attempt('attribute', onRefused, () => setAttributeOfFile(fd, name, value));
-  }
-  fchmodSync(fd, modeFor(metadata, isOwned));
-  setModifiedNsOfFile(fd, metadata.modifiedNs);
-}
-
-/** A new file has them of its folder, and they would let others in. */
-const INHERITED_ATTRIBUTES = ['system.posix_acl_access', 'system.posix_acl_default'].map((name) =>
-  Buffer.from(name),
-);
-
-function hasAttribute({ extendedAttributes }: FolderMetadata, wanted: Buffer): boolean {
-  return extendedAttributes.some(({ name }) => name.equals(wanted));
-}
-
-const SET_ID_BITS = 0o6000;
-
-/** A program that runs as its owner must not run as somebody else. */
-function modeFor({ mode }: FolderMetadata, isOwned: boolean): number {
-  return isOwned ? mode : mode & ~SET_ID_BITS;
-}
-
-/** Ends a file at its size: what was not written after the last data is a hole. */
-export function endFileAt(fd: number, sizeBytes: number): void {
-  ftruncateSync(fd, sizeBytes);
-}
-
-function setMetadataOfPath(path: Buffer, metadata: FileMetadata, onRefused: OnRefused): void {
-  const isOwned = setOwner(metadata, onRefused, () =>
-    lchownSync(path, metadata.userId, metadata.groupId),
-  );
-  if (metadata.type !== 'symlink') {
-    removeAttribute(path, INHERITED_ATTRIBUTES[0]!);
-    changeMode(path, metadata.type, modeFor(metadata, isOwned));
-  }
-  for (const { name, value } of metadata.extendedAttributes) {
-    attempt('attribute', onRefused, () => setAttribute(path, name, value));
-  }
-  setModifiedNs(path, metadata.modifiedNs);
-}
-
-/** O_PATH: opens a name and not what it is of, so that a device or fifo does nothing. */
-const OPEN_NAME = 0o10000000;
-
-/** Somebody may have put a link in the place, which chmod(2) would follow. Fails with `ESTALE` then. */
-function changeMode(path: Buffer, type: FileType, mode: number): void {
-  const fd = openSync(path, OPEN_NAME | constants.O_NOFOLLOW);
+/** Gives what was opened its mode back. */
+export function giveBack({ fd, modeBefore }: Opened): void {
+  if (modeBefore === undefined) return;
   try {
-    if (fileTypeOf(fstatSync(fd, { bigint: true })) !== type) {
-      throw Object.assign(new Error('something else took its name'), { code: 'ESTALE' });
-    }
-    chmodSync(`/proc/self/fd/${fd}`, mode);
-  } finally {
-    closeSync(fd);
+    fchmodSync(fd, modeBefore);
+  } catch {
+    // Who may not do that any more is not its owner any more.
   }
 }
 
-/**
- * Only root gives files away; for others the owner is right when it is themselves. False when it is
- * another one than it was.
- */
-function setOwner(metadata: FolderMetadata, onRefused: OnRefused, chown: () => void): boolean {
-  if (isRoot) return attempt('owner', onRefused, chown);
-  const isOwn = metadata.userId === process.getuid?.() && metadata.groupId === process.getgid?.();
-  if (!isOwn) onRefused('owner', new Error('only root can restore another owner'));
-  return isOwn;
+/** A folder that is there, with the right to change it where that is ours to give. */
+function openFolder(folder: number, name: Buffer): Opened {
+  const opened = openForChange({ folder, name }, FOLDER_RIGHTS, (from, opens) =>
+    openAt(from, opens, OPEN_READ | OPEN_FOLDER),
+  );
+  if (opened.modeBefore !== undefined || isWritable(opened.fd)) return opened;
+  const stats = statOf(opened.fd);
+  if (!isOurs(stats)) return opened;
+  try {
+    fchmodSync(opened.fd, stats.mode | FOLDER_RIGHTS);
+    return { fd: opened.fd, modeBefore: stats.mode };
+  } catch {
+    // What is written in it says what is wrong.
+    return opened;
+  }
 }
 
-function attempt(what: 'owner' | 'attribute', onRefused: OnRefused, change: () => void): boolean {
+function isWritable(fd: number): boolean {
   try {
-    change();
+    accessSync(`/proc/self/fd/${fd}`, constants.W_OK | constants.X_OK);
     return true;
   } catch (error) {
-    onRefused(what, error);
-    return false;
+    // A file system that is read-only says so when something is written.
+    return systemErrorCode(error) !== 'EACCES';
+  }
+}
+
+function isOurs({ userId }: FileStats): boolean {
+  return userId === process.geteuid?.();
+}
+
+/** Opens by `open`; what its owner may not open gets these rights first, when the owner is us. */
+function openForChange(
+  { folder, name }: NameIn,
+  rights: number,
+  open: (folder: number, name: Buffer) => number,
+): Opened {
+  try {
+    return { fd: open(folder, name), modeBefore: undefined };
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EACCES') throw error;
+    return openWithRights({ folder, name }, rights, error);
+  }
+}
+
+function openWithRights({ folder, name }: NameIn, rights: number, refusal: unknown): Opened {
+  const named = openAt(folder, name, OPEN_NAME);
+  try {
+    const stats = statOf(named);
+    const isChangeable = stats.type === 'file' || stats.type === 'directory';
+    if (!isOurs(stats) || !isChangeable) throw refusal;
+    const path = `/proc/self/fd/${named}`;
+    chmodSync(path, stats.mode | rights);
+    try {
+      const flags = stats.type === 'file' ? constants.O_RDWR : constants.O_DIRECTORY;
+      return { fd: openSync(path, flags), modeBefore: stats.mode };
+    } catch (error) {
+      chmodSync(path, stats.mode);
+      throw error;
+    }
+  } finally {
+    closeSync(named);
   }
 }

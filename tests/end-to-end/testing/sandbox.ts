@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 const COFFER = resolve(import.meta.dirname, '../../../coffer');
 export const PASSPHRASE = 'correct horse battery staple';
@@ -111,6 +111,13 @@ export class Sandbox {
     );
     assert.equal(document.error.code, error, document.error.message);
     return document.error;
+  }
+
+  /** Runs a script of the shell, in which `coffer` is a word: it can give bytes that Node cannot. */
+  async shell(script: string): Promise<Outcome> {
+    const PATH = `${dirname(COFFER)}:${this.#env['PATH']}`;
+    const env = { ...this.#env, PATH };
+    return await outcomeOf(spawn('sh', ['-c', script], { env, cwd: this.folder }));
   }
 
   remove(): void {

@@ -4,7 +4,8 @@ import { symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seededRandom } from '@coffer/base';
-import { makeNode, setAttribute, setModifiedNs } from '@coffer/base/libc.ts';
+import { CURRENT_FOLDER, makeNodeAt, setModifiedAt } from '@coffer/base/folder-calls.ts';
+import { setAttribute } from '@coffer/base/libc.ts';
 import { mountByLoop } from '../../testing/loop-mount.ts';
 import { tool } from '../../testing/tool.ts';
 
@@ -44,7 +45,7 @@ export function makeSampleTree(root: string, nameCount: number): void {
   const times = [-1_500_000_000n, 0n, 4_294_967_296_123_456_789n];
   for (const [index, timeNs] of times.entries()) {
     writeFileSync(join(root, `time-${index}`), '');
-    setModifiedNs(Buffer.from(join(root, `time-${index}`)), timeNs);
+    setModifiedAt(CURRENT_FOLDER, Buffer.from(join(root, `time-${index}`)), timeNs);
   }
   const attributed = Buffer.from(join(root, 'attributed'));
   writeFileSync(attributed, 'x', { mode: 0o4751 });
@@ -80,8 +81,8 @@ function makeLinks(root: string): void {
   mkdirSync(join(root, 'folder', 'deep', 'er'), { recursive: true });
   linkSync(join(root, 'one'), join(root, 'two'));
   linkSync(join(root, 'one'), join(root, 'folder', 'three'));
-  makeNode(Buffer.from(join(root, 'fifo')), 0o010600, 0n);
-  makeNode(Buffer.from(join(root, 'device')), 0o060660, (259n << 8n) | 7n);
+  makeNodeAt(CURRENT_FOLDER, Buffer.from(join(root, 'fifo')), 0o010600, 0n);
+  makeNodeAt(CURRENT_FOLDER, Buffer.from(join(root, 'device')), 0o060660, (259n << 8n) | 7n);
   writeFileSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from([0x66, 0xff, 0xfe])]), 'bytes');
   writeFileSync(join(root, 'n'.repeat(255)), 'long');
 }

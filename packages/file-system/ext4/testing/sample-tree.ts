@@ -11,7 +11,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { seededRandom } from '@coffer/base';
-import { makeNode, setAttribute, setModifiedNs } from '@coffer/base/libc.ts';
+import { CURRENT_FOLDER, makeNodeAt, setModifiedAt } from '@coffer/base/folder-calls.ts';
+import { setAttribute } from '@coffer/base/libc.ts';
 import { tool } from '../../testing/tool.ts';
 
 export interface SampleOptions {
@@ -62,7 +63,7 @@ function makeOthers(root: string): void {
   for (const length of [59, 60, 900]) symlinkSync('l'.repeat(length), join(root, `link-${length}`));
   linkSync(join(root, 'file-5000'), join(root, 'hard link'));
   const node = (name: string, mode: number, device: bigint) =>
-    makeNode(Buffer.from(join(root, name)), mode, device);
+    makeNodeAt(CURRENT_FOLDER, Buffer.from(join(root, name)), mode, device);
   node('fifo', 0o010640, 0n);
   node('socket', 0o140600, 0n);
   node('null', 0o020666, 0x103n);
@@ -100,6 +101,6 @@ function makeTimes(root: string): void {
   const times = { 'file-0': -12_345_678_901n, 'file-1': 1_700_000_000_123_456_789n };
   const far = { 'file-59': 9_000_000_000_000_000_001n, 'a/b': 4_300_000_000_999_999_999n };
   for (const [name, ns] of Object.entries({ ...times, ...far })) {
-    setModifiedNs(Buffer.from(join(root, name)), ns);
+    setModifiedAt(CURRENT_FOLDER, Buffer.from(join(root, name)), ns);
   }
 }

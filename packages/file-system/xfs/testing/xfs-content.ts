@@ -17,7 +17,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { seededRandom } from '@coffer/base';
-import { makeNode, punchHole, setAttribute } from '@coffer/base/libc.ts';
+import { CURRENT_FOLDER, makeNodeAt } from '@coffer/base/folder-calls.ts';
+import { punchHole, setAttribute } from '@coffer/base/libc.ts';
 
 export const MIB = 1024 * 1024;
 export const random = seededRandom(5);
@@ -34,10 +35,10 @@ export function fillFiles(folder: string): void {
   }
   for (const name of ['Ünïcode', '日本語', 'x'.repeat(255), '..a', ' '])
     writeFileSync(at(name), name);
-  makeNode(Buffer.from(at('fifo')), 0o010644, 0n);
-  makeNode(Buffer.from(at('socket')), 0o140600, 0n);
-  makeNode(Buffer.from(at('character')), 0o020640, 0x1_0203n);
-  makeNode(Buffer.from(at('block')), 0o060640, 0x1110_0870n);
+  makeNodeAt(CURRENT_FOLDER, Buffer.from(at('fifo')), 0o010644, 0n);
+  makeNodeAt(CURRENT_FOLDER, Buffer.from(at('socket')), 0o140600, 0n);
+  makeNodeAt(CURRENT_FOLDER, Buffer.from(at('character')), 0o020640, 0x1_0203n);
+  makeNodeAt(CURRENT_FOLDER, Buffer.from(at('block')), 0o060640, 0x1110_0870n);
   utimesSync(at('small'), 1, 12345.678901);
   utimesSync(at('empty'), -5000, -86_400.5);
   execFileSync('chown', ['1234:5678', at('small')]);

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, systemErrorCode, toolEnvironment } from '@coffer/base';
 import type { LibvirtConnection } from '../connection.ts';
 import { parseCapabilities, type User } from './capabilities.ts';
 
@@ -47,7 +47,7 @@ async function hasName(userId: number): Promise<boolean> {
 
 async function endsWell(tool: string, args: readonly string[]): Promise<boolean> {
   try {
-    await promisify(execFile)(tool, [...args]);
+    await promisify(execFile)(tool, [...args], { env: toolEnvironment() });
     return true;
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') throw new CofferError('tool-missing', { tool }, error);
