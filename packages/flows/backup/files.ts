@@ -22,6 +22,7 @@ import {
 } from '@coffer/repository';
 import {
   fileTypeOf,
+  clockDoubtNs,
   isUnchanged,
   joinPath,
   readMetadata,
@@ -97,6 +98,8 @@ class FilesBackup {
   /** First draft of each file that has several names, so that it is read once. */
   readonly #linked = new Map<string, { draft: Draft; seen: FileMetadata; stored: Promise<void> }>();
   readonly #parentTakenAtNs: bigint;
+  /** By device. */
+  readonly #clockDoubts = new Map<bigint, bigint>();
   #bytesSource = 0;
   #fileCount = 0;
 
@@ -183,7 +186,7 @@ class FilesBackup {
       const stats = readStats(path);
       if (this.#options.isExcluded(relative, stats.isDirectory())) return undefined;
       if (this.#isLeftOut(stats)) return undefined;
-      const isKnown = before && isUnchanged(before, stats, this.#parentTakenAtNs);
+      const isKnown = before && isUnchanged(before, stats, this.#parentTakenAtOn(path, stats));
       if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
       const type = fileTypeOf(stats);
       if (!type) return undefined;
@@ -201,6 +204,13 @@ class FilesBackup {
       this.#find(systemErrorCode(error) === 'ENOENT' ? 'vanished' : 'unreadable', relative, error);
       return undefined;
     }
+  }
+
+  /** By the clock that stamps the files there. */
+  #parentTakenAtOn(path: Buffer, { dev }: BigIntStats): bigint {
+    const doubtNs = this.#clockDoubts.get(dev) ?? clockDoubtNs(path);
+    this.#clockDoubts.set(dev, doubtNs);
+    return this.#parentTakenAtNs - doubtNs;
   }
 
   async #walkInto(

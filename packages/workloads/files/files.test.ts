@@ -21,7 +21,14 @@ import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { type FileMetadata, type FileType, systemErrorCode } from '@coffer/base';
 import { makeNode, setAttribute } from '@coffer/base/libc.ts';
-import { fileTypeOf, isUnchanged, joinPath, readMetadata, readStats } from './metadata.ts';
+import {
+  clockDoubtNs,
+  fileTypeOf,
+  isUnchanged,
+  joinPath,
+  readMetadata,
+  readStats,
+} from './metadata.ts';
 import { excludeBy, isCacheFolder } from './selection.ts';
 import { setMetadataOfFile, TargetFolder } from './target-folder.ts';
 
@@ -93,6 +100,19 @@ test('a file counts as unchanged until its content, its metadata or it itself is
     change();
     assert.ok(!isUnchanged(last, readStats(path('file')), later), String(change));
   }
+});
+
+test('by the clock of a file server, a file may be younger than it looks', () => {
+  writeFileSync(path('served'), 'content');
+  const before = metadataOf('served');
+  // Our clock is a minute ahead of that of the server: it changed the file in the same tick again.
+  const takenAtNs = before.changedNs + 60_000_000_000n;
+  const file = Buffer.from(path('served'));
+  const unchanged = (isShared: boolean): boolean =>
+    isUnchanged(before, readStats(file), takenAtNs - clockDoubtNs(file, () => isShared));
+  assert.deepEqual([unchanged(false), unchanged(true)], [true, false]);
+  assert.equal(clockDoubtNs(file), 0n, 'the temporary files of tests are here');
+  assert.ok(clockDoubtNs(Buffer.from(path('vanished'))) > 0n);
 });
 
 test('a file is restored with all its metadata, under any name', () => {
