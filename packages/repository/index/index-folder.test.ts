@@ -57,6 +57,7 @@ async function elsewhere(folder: string, end: string, filesLeft?: number): Promi
     } catch (error) {
       if (error.code !== 'cache-unusable') throw error;
     }
+    for (const fd of open) closeSync(fd);
     ${end};`;
   const limited = ['-c', 'ulimit -n 100; exec "$0" "$@"', process.execPath];
   const child = spawn('sh', [...limited, '--input-type=module', '--eval', script], {
