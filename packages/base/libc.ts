@@ -54,6 +54,8 @@ const LOCK_NONE = 2;
 const LOCK_SHARED = 1;
 const LOCK_ALONE = 2;
 const LOCK_ALONE_NOW = 2 | 4;
+/** LOCK_UN. */
+const LOCK_GIVEN_BACK = 8;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 /** MSG_DONTWAIT: takes what is there, and does not wait for more. */
@@ -160,6 +162,11 @@ export function lock(fd: number, how: 'shared' | 'alone'): void {
     if (flock(fd, how === 'shared' ? LOCK_SHARED : LOCK_ALONE) === 0) return;
     if (errnoName(koffi.errno()) !== 'EINTR') throw new SystemError('flock');
   }
+}
+
+/** Gives back what was locked; closing the file does so as well. */
+export function unlock(fd: number): void {
+  flock(fd, LOCK_GIVEN_BACK);
 }
 
 /** Asks for so much memory for what a socket sends; the system may give less. */

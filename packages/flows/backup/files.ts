@@ -10,7 +10,7 @@ import {
   type Finding,
   systemErrorCode,
 } from '@coffer/base';
-import { type FileStats, namesIn, openAt, statAt } from '@coffer/base/folder-calls.ts';
+import { type FileStats, namesIn, openAt, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
 import {
   type ChunkId,
   type ChunkReader,
@@ -22,7 +22,13 @@ import {
   unstorable,
   writeFolder,
 } from '@coffer/repository';
-import { isUnchanged, ITSELF, joinPath, readMetadata } from '@coffer/workloads/files/metadata.ts';
+import {
+  clockDoubtNs,
+  isUnchanged,
+  ITSELF,
+  joinPath,
+  readMetadata,
+} from '@coffer/workloads/files/metadata.ts';
 import { isCacheFolder, isCacheTag, type IsExcluded } from '@coffer/workloads/files/selection.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import type { Progress } from '../progress.ts';
@@ -104,6 +110,8 @@ class FilesBackup {
   /** First draft of each file that has several names, so that it is read once. */
   readonly #linked = new Map<string, { draft: Draft; seen: FileMetadata; stored: Promise<void> }>();
   readonly #parentTakenAtNs: bigint;
+  /** By device. */
+  readonly #clockDoubts = new Map<bigint, bigint>();
   #bytesSource = 0;
   #fileCount = 0;
 
@@ -190,7 +198,9 @@ class FilesBackup {
       const stats = statAt(place.folder.fd, name);
       if (this.#options.isExcluded(relative, stats.type === 'directory')) return undefined;
       if (this.#isLeftOut(stats)) return undefined;
-      const isKnown = before && isUnchanged(before, stats, this.#parentTakenAtNs);
+      const isKnown =
+        before &&
+        isUnchanged(before, stats, this.#parentTakenAtOn({ folder: place.folder.fd, name }, stats));
       if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
       const metadata = this.#metadata(place.folder, name, stats, relative);
       if (!metadata) return undefined;
@@ -233,6 +243,13 @@ class FilesBackup {
     if (problem === undefined) return storable;
     this.#find('unstorable', relative, new Error(`a point cannot hold ${problem}`));
     return undefined;
+  }
+
+  /** By the clock that stamps the files there. */
+  #parentTakenAtOn(file: NameIn, { device }: FileStats): bigint {
+    const doubtNs = this.#clockDoubts.get(device) ?? clockDoubtNs(file);
+    this.#clockDoubts.set(device, doubtNs);
+    return this.#parentTakenAtNs - doubtNs;
   }
 
   async #walkInto(

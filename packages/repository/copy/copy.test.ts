@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
+import { openMemoryStore } from '@coffer/storage/memory.ts';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { inlineChunkPool } from '../chunk/chunk-work.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
-import type { Repository } from '../repository.ts';
+import { Repository, type UnlockedRepository } from '../repository.ts';
 import {
   chunkOf,
   chunkRange,
+  getWhole,
+  namesOf,
   protectDisk,
   readDisk,
+  testProcesses,
   TestRepository,
 } from '../testing/test-repository.ts';
 import { chunksOnlyIn } from '../tree/difference.ts';
@@ -49,6 +58,39 @@ test('within a key domain, points and sealed chunks arrive as they are, without 
   ] as const) {
     const point = (await reader.points()).find((each) => each.id === id);
     assert.deepEqual(await readDisk(reader, point!), chunks);
+  }
+});
+
+test('two clones of one repository, with one folder of caches, are copied to each other', async () => {
+  await using test = await TestRepository.create();
+  await protectDisk(await test.host(), chunkRange(0, 10));
+  const clone = openMemoryStore({ clock: test.clock });
+  for (const name of await namesOf(test.store, ''))
+    await clone.put(name, await getWhole(test.store, name));
+  const cacheFolder = mkdtempSync(join(tmpdir(), 'coffer-clones-'));
+  const { clock, random, keys } = test;
+  const openAt = async (store: ObjectStore, place: string): Promise<UnlockedRepository> => {
+    const index = { cacheFolder, place };
+    const chunkPool = inlineChunkPool(random);
+    const processes = testProcesses;
+    const options = { store, index, clock, random, processes, chunkPool };
+    return (await Repository.open(options)).unlockWith(keys);
+  };
+  try {
+    const from = await openAt(test.store, 'first');
+    const point = await protectDisk(from, chunkRange(5, 20));
+    const to = await openAt(clone, 'second');
+    await to.index.synchronize(clone);
+    const { index } = await openAt(test.store, 'first');
+    for (const name of await namesOf(test.store, 'index/')) assert.ok(index.hasObject(name));
+    await index.close();
+    const { pointsCopied } = await copyPoints({ source: from, target: to, ...ALL });
+    assert.deepEqual(pointsCopied, [point.id]);
+    assert.deepEqual(await readDisk(to, point), chunkRange(5, 20));
+    assert.deepEqual((await verifyRepository({ repository: to, readFraction: 1 })).findings, []);
+    for (const each of [from, to]) await each.index.close();
+  } finally {
+    rmSync(cacheFolder, { recursive: true });
   }
 });
 

@@ -335,7 +335,7 @@ export class ChunkIndex {
   /** Fails with the error when it is none of the index. */
   #replace(error: unknown): void {
     if (isCofferError(error) || error instanceof AssertionError) throw error;
-    this.#opened.folder.condemn();
+    this.#opened.folder.giveUp(error);
     this.#replaced.push(this.#opened.tables);
     this.#opened = this.#openPassing(error);
     this.#packCache.clear();
@@ -367,7 +367,7 @@ function openIn(path: string, firstPackNumber: number): Opened {
   try {
     return { folder, tables: new IndexTables(folder.path, firstPackNumber) };
   } catch (error) {
-    folder.condemn();
+    folder.giveUp(error);
     throw error;
   }
 }

@@ -42,13 +42,25 @@ async function isKept(folder: string): Promise<boolean> {
 }
 
 /** Opens the index in another process, which does something and then ends badly, or well. */
-async function elsewhere(folder: string, end: string): Promise<void> {
+async function elsewhere(folder: string, end: string, filesLeft?: number): Promise<void> {
   const script = `
+    const { closeSync, openSync } = await import('node:fs');
     const { ChunkIndex } = await import('${new URL('chunk-index.ts', import.meta.url).href}');
-    const index = ChunkIndex.open('${folder}');
-    index.hasObject('index/one');
+    const open = [];
+    try {
+      while (${filesLeft !== undefined}) open.push(openSync('/dev/null'));
+    } catch {}
+    for (const fd of open.splice(0, ${filesLeft ?? 0})) closeSync(fd);
+    try {
+      const index = ChunkIndex.open('${folder}');
+      index.hasObject('index/one');
+    } catch (error) {
+      if (error.code !== 'cache-unusable') throw error;
+    }
+    for (const fd of open) closeSync(fd);
     ${end};`;
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+  const limited = ['-c', 'ulimit -n 100; exec "$0" "$@"', process.execPath];
+  const child = spawn('sh', [...limited, '--input-type=module', '--eval', script], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   await once(child, 'exit');
@@ -111,6 +123,14 @@ function flipSomeBit(file: string): void {
   writeSync(fd, Buffer.of(bytes[place]! ^ 4), 0, 1, place);
   closeSync(fd);
 }
+
+test('a process that may open no more files throws nothing away', async () => {
+  for (const filesLeft of [0, 1, 2, 3, 4, 5, 6]) {
+    const folder = await closedIndex();
+    await elsewhere(folder, `process.exit(0)`, filesLeft);
+    assert.ok(await isKept(folder), `with ${filesLeft} left`);
+  }
+});
 
 test('who comes while another one uses the index shares it', async () => {
   const folder = await closedIndex();

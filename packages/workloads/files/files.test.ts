@@ -6,8 +6,9 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
+  openSync,
   readFileSync,
+  readdirSync,
   readlinkSync,
   renameSync,
   rmSync,
@@ -24,13 +25,14 @@ import {
   CURRENT_FOLDER,
   type FileStats,
   makeNodeAt,
+  type NameIn,
   namesIn,
   OPEN_READ,
   openPath,
   statAt,
 } from '@coffer/base/folder-calls.ts';
 import { setAttribute } from '@coffer/base/libc.ts';
-import { isUnchanged, joinPath, readMetadata } from './metadata.ts';
+import { clockDoubtNs, isUnchanged, joinPath, readMetadata } from './metadata.ts';
 import { excludeBy, isCacheFolder } from './selection.ts';
 import { TargetFolder } from './target-folder.ts';
 import { setMetadataOfFile } from './target-metadata.ts';
@@ -111,6 +113,22 @@ test('a file counts as unchanged until its content, its metadata or it itself is
     change();
     assert.ok(!isUnchanged(last, statsOf('file'), later), String(change));
   }
+});
+
+test('by the clock of a file server, a file may be younger than it looks', () => {
+  writeFileSync(path('served'), 'content');
+  const before = metadataOf('served');
+  // Our clock is a minute ahead of that of the server: it changed the file in the same tick again.
+  const takenAtNs = before.changedNs + 60_000_000_000n;
+  const fd = openSync(folder, 'r');
+  const at = (name: string): NameIn => ({ folder: fd, name: Buffer.from(name) });
+  const file = at('served');
+  const unchanged = (isShared: boolean): boolean =>
+    isUnchanged(before, statsOf('served'), takenAtNs - clockDoubtNs(file, () => isShared));
+  assert.deepEqual([unchanged(false), unchanged(true)], [true, false]);
+  assert.equal(clockDoubtNs(file), 0n, 'the temporary files of tests are here');
+  assert.ok(clockDoubtNs(at('vanished')) > 0n);
+  closeSync(fd);
 });
 
 test('a file is restored with all its metadata, under any name', () => {

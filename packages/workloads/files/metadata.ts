@@ -1,5 +1,10 @@
 /** What the file system says of one name: all that is protected of a file but its content. */
-import type { ExtendedAttribute, FileMetadata, FileType } from '@coffer/base';
+import {
+  type ExtendedAttribute,
+  type FileMetadata,
+  type FileType,
+  isOnNetworkFileSystem,
+} from '@coffer/base';
 import { type FileStats, type NameIn, pathAt, readLinkAt } from '@coffer/base/folder-calls.ts';
 import { getAttribute, listAttributes } from '@coffer/base/libc.ts';
 
@@ -66,6 +71,24 @@ const COARSE_NS = 2_000_000_000n;
 /** Linux before 6.13 takes the time of a file from its last tick, 10 ms at most. */
 const FINE_NS = 20_000_000n;
 const SECOND_NS = 1_000_000_000n;
+/** So much later than the clock of a file server may ours be, which says when a point was taken. */
+const CLOCK_DOUBT_NS = 3600n * SECOND_NS;
+
+/**
+ * How much earlier than it says a point may have been taken, by the clock that stamps this file: on a
+ * file system that machines share, that is the clock of another one.
+ */
+export function clockDoubtNs(
+  file: NameIn,
+  isShared: (path: string | Buffer) => boolean = isOnNetworkFileSystem,
+): bigint {
+  try {
+    return isShared(pathAt(file.folder, file.name)) ? CLOCK_DOUBT_NS : 0n;
+  } catch {
+    // It has vanished: then it is not compared either.
+    return CLOCK_DOUBT_NS;
+  }
+}
 
 /**
  * True when a file has the content and metadata that it had in the point that `before` is of. One
