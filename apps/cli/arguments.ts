@@ -42,7 +42,7 @@ function workingFolder(): string {
 }
 
 /** Words of which the bytes count: folders, paths in points, and patterns for names. */
-const COMMANDS_OF_PATHS: readonly string[] = ['backup', 'restore', 'ls', 'cat', 'find', 'mount'];
+const COMMANDS_OF_PATHS: readonly string[] = ['backup', 'restore', 'ls', 'cat', 'find'];
 const OPTIONS_OF_PATHS: readonly string[] = ['to', 'exclude', 'include'];
 
 export interface GivenWords {

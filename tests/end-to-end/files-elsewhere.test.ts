@@ -247,6 +247,8 @@ test('names that are not UTF-8 can be given, and no others are taken for them', 
   assert.equal(await shell('coffer restore odd@latest --to "to$e" && cat "to$e/file"'), 0);
   assert.equal(await shell('test ! -e "to$e/tmp$f"'), 0);
   assert.equal(await shell('coffer init --repo "repo$e"'), 2);
+  assert.equal(await shell('truncate -s 1M raw && coffer backup raw --disk --item raw'), 0);
+  assert.equal(await shell('coffer restore raw@latest --to "image$e"'), 2);
 });
 
 test('folders and files of ours that are read-only are opened for the restore, and closed again', async () => {

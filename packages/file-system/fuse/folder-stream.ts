@@ -45,13 +45,13 @@ export class FolderStream<Node extends FileMetadata> {
     }
   }
 
-  /** Names that no folder can have would make the kernel refuse the whole folder. */
+  /** What the kernel takes for no name would make it refuse the whole folder. */
   async #peek(): Promise<Node | undefined> {
     this.#entries ??= this.#fileSystem.entries(this.#folder)[Symbol.asyncIterator]();
     while (!this.#waiting) {
       const next = await this.#next(this.#entries);
       if (next.done === true) return undefined;
-      if (isFileName(next.value.name)) this.#waiting = next.value;
+      if (isShown(next.value.name)) this.#waiting = next.value;
     }
     return this.#waiting;
   }
@@ -73,4 +73,11 @@ export class FolderStream<Node extends FileMetadata> {
     this.#place = 0;
     await entries?.return?.();
   }
+}
+
+/** FUSE_NAME_MAX: longer names can be restored, and not be shown. */
+const NAME_SIZE_MAX = 1024;
+
+function isShown(name: Buffer): boolean {
+  return name.length <= NAME_SIZE_MAX && isFileName(name);
 }

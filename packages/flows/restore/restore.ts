@@ -1,5 +1,6 @@
 /** The restore flow: a recovery point, or a part of it, goes to a path. */
 import { CofferError, type Finding, isCofferError } from '@coffer/base';
+import { shownText } from '@coffer/base/path-text.ts';
 import { isChunkError, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
 import type { Progress } from '../progress.ts';
@@ -75,8 +76,16 @@ async function namingThePoint<T>({ id, item }: RecoveryPoint, task: () => Promis
   }
 }
 
+/** Images are opened by paths that are text: other bytes would name another file. */
+function refuseOtherBytes(target: string): void {
+  if (target.isWellFormed()) return;
+  const reason = 'the path of an image has to be UTF-8';
+  throw new CofferError('usage', { target: shownText(target), reason });
+}
+
 async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {
   const { repository, point, progress, signal } = options;
+  refuseOtherBytes(options.target);
   const root = diskOf(point, options.disk);
   if (options.path !== '') {
     const reason = 'files are on volumes: POINT/DISK/VOLUME:PATH';
