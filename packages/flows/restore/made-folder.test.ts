@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -34,6 +42,14 @@ test('a folder that is kept can be entered as the one that it is in, whatever fi
     process.umask(umask);
   }
   assert.equal(statSync(path).mode & 0o777, 0o755);
+});
+
+test('a folder that cannot be made is a failure of the target', () => {
+  const link = join(base, 'to nowhere');
+  symlinkSync(join(base, 'nowhere', 'below'), link);
+  for (const path of [link, '/proc/new']) {
+    assert.throws(() => made(path), { code: 'target-unwritable' });
+  }
 });
 
 test('a folder is made in one that is there, and in no other', () => {
