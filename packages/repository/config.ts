@@ -1,7 +1,7 @@
 /** The config: what a repository is. FORMAT.md, section 3; `config-objects.ts` keeps it in the store. */
 import { CofferError, deriveKey, type Random } from '@coffer/base';
 import * as v from 'valibot';
-import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 
 const Config = v.object({
   /** Random identity of this repository. */
@@ -52,7 +52,7 @@ export function hashKeyCheck(hashKey: Buffer): string {
 
 export function encodeConfig(config: RepositoryConfig): Buffer {
   assertGeometry(config);
-  return encodeRecord('config', Config, config);
+  return encodeChecked('config', Config, config);
 }
 
 /** Fails with `object-damaged` or `repository-version`. */

@@ -5,7 +5,7 @@
 import type { Clock } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
-import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 import { putIfAbsent } from './store-calls.ts';
 
 const PREFIX = 'damaged/';
@@ -19,7 +19,7 @@ const Mark = v.object({
 export type DamagedMark = v.InferOutput<typeof Mark>;
 
 export function encodeMark(mark: DamagedMark): Buffer {
-  return encodeRecord('damaged', Mark, mark);
+  return encodeChecked('damaged', Mark, mark);
 }
 
 /** Fails with `object-damaged`. */

@@ -1,7 +1,7 @@
 /** Holds: points that garbage collection and removal pass over. FORMAT.md, section 14. */
 import { CofferError } from '@coffer/base';
 import * as v from 'valibot';
-import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 
 const Hold = v.object({
   /** Its id. */
@@ -16,7 +16,7 @@ export function holdName(pointId: string): string {
 }
 
 export function encodeHold(hold: Hold): Buffer {
-  return encodeRecord('hold', Hold, hold);
+  return encodeChecked('hold', Hold, hold);
 }
 
 /** Fails with `object-damaged`. */

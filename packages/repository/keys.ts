@@ -13,7 +13,7 @@ import { CofferError, isCofferError, mapBounded } from '@coffer/base';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { hashKeyCheck, type RepositoryConfig } from './config.ts';
-import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 import { isRecoveryKey, recoverySecret } from './recovery-key.ts';
 import { publicKeyOf } from './sealed-box.ts';
 import { getRecordIfThere, putIfAbsent } from './store-calls.ts';
@@ -101,7 +101,7 @@ export async function writeKeySlot(store: ObjectStore, keySlot: KeySlot): Promis
 
 /** Fails with `usage` for a label that is too long. */
 export function encodeKeySlot({ slot: _slot, ...record }: KeySlot): Buffer {
-  return encodeRecord('key', KeyRecord, record);
+  return encodeChecked('key', KeyRecord, record);
 }
 
 /** Fails with `object-damaged`. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digest, isCofferError } from '@coffer/base';
 import * as v from 'valibot';
-import { count, decodeRecord, encodeRecord, hexOf } from './record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 
 const Schema = v.object({ name: v.string(), size: count });
 const VALUE = { name: 'Grüße\n"', size: 7 };
@@ -14,13 +14,13 @@ function framed(text: string): Buffer {
 }
 
 test('a record reads as it was written, and its lines are as the format says', () => {
-  const bytes = encodeRecord('hold', Schema, VALUE);
+  const bytes = encodeChecked('hold', Schema, VALUE);
   assert.deepEqual(decode(bytes), VALUE);
   assert.deepEqual(bytes, framed(`coffer hold 1\n${JSON.stringify(VALUE)}\n`));
 });
 
 test('any flipped bit is damage', () => {
-  const bytes = encodeRecord('hold', Schema, VALUE);
+  const bytes = encodeChecked('hold', Schema, VALUE);
   for (let bit = 0; bit < bytes.length * 8; bit++) {
     const changed = Buffer.from(bytes);
     changed[bit >> 3]! ^= 1 << (bit & 7);
@@ -32,7 +32,7 @@ test('any flipped bit is damage', () => {
 });
 
 test('any record that is cut off is damage', () => {
-  const bytes = encodeRecord('hold', Schema, VALUE);
+  const bytes = encodeChecked('hold', Schema, VALUE);
   for (let length = 0; length < bytes.length; length++) {
     assert.throws(
       () => decode(bytes.subarray(0, length)),

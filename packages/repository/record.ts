@@ -14,13 +14,13 @@ export const RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 export type RecordKind = 'config' | 'key' | 'point' | 'session' | 'gc' | 'hold' | 'damaged';
 
 /** The bytes of a record. Fails with `usage` for what nobody could read again. */
-export function encodeRecord<S extends v.GenericSchema>(
+export function encodeChecked<S extends v.GenericSchema>(
   kind: RecordKind,
   schema: S,
   value: v.InferInput<S>,
 ): Buffer {
   refuseUnreadable(schema, value);
-  const bytes = frameRecord(kind, value);
+  const bytes = encodeRecord(kind, value);
   if (bytes.length <= RECORD_SIZE_BYTES_MAX) return bytes;
   throw new CofferError('usage', { record: kind, reason: 'it would be too large to be read' });
 }
@@ -42,7 +42,7 @@ function shown(input: unknown): string {
 }
 
 /** The framing alone, around any value. */
-export function frameRecord(kind: RecordKind, value: unknown): Buffer {
+export function encodeRecord(kind: RecordKind, value: unknown): Buffer {
   const body = Buffer.from(`coffer ${kind} ${FORMAT_VERSION}\n${JSON.stringify(value)}\n`, 'utf8');
   return Buffer.concat([body, Buffer.from(`${digest(body).toString('hex')}\n`)]);
 }

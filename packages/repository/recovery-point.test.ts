@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digest, isCofferError, seededRandom } from '@coffer/base';
-import { frameRecord } from './record.ts';
+import { encodeRecord } from './record.ts';
 import {
   checkPointLabels,
   decodePoint,
@@ -46,7 +46,7 @@ test('a point under another id is damage', () => {
 /** The same record with another value, as someone without the hash key can write it. */
 function forge(bytes: Buffer, changes: Partial<PointRecord>): { id: string; bytes: Buffer } {
   const text = bytes.toString('utf8').split('\n')[1]!;
-  const forged = frameRecord('point', { ...(JSON.parse(text) as PointRecord), ...changes });
+  const forged = encodeRecord('point', { ...(JSON.parse(text) as PointRecord), ...changes });
   return { id: digest(forged).toString('hex', 0, 16), bytes: forged };
 }
 
@@ -83,7 +83,7 @@ test('a MAC that is not where it belongs is damage', () => {
   const { bytes } = encodePoint(HEADER, MANIFEST, SEAL);
   const { mac, ...rest } = JSON.parse(bytes.toString('utf8').split('\n')[1]!) as PointRecord;
   for (const value of [{ mac, ...rest }, { ...rest, mac, later: 1 }, { ...rest }]) {
-    const moved = frameRecord('point', value);
+    const moved = encodeRecord('point', value);
     const id = digest(moved).toString('hex', 0, 16);
     assert.throws(() => decodePoint(id, moved), isDamaged);
   }
@@ -100,7 +100,7 @@ test('a point of files has one root, disks have names of their own', () => {
     }
     assert.throws(() => encodePoint(header, {}, SEAL), { code: 'usage' }, names.join());
     // As somebody else may have written it.
-    const bytes = frameRecord('point', { ...header, manifest: 'AAAA', mac: '00'.repeat(32) });
+    const bytes = encodeRecord('point', { ...header, manifest: 'AAAA', mac: '00'.repeat(32) });
     const id = digest(bytes).toString('hex').slice(0, 32);
     assert.throws(() => decodePoint(id, bytes), isDamaged, names.join());
   };

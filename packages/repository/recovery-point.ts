@@ -10,8 +10,8 @@ import type { RepositoryKeys, WriterKeys } from './keys.ts';
 import {
   count,
   decodeRecord,
+  encodeChecked,
   encodeRecord,
-  frameRecord,
   hexOf,
   refuseUnreadable,
 } from './record.ts';
@@ -117,9 +117,9 @@ export function encodePoint(
   const { item, kind, takenAt, roots, tags } = header;
   const record = { item, kind, takenAt, roots, tags, manifest: sealed.toString('base64') };
   // The MAC covers what stands before it, so all but the MAC itself is known by now.
-  const unsigned = frameRecord('point', { ...record, mac: NO_MAC });
+  const unsigned = encodeRecord('point', { ...record, mac: NO_MAC });
   const mac = macOf(macPart(unsigned).covered, hashKey);
-  const bytes = encodeRecord('point', PointRecord, { ...record, mac });
+  const bytes = encodeChecked('point', PointRecord, { ...record, mac });
   return { id: pointIdOf(bytes), item, bytes };
 }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { type CofferError, digest, isCofferError } from '@coffer/base';
 import { copyPoints } from './copy/copy.ts';
 import { collectGarbage } from './gc/run.ts';
-import { frameRecord } from './record.ts';
+import { encodeRecord } from './record.ts';
 import { pointObjectName, type RecoveryPoint } from './recovery-point.ts';
 import { repairRepository } from './repair/repair.ts';
 import type { Repository } from './repository.ts';
@@ -22,7 +22,7 @@ const isDamaged = (error: unknown): boolean => isCofferError(error, 'object-dama
 /** What someone who can write to the store, and has no key, makes of a point that is there. */
 async function plant({ store }: Repository, point: RecoveryPoint, item: string): Promise<string> {
   const { kind, takenAt, roots, tags, manifest, mac } = point;
-  const bytes = frameRecord('point', { item, kind, takenAt, roots, tags, manifest, mac });
+  const bytes = encodeRecord('point', { item, kind, takenAt, roots, tags, manifest, mac });
   const id = digest(bytes).toString('hex', 0, 16);
   await store.put(pointObjectName(item, 0, id), bytes);
   return id;

@@ -127,17 +127,22 @@ export class RecordReader {
   }
 
   async #fetchOnce(id: ChunkId): Promise<SealedRecord> {
-    const first = await this.locate(id);
-    if (!first) throw missing(id);
-    try {
-      return await this.fetchAt(first);
-    } catch (error) {
-      if (!isGone(error)) throw error;
-      await this.#refresh();
-      const second = this.#options.index.find(id);
-      if (!second) throw missing(id, error);
-      return await this.#fetchAgain(id, second);
+    if (!(await this.locate(id))) throw missing(id);
+    const sealed = await this.#fetchAny(id);
+    if (sealed) return sealed;
+    await this.#refresh();
+    const moved = await this.#fetchAny(id);
+    if (!moved) throw missing(id);
+    return moved;
+  }
+
+  /** From the first of its places that is there. */
+  async #fetchAny(id: ChunkId): Promise<SealedRecord | undefined> {
+    for (const place of this.#options.index.places(id)) {
+      const sealed = await this.fetchIfThere(place);
+      if (sealed) return sealed;
     }
+    return undefined;
   }
 
   /** Where a chunk lies; undefined when it is not stored. */
@@ -162,15 +167,6 @@ export class RecordReader {
       return true;
     } catch (error) {
       if (isGone(error)) return false;
-      throw error;
-    }
-  }
-
-  async #fetchAgain(id: ChunkId, location: Location): Promise<SealedRecord> {
-    try {
-      return await this.fetchAt(location);
-    } catch (error) {
-      if (isGone(error)) throw missing(id, error);
       throw error;
     }
   }

@@ -8,7 +8,7 @@ import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { indexGenerationOf } from '../index/index-codec.ts';
-import { count, decodeRecord, encodeRecord, hexOf, refuseUnreadable } from '../record.ts';
+import { count, decodeRecord, encodeChecked, hexOf, refuseUnreadable } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { getRecord, putIfAbsent } from '../store-calls.ts';
 
@@ -138,7 +138,7 @@ const SCHEMAS = {
 /** Fails with `usage` for what nobody could read again. */
 export function encodeGcRecord(step: GcStep, record: { readonly generation: number }): Buffer {
   refuseUnreadable(SCHEMAS[step], record);
-  return encodeRecord('gc', v.looseObject({ generation: count }), record);
+  return encodeChecked('gc', v.looseObject({ generation: count }), record);
 }
 
 /** Fails with `object-damaged`. */

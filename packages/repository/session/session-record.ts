@@ -5,7 +5,7 @@
 import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
-import { count, decodeRecord, encodeRecord, hexOf } from '../record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { getRecordIfThere } from '../store-calls.ts';
 
@@ -66,11 +66,11 @@ export function renewalName(session: string, renewal: number): string {
 }
 
 export function encodeBegin(begin: SessionBegin): Buffer {
-  return encodeRecord('session', Begin, begin);
+  return encodeChecked('session', Begin, begin);
 }
 
 export function encodeEnd(end: SessionEnd): Buffer {
-  return encodeRecord('session', End, end);
+  return encodeChecked('session', End, end);
 }
 
 /** Fails with `object-damaged`. */
