@@ -1,14 +1,19 @@
 /** Bodies of HTTP answers, read into memory that is there already. */
 import { Readable, addAbortSignal } from 'node:stream';
-import { CofferError, type ErrorCode, assert } from '@coffer/base';
+import { type Clock, CofferError, type ErrorCode, assert } from '@coffer/base';
 import { rangeInvalid } from './checks.ts';
 import type { ByteRange } from './object-store.ts';
+import { watchPace } from './pace.ts';
 
 /** What a server answered to a request for an object. */
 export interface Answer {
   readonly body: unknown;
   /** The length that the server announced, in bytes. */
   readonly length: number | undefined;
+  /** Which part of the object it is (`Content-Range`); undefined when it is the whole. */
+  readonly range: string | undefined;
+  /** Tells whether the body comes fast enough. */
+  readonly clock: Clock;
   /** Stops the reading: the SDKs themselves heed it until the answer begins only. */
   readonly signal: AbortSignal | undefined;
 }
@@ -22,10 +27,10 @@ export function rangeHeader(range: ByteRange): string {
 /** Reads a whole object. */
 export async function readWhole(name: string, answer: Answer): Promise<Buffer> {
   const stream = streamOf(answer);
-  const { length } = answer;
+  const { length, clock } = answer;
   if (length === undefined) throw cut(name, 'the server told no length');
   const target = Buffer.allocUnsafe(length);
-  await fill(name, stream, target);
+  await fill(name, stream, target, clock);
   return target;
 }
 
@@ -37,17 +42,31 @@ export async function readRangeInto(
   answer: Answer,
 ): Promise<void> {
   const stream = streamOf(answer);
-  const { length } = answer;
+  const { length, clock } = answer;
+  if (!isFrom(offset, target.length, answer)) {
+    stream.destroy();
+    const reason = 'it answers with another part of the object than it was asked for';
+    throw new CofferError('store-unsupported', { name, reason });
+  }
   if (length !== undefined && length < target.length) {
     stream.destroy();
     throw rangeInvalid(name, { offset, length: target.length });
   }
-  await fill(name, stream, target);
+  await fill(name, stream, target, clock);
+}
+
+/** Servers that know of no ranges answer with the whole object, and say no range. */
+function isFrom(offset: number, lengthMax: number, { range, length }: Answer): boolean {
+  if (range !== undefined) return range.startsWith(`bytes ${offset}-`);
+  return offset === 0 && (length === undefined || length <= lengthMax);
 }
 
 /** The error for a status of HTTP; `store-unavailable` for what may pass. */
 export function codeOfStatus(status: number | undefined): ErrorCode {
-  return CODES.get(status) ?? 'store-unavailable';
+  const known = CODES.get(status);
+  if (known) return known;
+  const isRefused = status !== undefined && status >= 400 && status < 500;
+  return isRefused && !MAY_PASS.has(status) ? 'store-unsupported' : 'store-unavailable';
 }
 
 const CODES: ReadonlyMap<number | undefined, ErrorCode> = new Map([
@@ -56,16 +75,37 @@ const CODES: ReadonlyMap<number | undefined, ErrorCode> = new Map([
   [404, 'object-not-found'],
   [412, 'object-exists'],
   [416, 'range-invalid'],
+  [501, 'store-unsupported'],
+  [505, 'store-unsupported'],
   [507, 'store-full'],
 ]);
 
-async function fill(name: string, stream: Readable, target: Uint8Array): Promise<void> {
+/** Requests that took too long, met others, came too early, or were too many. */
+const MAY_PASS: ReadonlySet<number> = new Set([408, 409, 425, 429]);
+
+async function fill(
+  name: string,
+  stream: Readable,
+  target: Uint8Array,
+  clock: Clock,
+): Promise<void> {
   let filled = 0;
-  // Leaving the loop by an error destroys the stream, and with it the connection.
-  for await (const chunk of stream as AsyncIterable<Uint8Array>) {
-    if (filled + chunk.length > target.length) throw cut(name, 'more bytes than asked for');
-    target.set(chunk, filled);
-    filled += chunk.length;
+  const ended = new AbortController();
+  void watchPace(
+    clock,
+    () => filled,
+    ended.signal,
+    (slow) => stream.destroy(slow),
+  );
+  try {
+    // Leaving the loop by an error destroys the stream, and with it the connection.
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+      if (filled + chunk.length > target.length) throw cut(name, 'more bytes than asked for');
+      target.set(chunk, filled);
+      filled += chunk.length;
+    }
+  } finally {
+    ended.abort();
   }
   if (filled < target.length) throw cut(name, 'the connection ended early');
 }

@@ -3,18 +3,15 @@
  * on PutObject (AWS, Ceph RGW, MinIO and others do). Each object is one PutObject: it appears
  * whole or not at all, and nothing is left behind.
  */
-import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
-import { assert } from '@coffer/base';
+import type { ListObjectsV2CommandOutput, S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import { type Clock, systemClock } from '@coffer/base';
 import { checkName, checkPrefix, checkRange, readNothing } from './checks.ts';
 import { type Answer, rangeHeader, readRangeInto, readWhole } from './http-body.ts';
+import { type ListCursor, type ListPage, objectInfo, walkPages } from './listing.ts';
+import type { ByteRange, CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import { answerMs, withDeadline } from './pace.ts';
+import { contentDigest, wantsDigest } from './s3/content-digest.ts';
 import { s3Error, statusOf } from './s3/errors.ts';
-import {
-  type ByteRange,
-  type CallOptions,
-  type ObjectInfo,
-  type ObjectStore,
-  isObjectName,
-} from './object-store.ts';
 
 export interface S3StoreOptions {
   readonly bucket: string;
@@ -22,6 +19,12 @@ export interface S3StoreOptions {
   readonly prefix: string;
   /** Goes before the usual environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...). */
   readonly client?: S3ClientConfig;
+  /** Tells when an answer is too slow. */
+  readonly clock?: Clock;
+}
+
+interface Signals {
+  readonly abortSignal: AbortSignal;
 }
 
 type Sdk = typeof import('@aws-sdk/client-s3');
@@ -39,7 +42,7 @@ export async function openS3Store(options: S3StoreOptions): Promise<ObjectStore>
   // Loaded here, since it costs 0.3 s that commands on other stores should not pay.
   const sdk = await import('@aws-sdk/client-s3');
   const client = await openClient(sdk, options.client ?? {});
-  return new S3Store(sdk, client, options.bucket, options.prefix);
+  return new S3Store(sdk, client, options);
 }
 
 async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
@@ -51,6 +54,10 @@ async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
   const config: S3ClientConfig = {
     // Retrying is the work of the wrapper.
     maxAttempts: 1,
+    // Newer checksums are unknown to many servers, which refuse them. What is sent is covered by the
+    // signature, and what comes is sealed.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
     // Servers on one's own machines seldom have a host name for each bucket.
     forcePathStyle: isCustom,
     requestHandler: {
@@ -77,25 +84,32 @@ class S3Store implements ObjectStore {
   readonly capabilities = { serverTime: true, objectLock: false };
   readonly #sdk: Sdk;
   readonly #client: S3Client;
+  readonly #clock: Clock;
   readonly #bucket: string;
   readonly #keyPrefix: string;
+  #sendsDigest = false;
 
-  constructor(sdk: Sdk, client: S3Client, bucket: string, prefix: string) {
+  constructor(sdk: Sdk, client: S3Client, { bucket, prefix, clock }: S3StoreOptions) {
     this.location = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
     this.#sdk = sdk;
     this.#client = client;
+    this.#clock = clock ?? systemClock;
     this.#bucket = bucket;
     this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
-    const command = new this.#sdk.PutObjectCommand({
-      ...this.#key(name),
-      Body: bytes,
-      ContentLength: bytes.length,
-      IfNoneMatch: '*',
-    });
-    await this.#call(name, options, (signals) => this.#client.send(command, signals));
+    const send = () =>
+      this.#call(name, options, bytes.length, (signals) =>
+        this.#client.send(this.#putCommand(name, bytes), signals),
+      );
+    try {
+      await send();
+    } catch (error) {
+      if (this.#sendsDigest || !wantsDigest(error)) throw error;
+      this.#sendsDigest = true;
+      await send();
+    }
   }
 
   async get(name: string, range?: ByteRange, options?: CallOptions): Promise<Buffer> {
@@ -105,9 +119,7 @@ class S3Store implements ObjectStore {
       await this.getInto(name, range.offset, target, options);
       return target;
     }
-    return await this.#call(name, options, async (signals) =>
-      readWhole(name, await this.#answer(name, undefined, signals)),
-    );
+    return await this.#read(name, undefined, options, (answer) => readWhole(name, answer));
   }
 
   async getInto(
@@ -122,17 +134,15 @@ class S3Store implements ObjectStore {
       await readNothing(this, name, offset, options?.signal);
       return;
     }
-    await this.#call(name, options, async (signals) =>
-      readRangeInto(name, offset, target, await this.#answer(name, range, signals)),
-    );
+    await this.#read(name, range, options, (answer) => readRangeInto(name, offset, target, answer));
   }
 
   async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
     const command = new this.#sdk.HeadObjectCommand(this.#key(name));
-    return await this.#call(name, options, async (signals) => {
+    return await this.#call(name, options, 0, async (signals) => {
       try {
         const { ContentLength, LastModified } = await this.#client.send(command, signals);
-        return objectInfo(name, ContentLength, LastModified);
+        return objectInfo(name, { sizeBytes: ContentLength, createdAt: secondsOf(LastModified) });
       } catch (error) {
         if (statusOf(error) === 404) return undefined;
         throw error;
@@ -142,27 +152,12 @@ class S3Store implements ObjectStore {
 
   async *list(prefix: string, options?: CallOptions): AsyncGenerator<ObjectInfo> {
     checkPrefix(prefix);
-    for (let token: string | undefined; ;) {
-      const command = new this.#sdk.ListObjectsV2Command({
-        Bucket: this.#bucket,
-        Prefix: `${this.#keyPrefix}${prefix}`,
-        ContinuationToken: token,
-      });
-      const page = await this.#call(undefined, options, (signals) =>
-        this.#client.send(command, signals),
-      );
-      for (const { Key = '', Size, LastModified } of page.Contents ?? []) {
-        const name = Key.slice(this.#keyPrefix.length);
-        if (isObjectName(name)) yield objectInfo(name, Size, LastModified);
-      }
-      token = page.NextContinuationToken;
-      if (token === undefined) return;
-    }
+    yield* walkPages(this.#keyPrefix, (cursor) => this.#readPage(prefix, cursor, options));
   }
 
   async delete(name: string, options?: CallOptions): Promise<void> {
     const command = new this.#sdk.DeleteObjectCommand(this.#key(name));
-    await this.#call(name, options, (signals) => this.#client.send(command, signals));
+    await this.#call(name, options, 0, (signals) => this.#client.send(command, signals));
   }
 
   async removeLeftovers(): Promise<void> {
@@ -178,37 +173,94 @@ class S3Store implements ObjectStore {
     return { Bucket: this.#bucket, Key: `${this.#keyPrefix}${name}` };
   }
 
-  async #answer(
+  #putCommand(name: string, bytes: Uint8Array): InstanceType<Sdk['PutObjectCommand']> {
+    return new this.#sdk.PutObjectCommand({
+      ...this.#key(name),
+      Body: bytes,
+      ContentLength: bytes.length,
+      ContentMD5: this.#sendsDigest ? contentDigest(bytes) : undefined,
+      IfNoneMatch: '*',
+    });
+  }
+
+  /** `IsTruncated` alone says whether there is more: some servers send a token in any case. */
+  async #readPage(
+    prefix: string,
+    cursor: ListCursor | undefined,
+    options: CallOptions | undefined,
+  ): Promise<ListPage> {
+    const command = new this.#sdk.ListObjectsV2Command({
+      Bucket: this.#bucket,
+      Prefix: `${this.#keyPrefix}${prefix}`,
+      ContinuationToken: cursor && 'token' in cursor ? cursor.token : undefined,
+      StartAfter: cursor && 'after' in cursor ? cursor.after : undefined,
+    });
+    const page = await this.#call(undefined, options, 0, (signals) =>
+      this.#client.send(command, signals),
+    );
+    const objects = (page.Contents ?? []).map(({ Key, Size, LastModified }) => ({
+      name: Key,
+      sizeBytes: Size,
+      createdAt: secondsOf(LastModified),
+    }));
+    return { objects, next: page.IsTruncated === true ? cursorOf(page) : undefined };
+  }
+
+  async #read<T>(
     name: string,
     range: ByteRange | undefined,
-    signals: { readonly abortSignal?: AbortSignal },
-  ): Promise<Answer> {
+    options: CallOptions | undefined,
+    use: (answer: Answer) => Promise<T>,
+  ): Promise<T> {
     const command = new this.#sdk.GetObjectCommand({
       ...this.#key(name),
       Range: range && rangeHeader(range),
     });
-    const { Body, ContentLength } = await this.#client.send(command, signals);
-    return { body: Body, length: ContentLength, signal: signals.abortSignal };
+    const { Body, ContentLength, ContentRange } = await this.#call(name, options, 0, (signals) =>
+      this.#client.send(command, signals),
+    );
+    const answer = { body: Body, length: ContentLength, range: ContentRange };
+    return await this.#explained(name, options, () =>
+      use({ ...answer, signal: options?.signal, clock: this.#clock }),
+    );
   }
 
+  /** A call with a short answer, and a limit of time that allows for what it sends. */
   async #call<T>(
     name: string | undefined,
     options: CallOptions | undefined,
-    call: (signals: { readonly abortSignal?: AbortSignal }) => Promise<T>,
+    sentBytes: number,
+    call: (signals: Signals) => Promise<T>,
   ): Promise<T> {
-    const signal = options?.signal;
-    signal?.throwIfAborted();
+    options?.signal?.throwIfAborted();
+    return await this.#explained(name, options, () =>
+      withDeadline(this.#clock, answerMs(sentBytes), options?.signal, (abortSignal) =>
+        call({ abortSignal }),
+      ),
+    );
+  }
+
+  async #explained<T>(
+    name: string | undefined,
+    options: CallOptions | undefined,
+    call: () => Promise<T>,
+  ): Promise<T> {
     try {
-      return await call(signal ? { abortSignal: signal } : {});
+      return await call();
     } catch (error) {
-      signal?.throwIfAborted();
+      options?.signal?.throwIfAborted();
       throw s3Error(error, { bucket: this.#bucket, ...(name === undefined ? {} : { name }) });
     }
   }
 }
 
-function objectInfo(name: string, size: number | undefined, time: Date | undefined): ObjectInfo {
-  assert(size !== undefined && time !== undefined, 'S3 tells size and time of every object');
-  // Whole seconds, since that is what HTTP headers carry: list and stat have to agree.
-  return { name, sizeBytes: size, createdAt: Math.floor(time.getTime() / 1000) * 1000 };
+/** Where there is no token, the last name will do: servers without tokens understand that. */
+function cursorOf(page: ListObjectsV2CommandOutput): ListCursor {
+  if (page.NextContinuationToken) return { token: page.NextContinuationToken };
+  return { after: page.Contents?.at(-1)?.Key ?? '' };
+}
+
+/** Whole seconds, since that is what HTTP headers carry: list and stat have to agree. */
+function secondsOf(time: Date | undefined): number | undefined {
+  return time && Math.floor(time.getTime() / 1000) * 1000;
 }
