@@ -4,14 +4,14 @@ import { PassThrough } from 'node:stream';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { CofferError, type ErrorCode, systemRandom } from '@coffer/base';
-import { readWhole } from './http-body.ts';
-import type { ObjectStore } from './object-store.ts';
-import { retrying } from './retrying.ts';
-import { openS3Store } from './s3.ts';
-import { failsWith, listAll, objectStoreContract } from './testing/contract.ts';
-import { type HeldClock, heldClock } from './testing/held-clock.ts';
-import { manualClock } from './testing/manual-clock.ts';
-import { type OddS3Server, type S3Habits, startOddS3Server } from './testing/odd-s3-server.ts';
+import { readWhole } from '../http-body.ts';
+import type { ObjectStore } from '../object-store.ts';
+import { retrying } from '../retrying.ts';
+import { openS3Store } from '../s3.ts';
+import { failsWith, listAll, objectStoreContract } from '../testing/contract.ts';
+import { type HeldClock, heldClock } from '../testing/held-clock.ts';
+import { manualClock } from '../testing/manual-clock.ts';
+import { type OddS3Server, type S3Habits, startOddS3Server } from '../testing/odd-s3-server.ts';
 
 const USABLE: Readonly<Record<string, S3Habits>> = {
   'like MinIO': {},
