@@ -14,6 +14,8 @@ export interface S3Habits {
   readonly refusesNewChecksums?: boolean;
   /** Answers 400 to a put without Content-MD5, as buckets with Object Lock do. */
   readonly wantsDigest?: boolean;
+  /** Replaces objects, whatever `If-None-Match` says. */
+  readonly ignoresConditions?: boolean;
   /** Answers this to everything: status, and code where it tells one. */
   readonly refusesAll?: readonly [status: number, code?: string];
   /** Takes requests, and never answers. */
@@ -112,12 +114,16 @@ class Bucket {
   #put(key: string, bytes: Buffer, { headers }: IncomingMessage, response: ServerResponse): void {
     const digest = headers['content-md5'];
     if (digest !== undefined && digest !== digestOf(bytes)) fail(response, 400, 'BadDigest');
-    else if (headers['if-none-match'] === '*' && this.#objects.has(key)) {
+    else if (this.#isRefused(key, headers['if-none-match'])) {
       fail(response, 412, 'PreconditionFailed');
     } else {
       this.#objects.set(key, { bytes, time: new Date() });
       response.end();
     }
+  }
+
+  #isRefused(key: string, condition: string | undefined): boolean {
+    return !this.habits.ignoresConditions && condition === '*' && this.#objects.has(key);
   }
 
   #delete(key: string, response: ServerResponse): void {
