@@ -11,7 +11,7 @@ set -eu
 # Debian packages that tests start or call. Tests whose package is missing fail; none is skipped.
 debian_packages='attr acl libcap2-bin e2fsprogs radosgw ceph-mon ceph-osd ceph-common
   qemu-utils qemu-system-x86 qemu-guest-agent nbdkit libnbd-bin python3-libnbd gnutls-bin
-  libvhdi-utils fuse3 dosfstools mtools exfatprogs gdisk fdisk lvm2 xfsprogs btrfs-progs ntfs-3g
+  libvhdi-utils fuse3 dosfstools mtools exfatprogs exfat-fuse gdisk fdisk lvm2 xfsprogs btrfs-progs ntfs-3g
   cryptsetup-bin libvirt-daemon libvirt-clients busybox-static ovmf swtpm swtpm-tools grub-pc-bin grub-common linux-image-cloud-amd64 cpio kmod'
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
