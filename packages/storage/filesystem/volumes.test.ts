@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'node:test';
 import { promisify } from 'node:util';
+import { afterFailure } from '@coffer/base';
 import { openFilesystemStore } from '../filesystem.ts';
 import { objectStoreContract } from '../testing/contract.ts';
 
@@ -26,12 +27,16 @@ describe('filesystem of another system', { skip: notRoot() }, () => {
       await truncate(image, SIZE_BYTES);
       await execute(make[0]!, [...make.slice(1), image]);
       await execute('mount', ['-t', type, '-o', 'loop', image, mounted]);
-      const store = await openFilesystemStore(join(mounted, 'coffer'), { create: true });
+      const end = async () => {
+        await execute('umount', [mounted]);
+        await rm(folder, { recursive: true });
+      };
+      const opened = openFilesystemStore(join(mounted, 'coffer'), { create: true });
+      const store = await opened.catch((error: unknown) => afterFailure(error, end));
       const close = store.close.bind(store);
       store.close = async () => {
         await close();
-        await execute('umount', [mounted]);
-        await rm(folder, { recursive: true });
+        await end();
       };
       return store;
     });
