@@ -134,29 +134,3 @@ async function copyIfAbsent(
     if (!isCofferError(error, 'object-exists')) throw error;
   }
 }
-
-/**
- * Copies to each member what the leader holds and the member lacks: what a writer has left that was
- * killed, or a unit has lost. Until then such an object does not exist (R2), and its name is not free.
- * Returns how many there were.
- */
-export async function completeUnits(
-  options: InSetOptions,
-  calls: CallOptions = {},
-): Promise<number> {
-  const sets = new InSet(options);
-  return await sets.run(calls, async ({ leader, others }) => {
-    let completed = 0;
-    for (const target of others) {
-      for await (const [ofLeader, ofTarget] of sideBySide([
-        leader.list('', calls),
-        target.list('', calls),
-      ])) {
-        if (!ofLeader || ofTarget || ofLeader.name.startsWith('units/')) continue;
-        await copyIfAbsent(ofLeader.name, { source: leader, target }, calls);
-        completed++;
-      }
-    }
-    return completed;
-  });
-}

@@ -7,7 +7,8 @@ import { ANY_SIZE, failsWith, listAll } from '../testing/expectations.ts';
 import { Weather, withOutages } from '../testing/outage.ts';
 import { SetRegistry } from './registry.ts';
 import { formSet, openReplicatedStore } from './replicated-store.ts';
-import { absentUnits, completeUnits, returnUnit } from './return.ts';
+import { mendUnits } from './mend.ts';
+import { absentUnits, returnUnit } from './return.ts';
 
 const random = seededRandom(1);
 const NAMES = ['a', 'b', 'c'] as const;
@@ -200,8 +201,22 @@ describe('a unit that returns', () => {
     const store = open();
     await store.put('records/a', A);
     await unit('b').delete('records/a');
-    assert.equal(await completeUnits(optionsOf()), 1);
+    const options = { ...optionsOf(), clock: systemClock };
+    assert.deepEqual(await mendUnits(options), { completed: 1, removed: 0 });
     assert.equal(await read(store, 'records/a'), 'content');
-    assert.equal(await completeUnits(optionsOf()), 0);
+    assert.deepEqual(await mendUnits(options), { completed: 0, removed: 0 });
+  });
+
+  it('is freed of what nobody can be about to decide any more', async () => {
+    const { open, unit, optionsOf } = await site();
+    const store = open();
+    for (const name of ['b', 'c'] as const) await unit(name).put('records/a', A);
+    await failsWith('store-unavailable', store.put('records/a', Buffer.from('another')));
+    const now = { ...optionsOf(), clock: systemClock };
+    assert.deepEqual(await mendUnits(now), { completed: 0, removed: 0 });
+    const dayLater = { ...systemClock, now: () => systemClock.now() + 25 * 3_600_000 };
+    const { removed } = await mendUnits({ ...optionsOf(), clock: dayLater });
+    assert.ok(removed > 0);
+    assert.equal(await read(store, 'records/a'), 'another');
   });
 });
