@@ -14,7 +14,7 @@ import { formSet, openReplicatedStore } from './replicated-store.ts';
 import { mendUnits } from './mend.ts';
 import { absentUnits, returnUnit } from './return.ts';
 
-const SEEDS = 20;
+const SEEDS = 10;
 const UNITS = ['a', 'b', 'c'];
 const PROCESSES = 5;
 const STEPS = 25;

@@ -40,6 +40,31 @@ async function site() {
   };
 }
 
+/** Options of a process in whose way another one comes: once, before a call of one of its units. */
+function metBy(
+  options: { readonly units: Map<string, ObjectStore>; readonly membersMin: number },
+  [unit, method, name]: readonly [Name, 'put' | 'delete', string],
+  before: () => Promise<unknown>,
+) {
+  const store = options.units.get(unit)!;
+  let isMet = false;
+  const met = new Proxy(store, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property);
+      if (property !== method || typeof value !== 'function') return value;
+      return async (...args: unknown[]): Promise<unknown> => {
+        const isFirst = args[0] === name && !isMet;
+        if (isFirst) {
+          isMet = true;
+          await before();
+        }
+        return await Reflect.apply(value, target, args);
+      };
+    },
+  });
+  return { ...options, random, units: new Map([...options.units, [unit, met]]) };
+}
+
 async function read(store: ObjectStore, name: string): Promise<string> {
   return (await store.get(name, ANY_SIZE)).toString();
 }
@@ -158,7 +183,49 @@ describe('a store over three units', () => {
   });
 });
 
+describe('a put and a deletion at once', () => {
+  const NAME = 'records/a';
+
+  /** All units hold the object, or none does. */
+  async function isEverywhere({ unit }: Awaited<ReturnType<typeof site>>): Promise<boolean> {
+    const infos = await Promise.all(NAMES.map((name) => unit(name).stat(NAME)));
+    const held = infos.filter((info) => info !== undefined).length;
+    assert.ok(held === 0 || held === NAMES.length, `${held} units hold it`);
+    return held > 0;
+  }
+
+  it('leave the object everywhere when the put ends last', async () => {
+    const three = await site();
+    const other = three.open();
+    const options = metBy(three.optionsOf(), ['b', 'put', NAME], () => other.delete(NAME));
+    await openReplicatedStore({ location: 'met', ...options }).put(NAME, A);
+    assert.equal(await isEverywhere(three), true);
+  });
+
+  it('leave nothing anywhere when the deletion ends last', async () => {
+    const three = await site();
+    const other = three.open();
+    await other.put(NAME, A);
+    const options = metBy(three.optionsOf(), ['a', 'delete', NAME], () =>
+      failsWith('object-exists', other.put(NAME, Buffer.from('another'))),
+    );
+    await openReplicatedStore({ location: 'met', ...options }).delete(NAME);
+    assert.equal(await isEverywhere(three), false);
+  });
+});
+
 describe('a unit that returns', () => {
+  it('does not keep what was deleted while it was copied', async () => {
+    const { open, down, up, unit, optionsOf } = await site();
+    const store = open();
+    down('c');
+    await store.put('records/a', A);
+    up('c');
+    const options = metBy(optionsOf(), ['c', 'put', 'records/a'], () => store.delete('records/a'));
+    assert.equal(await returnUnit('c', options), 'member');
+    assert.equal(await unit('c').stat('records/a'), undefined);
+  });
+
   it('gets what it missed, loses what was deleted, and counts then', async () => {
     const { open, down, up, unit, optionsOf, setNow } = await site();
     const store = open();
