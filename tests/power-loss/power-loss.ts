@@ -76,10 +76,10 @@ export class PowerLoss {
   }
 
   /** Backups, a writer that dies, removals, and two collections; call by call. */
-  async record(): Promise<Step[]> {
+  async record(hasLinks = true): Promise<Step[]> {
     const root = join(this.#folder, 'recorded');
     mkdirSync(root);
-    const { calls, record } = recordCalls(root);
+    const { calls, record } = recordCalls(root, hasLinks);
     const store = await openFilesystemStore(root, { calls });
     const config = newConfig({ ...this.#keys, createdAt: 1, random: this.#random });
     await writeConfig(store, config);

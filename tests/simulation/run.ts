@@ -1,4 +1,4 @@
-/** `npm run simulate -- [--seeds N] [--first SEED]`: many seeds, one after the other. */
+/** `npm run simulate -- [--seeds N] [--first SEED] [--replicated]`: many seeds, one after the other. */
 import { parseArgs } from 'node:util';
 import { systemRandom } from '@coffer/base';
 import { simulate, type SimulationResult } from '@coffer/repository/testing/simulation.ts';
@@ -8,6 +8,7 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     first: { type: 'string' },
+    replicated: { type: 'boolean', default: false },
   },
 });
 const seeds = Number(values.seeds);
@@ -19,7 +20,7 @@ let failed = 0;
 try {
   for (let seed = first; seed < first + seeds; seed++) {
     try {
-      add(await simulate(seed, hosts));
+      add(await simulate(seed, hosts, { replicated: values.replicated }));
     } catch (error) {
       failed++;
       console.error(`seed ${seed}:`, error);

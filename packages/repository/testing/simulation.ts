@@ -11,10 +11,9 @@ import {
   type Random,
   seededRandom,
 } from '@coffer/base';
-import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
-import { CrashedError, faulty } from '@coffer/storage/testing/faulty.ts';
+import { CrashedError } from '@coffer/storage/testing/faulty.ts';
 import { inlineChunkPool } from '../chunk/chunk-work.ts';
 import { SlabPool } from '../chunk/slab.ts';
 import { newConfig } from '../config.ts';
@@ -29,6 +28,12 @@ import { Repository, type UnlockedRepository } from '../repository.ts';
 import { generateKeyPair } from '../sealed-box.ts';
 import { diskLeaves, DiskTreeBuilder } from '../tree/disk-tree.ts';
 import { verifyRepository } from '../verify/verify.ts';
+import {
+  replicatedPlace,
+  type SimulatedPlace,
+  type SimulatedStore,
+  singlePlace,
+} from './simulation-places.ts';
 import { simulatedClock, type SimulatedClock } from './simulated-clock.ts';
 import {
   BOTH,
@@ -58,11 +63,20 @@ export interface SimulationResult {
   readonly pointsAtEnd: number;
 }
 
+export interface SimulationOptions {
+  /** The repositories lie in stores over three units each. */
+  readonly replicated?: boolean;
+}
+
 /** Runs one seed; throws when an invariant is broken. */
-export async function simulate(seed: number, hosts: SimulationHosts): Promise<SimulationResult> {
+export async function simulate(
+  seed: number,
+  hosts: SimulationHosts,
+  options: SimulationOptions = {},
+): Promise<SimulationResult> {
   hosts.clear();
   try {
-    return await new Simulation(seed, hosts).run();
+    return await new Simulation(seed, hosts, options).run();
   } finally {
     // Not before: a process that crashed may still be about to fail.
     await hosts.closeSingle();
@@ -79,7 +93,7 @@ class Simulation {
   readonly #random: Random;
   readonly #clock: SimulatedClock;
   readonly #hosts: SimulationHosts;
-  readonly #stores: readonly ObjectStore[];
+  readonly #places: readonly SimulatedPlace[];
   readonly #keys: RepositoryKeys;
   /** What each point that may exist has to hold. */
   readonly #expected = new Map<string, Expected>();
@@ -99,23 +113,25 @@ class Simulation {
     failures: 0,
   };
 
-  constructor(seed: number, hosts: SimulationHosts) {
+  constructor(seed: number, hosts: SimulationHosts, { replicated = false }: SimulationOptions) {
     this.#seed = seed;
     this.#random = seededRandom(seed);
     this.#clock = simulatedClock(1_800_000_000_000);
     this.#hosts = hosts;
-    this.#stores = [0, 1].map(() => openMemoryStore({ clock: this.#clock }));
+    const place = replicated ? replicatedPlace : singlePlace;
+    this.#places = BOTH.map(() => place({ clock: this.#clock, random: this.#random }));
     this.#keys = { ...generateKeyPair(this.#random), hashKey: this.#random.bytes(32) };
   }
 
   async run(): Promise<SimulationResult> {
-    for (const store of this.#stores) {
+    for (const place of this.#places) await place.begin();
+    for (const { quiet } of this.#places) {
       const config = newConfig({
         ...this.#keys,
         createdAt: this.#clock.now(),
         random: this.#random,
       });
-      await writeConfig(store, config);
+      await writeConfig(quiet, config);
     }
     const actions: Promise<void>[] = [];
     for (let action = 0; action < ACTIONS; action++) {
@@ -135,17 +151,7 @@ class Simulation {
   async #act(): Promise<void> {
     const host = Math.floor(this.#random.fraction() * HOSTS);
     const skewMs = Math.floor((this.#random.fraction() - 0.5) * 4 * 3_600_000);
-    const stores = this.#stores.map((store) =>
-      faulty(store, {
-        random: this.#random,
-        clock: this.#clock,
-        errorBefore: 0.01,
-        errorAfter: 0.01,
-        putsLate: 0.01,
-        lateMsMax: 10 * 3_600_000,
-        delayMsMax: 200,
-      }),
-    );
+    const stores = this.#places.map((place) => place.open());
     const mayCrash = this.#random.fraction() < 0.35;
     if (mayCrash) void this.#crashLater(stores);
     try {
@@ -163,10 +169,11 @@ class Simulation {
     for (const store of stores) store.crash();
   }
 
-  async #choose(host: number, stores: readonly ObjectStore[], clock: Clock): Promise<void> {
+  async #choose(host: number, stores: readonly SimulatedStore[], clock: Clock): Promise<void> {
     const dice = this.#random.fraction();
+    for (const each of stores) await each.maintain();
     const open = (which: Which): Promise<UnlockedRepository> =>
-      this.#open(host, which, stores[which]!, clock);
+      this.#open(host, which, stores[which]!.store, clock);
     if (dice < 0.38) await this.#write(await open(SOURCE));
     else if (dice < 0.56) await this.#collect(await open(SOURCE));
     else if (dice < 0.68) await this.#remove(await open(SOURCE), SOURCE);
@@ -319,6 +326,7 @@ class Simulation {
   /** Lets everything late arrive and every lease expire; then collects until nothing is left to do. */
   async #settle(): Promise<void> {
     await this.#clock.sleep(24 * 3_600_000);
+    for (const place of this.#places) await place.settle();
     for (const which of BOTH) {
       const repository = await this.#quiet(which);
       for (let round = 0; round < 5; round++) await this.#collect(repository);
@@ -326,7 +334,11 @@ class Simulation {
   }
 
   async #quiet(which: Which): Promise<UnlockedRepository> {
-    return await this.#openOver(this.#stores[which]!, this.#hosts.shared(0, which), this.#clock);
+    return await this.#openOver(
+      this.#places[which]!.quiet,
+      this.#hosts.shared(0, which),
+      this.#clock,
+    );
   }
 
   async #checkInvariants(): Promise<number> {
