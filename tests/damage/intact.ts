@@ -18,6 +18,7 @@ import {
   Repository,
   type UnlockedRepository,
 } from '@coffer/repository';
+import { sleepUntilAborted } from '@coffer/repository/testing/test-repository.ts';
 import { isZeroId } from '@coffer/repository/chunk/chunk-id.ts';
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
@@ -216,5 +217,8 @@ export class IntactRepository {
 export const EAGER_PLAN = { ...GC_PLAN_DEFAULTS, wasteMax: 0.001 };
 
 export function stillClock(hours: number): Clock {
-  return { now: () => START_MS + hours * 3_600_000, sleep: () => new Promise(() => {}) };
+  return {
+    now: () => START_MS + hours * 3_600_000,
+    sleep: (_durationMs, signal) => sleepUntilAborted(signal),
+  };
 }

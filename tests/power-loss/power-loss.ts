@@ -26,6 +26,7 @@ import {
   type UnlockedRepository,
   verifyRepository,
 } from '@coffer/repository';
+import { sleepUntilAborted } from '@coffer/repository/testing/test-repository.ts';
 import { newConfig } from '@coffer/repository/config.ts';
 import { writeConfig } from '@coffer/repository/config-objects.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
@@ -237,6 +238,6 @@ function eventsOf(record: readonly Step[]): {
 function laterBy(hours: number): Clock {
   return {
     now: () => systemClock.now() + hours * HOUR_MS,
-    sleep: () => new Promise(() => {}),
+    sleep: (_durationMs, signal) => sleepUntilAborted(signal),
   };
 }
