@@ -16,8 +16,8 @@ const ATTEMPTS_MAX = 9;
 
 export const clock = systemClock;
 export const random = systemRandom;
-/** Threads start with the first work. */
-const chunkPool = startChunkThreads();
+/** Threads start with the first work, also after `close`, for which they have to be idle. */
+export const chunkPool = startChunkThreads();
 
 export interface OpenStoreOptions {
   /** For a new repository: makes the folder, where the store is one, and tries what it can do. */

@@ -9,7 +9,7 @@ import {
   resolvePoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { clock, openRepositoryAt } from './compose.ts';
+import { chunkPool, clock, openRepositoryAt } from './compose.ts';
 import { formatTime, reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
 import { parseRates } from './quantities.ts';
@@ -37,6 +37,8 @@ export async function withRepositoryAt<T>(
     return await use(repository);
   } finally {
     await repository.close();
+    // A thread that ends with the process while it loads native code takes the process with it.
+    await chunkPool.close();
   }
 }
 
