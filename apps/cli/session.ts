@@ -2,7 +2,7 @@
 import { type Finding, isCofferError } from '@coffer/base';
 import {
   filterOf,
-  type PointFilter,
+  type PointsOptions,
   type RecoveryPoint,
   type Repository,
   resolvePoint,
@@ -57,27 +57,43 @@ export async function withKeysIfGiven<T>(
   });
 }
 
-/** All points that can be read, or those of the filter; damaged ones are findings. */
+/** The points that can be read, as the query says; damaged ones are findings. */
 export async function readablePoints(
   repository: Repository,
   options: GlobalOptions,
-  filter?: PointFilter,
+  query: Omit<PointsOptions, 'onDamaged'> = {},
 ): Promise<RecoveryPoint[]> {
   const damaged: Finding[] = [];
-  const points = await repository.points(
-    ({ code, message }) => damaged.push({ code, path: repository.location, message }),
-    filter,
-  );
+  const points = await repository.points({
+    ...query,
+    onDamaged: ({ code, message }) => damaged.push({ code, path: repository.location, message }),
+  });
   reportFindings(options, damaged);
   return points;
 }
 
+/** Which points a name can mean: `id` means also a deleted one, by its id. */
+export type Nameable = 'shown' | 'deleted' | 'id';
+
 /** The point that was named. Damaged points of others are no reason to fail. */
-export async function namedPoint(repository: Repository, name: string): Promise<RecoveryPoint> {
+export async function namedPoint(
+  repository: Repository,
+  name: string,
+  nameable: Nameable = 'shown',
+): Promise<RecoveryPoint> {
   const damaged: unknown[] = [];
-  const points = await repository.points((error) => damaged.push(error), filterOf(name));
+  const filter = filterOf(name);
+  const points = await repository.points({
+    filter,
+    // `ITEM@latest` is what a listing shows, and never falls on what was deleted.
+    deleted: nameable === 'deleted' || (nameable === 'id' && 'idPrefix' in filter),
+    onDamaged: (error) => damaged.push(error),
+  });
   try {
-    return resolvePoint(points, name);
+    return resolvePoint(
+      points.filter(({ deletion }) => nameable !== 'deleted' || deletion !== undefined),
+      name,
+    );
   } catch (error) {
     // Perhaps the point that was meant is the damaged one.
     if (damaged.length > 0 && isCofferError(error, 'point-not-found')) throw damaged[0];

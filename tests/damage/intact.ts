@@ -132,7 +132,7 @@ export class IntactRepository {
     this.source.change('files');
     const held = (await repository.points()).find(({ item }) => item === 'files')!;
     await this.backUp(repository, 'files');
-    await repository.hold(held);
+    await repository.hold(held, { holder: 'person', reason: 'kept', by: 'somebody' });
     const garbage = await this.backUp(repository, 'disk');
     await (await repository.beginSession()).abandon();
     const open = await repository.beginSession();

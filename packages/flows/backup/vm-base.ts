@@ -67,9 +67,8 @@ export async function itemOfVm(
 async function newestOfItems(
   repository: UnlockedRepository,
 ): Promise<{ point: RecoveryPoint; vm: VmManifest }[]> {
-  const points = await repository.points(() => {
-    // A damaged point is no base, and no reason not to make a new one.
-  });
+  // A damaged point is no base, and no reason not to make a new one.
+  const points = await repository.points({ onDamaged: () => {} });
   // Oldest first: the last one of an item stays.
   const newest = new Map(
     points.filter(({ kind }) => kind === 'vm').map((point) => [point.item, point]),

@@ -3,7 +3,7 @@ import { type CofferError, type Finding, isCofferError } from '@coffer/base';
 import { configDamages } from '../config-objects.ts';
 import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
 import { readKeySlots } from '../keys.ts';
-import { checkHold } from '../hold.ts';
+import { listCheckedRecords } from '../point-records.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
@@ -33,9 +33,7 @@ export async function checkRecords({ store, config }: Repository): Promise<Findi
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));
   }
-  for await (const { name } of store.list('holds/')) {
-    await check(name, async () => checkHold(await getRecord(store, name), name));
-  }
+  for (const record of await listCheckedRecords(store)) await check(record.name, record.check);
   return findings;
 }
 
