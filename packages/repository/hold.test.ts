@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isCofferError } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { holdName } from './hold.ts';
 import { repairRepository } from './repair/repair.ts';
 import type { RecoveryPoint } from './recovery-point.ts';
@@ -78,6 +79,25 @@ test('who holds again changes their hold, and the point is held at every step', 
     (await repository.holds()).map(({ record }) => record?.reason),
     [reason],
   );
+});
+
+test('a hold that is replaced while a removal reads it holds the point', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  const point = await protectDisk(repository, CHUNKS);
+  await repository.hold(point, { holder: 'person', ...BY });
+  const get: ObjectStore['get'] = async (name, options) => {
+    // Between the list and the reading, another one has put a stand-in, and deleted it.
+    if (name.startsWith('holds/')) throw new CofferError('object-not-found', { name });
+    return await test.store.get(name, options);
+  };
+  const store = new Proxy(test.store, {
+    get: (target, property) => {
+      const value: unknown = property === 'get' ? get : Reflect.get(target, property);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  await assert.rejects((await test.host({ store })).removePoint(point), isPointHeld);
 });
 
 test('a damaged hold holds, is found, and stays a hold of its holder after a repair', async () => {

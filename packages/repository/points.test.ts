@@ -41,7 +41,9 @@ test('points of an item, or of an id, are read alone, and once', async () => {
   assert.deepEqual(idsOf(await host.points({ filter: { idPrefix: id.slice(0, 12) } })), [id]);
   assert.equal(read.length, 3);
   assert.deepEqual(await host.points({ filter: { item: 'none' } }), []);
-  assert.deepEqual(await host.points({ filter: { idPrefix: 'x' } }), []);
+  for (const idPrefix of ['x', '../points/', '/', 'ä']) {
+    assert.deepEqual(await host.points({ filter: { idPrefix } }), []);
+  }
   assert.deepEqual(await host.points(), made);
 });
 

@@ -124,8 +124,10 @@ export async function storedPoints(
   return points;
 }
 
+/** What somebody typed need be no beginning of any id, nor of the name of any object. */
 function idPrefixOf(filter: PointFilter | undefined): string {
-  return filter && 'idPrefix' in filter ? filter.idPrefix : '';
+  const prefix = filter && 'idPrefix' in filter ? filter.idPrefix : '';
+  return /^[0-9a-f]*$/.test(prefix) ? prefix : '';
 }
 
 function folderOf(filter: PointFilter | undefined): string {

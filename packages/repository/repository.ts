@@ -21,7 +21,7 @@ import {
 } from './hold.ts';
 import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
 import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
-import { removeRecordsOf } from './point-records.ts';
+import { removeRecordsOf } from './beside-points.ts';
 import { type PointsOptions, readPoints, storedPoints } from './points.ts';
 import { putReceipt, type Receipt, readReceipt, readReceipts, receiptName } from './receipt.ts';
 import {

@@ -3,7 +3,7 @@
  * which the doctor and the benchmark look at a store. FORMAT.md, section 1.
  */
 import type { Random } from '@coffer/base';
-import { removeRecordsOfGonePoints } from '../point-records.ts';
+import { removeRecordsOfGonePoints } from '../beside-points.ts';
 import type { Repository } from '../repository.ts';
 
 const PROBES = 'probes/';

@@ -22,7 +22,7 @@ import {
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
-import { listCheckedRecords } from '../point-records.ts';
+import { listCheckedRecords } from '../beside-points.ts';
 import { storedPoints } from '../points.ts';
 import type { Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';

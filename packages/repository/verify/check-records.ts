@@ -3,7 +3,7 @@ import { type CofferError, type Finding, isCofferError } from '@coffer/base';
 import { configDamages } from '../config-objects.ts';
 import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
 import { readKeySlots } from '../keys.ts';
-import { listCheckedRecords } from '../point-records.ts';
+import { listCheckedRecords } from '../beside-points.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';

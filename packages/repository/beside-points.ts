@@ -34,14 +34,14 @@ const ALL: readonly Pick<Kind, 'prefix' | 'pointOf'>[] = [
   { prefix: 'damaged/', pointOf: parseDamagedName },
 ];
 
-export interface PointRecord {
+export interface RecordBeside {
   readonly name: string;
   /** The id of its point. */
   readonly point: string;
 }
 
 /** A record, and how to look at it. Fails with `object-damaged`, or `object-not-found`. */
-export interface CheckedRecord extends PointRecord {
+export interface CheckedRecord extends RecordBeside {
   readonly check: () => Promise<unknown>;
 }
 
@@ -62,8 +62,8 @@ async function listRecords(
   store: ObjectStore,
   kinds: readonly Pick<Kind, 'prefix' | 'pointOf'>[],
   idPrefix = '',
-): Promise<PointRecord[]> {
-  const records: PointRecord[] = [];
+): Promise<RecordBeside[]> {
+  const records: RecordBeside[] = [];
   for (const { prefix, pointOf } of kinds) {
     for await (const { name } of store.list(prefix + idPrefix)) {
       const point = pointOf(name);
