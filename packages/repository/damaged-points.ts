@@ -1,6 +1,6 @@
 /**
  * Marks of points that a repair has found to miss chunks. Nothing may be built on such a point: who
- * takes over what it reaches would miss the same. FORMAT.md, section 14.
+ * takes over what it reaches would miss the same. FORMAT.md, section 15.
  */
 import type { Clock } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
@@ -29,6 +29,11 @@ export function decodeMark(bytes: Buffer, name: string): DamagedMark {
 
 export function damagedName(pointId: string): string {
   return PREFIX + pointId;
+}
+
+/** The id in such a name; undefined for another one. */
+export function parseDamagedName(name: string): string | undefined {
+  return /^damaged\/([0-9a-f]{32})$/.exec(name)?.[1];
 }
 
 export async function isMarkedDamaged(store: ObjectStore, pointId: string): Promise<boolean> {

@@ -22,6 +22,7 @@ import { type Repository, UnlockedRepository } from '../repository.ts';
 import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
 import { chunksOnlyIn } from '../tree/difference.ts';
+import { copyReceipt, receiptsMissing } from './receipts.ts';
 import { resealTree } from './reseal.ts';
 
 export interface CopyOptions {
@@ -53,10 +54,18 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
     ({ location }: Repository) =>
     (error: CofferError) =>
       void findings.push({ code: error.code, path: location, message: error.message });
-  const wanted = (await source.points(onUnreadable(source))).filter(options.isWanted);
+  const readable = await source.points({ onDamaged: onUnreadable(source) });
+  const wanted = readable.filter(options.isWanted);
   await source.index.synchronize(source.store, signal);
-  const present = await target.points(onUnreadable(target));
+  // What was deleted there for a while is there.
+  const present = await target.points({ onDamaged: onUnreadable(target), deleted: true });
   const missing = wanted.filter((point) => !isPresent(point, present, sealedAsTheyAre));
+  const receipts = await receiptsMissing(options);
+  const carryReceipt = async (id: string): Promise<void> => {
+    if (receipts.has(id)) findings.push(...(await copyReceipt(options, id)));
+  };
+  // Of points whose copy was interrupted before their receipts came.
+  for (const point of wanted) if (!missing.includes(point)) await carryReceipt(point.id);
   const copied: string[] = [];
   let chunksNew = 0;
   let bytesStored = 0;
@@ -66,6 +75,7 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
     const outcome = await copyPoint(options, point, known);
     if (!outcome) continue;
     copied.push(outcome.id);
+    await carryReceipt(outcome.id);
     chunksNew += outcome.chunksNew;
     bytesStored += outcome.bytesStored;
   }
@@ -88,7 +98,8 @@ async function copyPoint(
       return await copyOnce(options, point, known);
     } catch (error) {
       if (!mayBeMoved(error)) throw error;
-      if (!(await source.points(() => {})).some(({ id }) => id === point.id)) return undefined;
+      const left = await source.points({ onDamaged: () => {}, deleted: true });
+      if (!left.some(({ id }) => id === point.id)) return undefined;
       if (attempt === ATTEMPTS_MAX) throw error;
       await source.index.synchronize(source.store, signal);
     }

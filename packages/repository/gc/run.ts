@@ -117,7 +117,7 @@ interface Planned {
 async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planned> {
   const { index, store } = repository;
   // Points first: what is listed then, the index objects that are read afterwards know.
-  const points = await repository.points();
+  const points = await repository.points({ deleted: true });
   const objects = await synchronizeOrRefuse(repository, signal);
   const records = new RecordReader({ store, index, signal });
   const accepts = index.acceptor(objects);
@@ -322,7 +322,7 @@ async function rescue(
 ): Promise<SweepRecord> {
   const { index, store } = repository;
   const condemned = new Set(packs);
-  const points = await repository.points();
+  const points = await repository.points({ deleted: true });
   const objects = await synchronizeOrRefuse(repository, signal);
   const isAsSeen = planned && liesAsPlanned(repository, planned, { objects, condemned });
   const marked = isAsSeen ? planned.marked : new Set<string>();

@@ -25,7 +25,9 @@ import {
 import { pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
-import { checkHold, encodeHold } from '../hold.ts';
+import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
+import { listCheckedRecords } from '../beside-points.ts';
+import { storedPoints } from '../points.ts';
 import type { Repository } from '../repository.ts';
 import { LEASE_MS } from '../session/session.ts';
 import {
@@ -53,7 +55,7 @@ export async function repairRecords(repository: Repository, onFinding: OnFinding
   for (const session of await listSessions(store)) {
     await repairSession(repository, session, onFinding);
   }
-  await repairHolds(repository, onFinding);
+  await repairPointRecords(repository, onFinding);
   await dropKeySlots(repository, onFinding);
 }
 
@@ -200,21 +202,39 @@ async function repairSession(
   }
 }
 
-/** That a point is held is said by the name; it stays so as long as the point exists. */
-async function repairHolds({ store, clock }: Repository, onFinding: OnFinding): Promise<void> {
-  const points = new Set<string>();
-  for await (const { name } of store.list('points/')) {
-    points.add(parsePointObjectName(name)?.id ?? '');
-  }
-  for await (const { name } of store.list('holds/')) {
-    const damage = await damageOf(async () => checkHold(await getRecord(store, name), name));
+/**
+ * That a point is held, and for whom, is said by the name: it stays so as long as the point exists, and
+ * until the holder releases it, since what ended the hold is not known any more. A mark of a deletion
+ * goes: it has hidden nothing since it is damaged, and nobody knows that anyone has put it. A receipt
+ * goes too, as nobody here can make one; a point without one is kept.
+ */
+async function repairPointRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+  const { store } = repository;
+  for (const { name, point, check } of await listCheckedRecords(store)) {
+    const damage = await damageOf(check);
     if (!damage) continue;
-    onFinding({ code: damage.code, path: name, message: 'the hold was written anew or dropped' });
-    await store.delete(name);
-    const point = name.slice('holds/'.length);
-    if (!points.has(point)) continue;
-    await store.put(name, encodeHold({ point, heldAt: clock.now() }));
+    const hold = parseHoldName(name);
+    const isKept = hold !== undefined && (await exists(store, point));
+    const message = isKept ? 'the hold was written anew' : 'it was dropped';
+    onFinding({ code: damage.code, path: name, message });
+    if (isKept) await renewHold(repository, hold);
+    else await store.delete(name);
   }
+}
+
+async function exists(store: ObjectStore, point: string): Promise<boolean> {
+  const ignoreDamaged = (): void => {};
+  const filter = { idPrefix: point };
+  return (await storedPoints(store, { filter, onDamaged: ignoreDamaged })).has(point);
+}
+
+async function renewHold(
+  repository: Repository,
+  { point, holder }: Pick<Hold, 'point' | 'holder'>,
+): Promise<void> {
+  const reason = 'what was said of the hold was damaged';
+  const heldAt = repository.clock.now();
+  await replaceHold(repository, { point, holder, reason, by: 'a repair', heldAt });
 }
 
 /** Only by someone who has the keys, and never the last one: a part of it may be read by hand. */
