@@ -40,6 +40,13 @@ export async function isMarkedDamaged(store: ObjectStore, pointId: string): Prom
   return (await store.stat(damagedName(pointId))) !== undefined;
 }
 
+/** Ids of all points that are marked. */
+export async function markedDamaged(store: ObjectStore): Promise<ReadonlySet<string>> {
+  const ids = new Set<string>();
+  for await (const { name } of store.list(PREFIX)) ids.add(name.slice(PREFIX.length));
+  return ids;
+}
+
 /** Marks these points, and no others: a backup may have stored again what others missed. */
 export async function markDamaged(
   { store, clock }: { readonly store: ObjectStore; readonly clock: Clock },

@@ -44,6 +44,7 @@ export async function findVmBase(
   if (!session.isPointWhole && !(await isWholeStored(repository, session, point, signal))) {
     return undefined;
   }
+  session.relyOnAll();
   const { name: checkpoint, xml: checkpointXml } = newest.vm.checkpoint;
   const disks = vm.disks.flatMap(({ name, identities }) => {
     const root = point.roots.find((each) => each.name === name);

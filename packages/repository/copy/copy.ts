@@ -5,6 +5,7 @@
  */
 import { CofferError, type Finding, isCofferError } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
+import { damagedName, markedDamaged } from '../damaged-points.ts';
 import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
@@ -59,7 +60,13 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   await source.index.synchronize(source.store, signal);
   // What was deleted there for a while is there.
   const present = await target.points({ onDamaged: onUnreadable(target), deleted: true });
-  const missing = wanted.filter((point) => !isPresent(point, present, sealedAsTheyAre));
+  const damaged = await markedDamaged(target.store);
+  const missing = wanted.filter(
+    (point) => damaged.has(point.id) || !isPresent(point, present, sealedAsTheyAre),
+  );
+  // Somebody who can add objects to the target can add a point that is none.
+  const ofSource = new Set(readable.map(({ id }) => id));
+  const trusted = target.keys ? present : present.filter(({ id }) => ofSource.has(id));
   const receipts = await receiptsMissing(options);
   const carryReceipt = async (id: string): Promise<void> => {
     if (receipts.has(id)) findings.push(...(await copyReceipt(options, id)));
@@ -71,10 +78,11 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   let bytesStored = 0;
   // Each point is a session of its own, so that what is copied is there, whatever comes later.
   for (const point of missing) {
-    const known = [...present, ...wanted.filter(({ id }) => copied.includes(id))];
+    const known = [...trusted, ...wanted.filter(({ id }) => copied.includes(id))];
     const outcome = await copyPoint(options, point, known);
     if (!outcome) continue;
     copied.push(outcome.id);
+    if (damaged.has(outcome.id)) await target.store.delete(damagedName(outcome.id));
     await carryReceipt(outcome.id);
     chunksNew += outcome.chunksNew;
     bytesStored += outcome.bytesStored;
@@ -226,7 +234,9 @@ async function baseOf(
   if (!session.isPointWhole) return undefined;
   const base = present.filter((each) => each.item === item).at(-1);
   if (!base || (await target.isMarkedDamaged(base))) return undefined;
-  return (await target.isListed(base)) ? base : undefined;
+  if (!(await target.isListed(base))) return undefined;
+  session.relyOnAll();
+  return base;
 }
 
 /** Fails with `object-not-found` when a collection has removed a pack meanwhile. */

@@ -29,7 +29,7 @@ import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
 import { listCheckedRecords } from '../beside-points.ts';
 import { storedPoints } from '../points.ts';
 import type { Repository } from '../repository.ts';
-import { LEASE_MS } from '../session/session.ts';
+import { CLOCK_DIFFERENCE_MS_MAX, LEASE_MS } from '../session/session.ts';
 import {
   beginName,
   endName,
@@ -125,7 +125,7 @@ async function replaceForgedSweep(repository: Repository, onFinding: OnFinding):
   const path = gcObjectName(generation, 'sweep');
   onFinding({ code: 'object-damaged', path, message: 'the record was written anew' });
   await store.delete(path);
-  await writeSweepOfAll(store, generation);
+  await writeSweepOfAll(repository, generation);
 }
 
 /**
@@ -135,13 +135,14 @@ async function replaceForgedSweep(repository: Repository, onFinding: OnFinding):
  * that goes on rescues what points reach.
  */
 async function replaceGcRecord(
-  { store, random }: Repository,
+  repository: Repository,
   { step, generation }: GcObject,
   newest: number,
 ): Promise<void> {
+  const { store, random } = repository;
   if (step === 'done') await writeDone(store, generation);
   if (step === 'sweep' && (await store.stat(gcObjectName(generation, 'done')))) {
-    await writeSweepOfAll(store, generation);
+    await writeSweepOfAll(repository, generation);
   }
   if (step !== 'condemned' || generation < newest) return;
   // Whoever began in between did not know: they are to be waited for.
@@ -152,7 +153,7 @@ async function replaceGcRecord(
   await writeGcRecord(store, 'condemned', { generation, collection, packs, ...rest });
 }
 
-async function writeSweepOfAll(store: ObjectStore, generation: number): Promise<void> {
+async function writeSweepOfAll({ store, random }: Repository, generation: number): Promise<void> {
   const survivors = new Set<string>();
   for await (const { name } of store.list('points/')) {
     const point = parsePointObjectName(name);
@@ -162,7 +163,8 @@ async function writeSweepOfAll(store: ObjectStore, generation: number): Promise<
   for await (const { name } of store.list('index/')) {
     if (indexGenerationOf(name) !== undefined) indexObjects.push(name);
   }
-  const record = { generation, packs: [], survivors: [...survivors], indexObjects };
+  const collection = random.bytes(16).toString('hex');
+  const record = { generation, collection, packs: [], survivors: [...survivors], indexObjects };
   await writeGcRecord(store, 'sweep', record);
 }
 
@@ -190,7 +192,8 @@ async function repairSession(
   const id = session.session;
   const endDamage = await damageOf(() => readEnd(store, id));
   const beginDamage = await damageOf(() => readBegin(store, id));
-  if (clock.now() - session.lastSignAt <= LEASE_MS) return;
+  const sinceMs = clock.now() - session.lastSignAt;
+  if (sinceMs <= LEASE_MS && sinceMs >= -CLOCK_DIFFERENCE_MS_MAX) return;
   if (endDamage) {
     onFinding({ code: endDamage.code, path: endName(id), message: 'the session was dropped' });
     await removeSession(store, session);
