@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { copyPoints } from '../copy/copy.ts';
+import { decodeIndexObject, encodeIndexObject } from '../index/index-codec.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import {
   chunkRange,
@@ -118,4 +119,33 @@ test('a pack that was found at the beginning and is gone at the end makes no poi
   const point = await writeDisk(repository, session, chunkRange(10, 30), { item: 'another' });
   for (const name of found) await test.store.delete(name);
   await assert.rejects(session.commit([point]), isRolledBack);
+});
+
+test('a pack that was found and that no index object names any more makes no point', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  await protectDisk(repository, chunkRange(0, 20));
+  const found = await namesOf(test.store, 'index/');
+  const session = await repository.beginSession();
+  const point = await writeDisk(repository, session, chunkRange(10, 30), { item: 'another' });
+  for (const name of found) await test.store.delete(name);
+  await assert.rejects(session.commit([point]), isRolledBack);
+});
+
+test('a pack that was found, and that another index object names by now, is relied on', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  await protectDisk(repository, chunkRange(0, 20));
+  const session = await repository.beginSession();
+  const chunks = chunkRange(10, 30);
+  const point = await writeDisk(repository, session, chunks, { item: 'another' });
+  const [name] = await namesOf(test.store, 'index/');
+  const [pack] = decodeIndexObject({ name: name!, bytes: await getWhole(test.store, name!) });
+  const other = encodeIndexObject([pack!, pack!], 0);
+  await test.store.put(other.name, other.bytes);
+  await test.store.delete(name!);
+  await session.commit([point]);
+  const reader = await test.host();
+  const made = (await reader.points()).find(({ id }) => id === point.id);
+  assert.deepEqual(await readDisk(reader, made as RecoveryPoint), chunks);
 });

@@ -45,12 +45,15 @@ export interface PackWriterOptions {
 
 /** What a writer has put into the store, and what it found there and did not write again. */
 export interface Relied {
-  /** Names of index objects. */
+  /** Names of the index objects that it has put. */
   readonly objects: readonly string[];
+  /** Those that it has put. */
   readonly packs: readonly ReliedPack[];
+  /** Those in which it found chunks, by the number that they had then. */
+  readonly found: ReadonlyMap<number, ReliedPack>;
 }
 
-type ReliedPack = Pick<IndexedPack, 'pack' | 'sizeBytes'>;
+export type ReliedPack = Pick<IndexedPack, 'pack' | 'sizeBytes'>;
 
 export class PackWriter {
   readonly statistics: WriteStatistics = {
@@ -106,7 +109,7 @@ export class PackWriter {
 
   /** What has to be in the store still when something is made of it. */
   get relied(): Relied {
-    return { objects: [...this.#ownObjects], packs: [...this.#ownPacks, ...this.#found.values()] };
+    return { objects: [...this.#ownObjects], packs: this.#ownPacks, found: this.#found };
   }
 
   /** Stores a sealed chunk of another pack as it is, unless it is there already. */

@@ -98,6 +98,22 @@ test('the end of another session ends nothing', async () => {
   await assert.rejects(other.commit([]), isDamaged);
 });
 
+test('a run whose end somebody else has forged makes no point', async () => {
+  await using test = await TestRepository.create();
+  const repository = await test.host();
+  const session = await repository.beginSession();
+  const point = await writeDisk(repository, session, CHUNKS);
+  await writeEnd(test.store, {
+    session: session.id,
+    outcome: 'committed',
+    generation: 0,
+    points: [],
+  });
+  const isFenced = (error: unknown): boolean => isCofferError(error, 'session-fenced');
+  await assert.rejects(session.commit([point]), isFenced);
+  assert.deepEqual(await repository.points(), []);
+});
+
 test('a pack is stored before an index object names it, and that before the end', async () => {
   await using test = await TestRepository.create({ packSizeBytes: 1000 });
   const order: string[] = [];

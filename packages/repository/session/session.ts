@@ -6,6 +6,7 @@
  * collection deletes: one that began earlier is known here as condemned, one that begins later
  * waits for the end of this session. PROTOCOL.md has the argument.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { RepositoryContext } from '../context.ts';
@@ -16,7 +17,7 @@ import { packObjectName } from '../pack/pack-codec.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
 import { putIfAbsent } from '../store-calls.ts';
 import type { ChunkWriter } from './chunk-writer.ts';
-import type { PackWriter, PackWriterOptions } from './pack-writer.ts';
+import type { PackWriter, PackWriterOptions, ReliedPack } from './pack-writer.ts';
 import {
   beginName,
   type CommittedEnd,
@@ -130,7 +131,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
   }
 
   /**
-   * Makes the points exist. Fails with `session-fenced` when a collection closed the session, with
+   * Makes the points exist. Fails with `session-fenced` when somebody else closed the session, with
    * `store-rolled-back` when the store has lost what the session has stored, or found there.
    */
   async commit(points: readonly EncodedPoint[]): Promise<void> {
@@ -146,6 +147,8 @@ export class Session<W extends PackWriter = ChunkWriter> {
     const { store } = this.#context;
     const decided = await writeEnd(store, end);
     if (decided.outcome === 'fenced') throw new CofferError('session-fenced', { by: decided.by });
+    // A collection that saw the end of somebody else would not keep what our points reach.
+    if (!isDeepStrictEqual(decided, end)) throw new CofferError('session-fenced');
     if (!(await listCommitted(store, end))) throw new CofferError('session-fenced');
     await removeEnded(store, this.id);
   }
@@ -168,15 +171,32 @@ export class Session<W extends PackWriter = ChunkWriter> {
    */
   async #requireRelied(): Promise<void> {
     const { store } = this.#context;
-    const { objects, packs } = this.writer.relied;
+    const { objects, packs, found } = this.writer.relied;
     // Whoever fences a session, or has collected after that, says so better than a missing object.
     if (await store.stat(endName(this.id))) return;
     for (const name of [beginName(this.id), ...objects]) {
       if (!(await store.stat(name))) throw await this.#lost(name);
     }
     const stored = await StoredPacks.list(store);
-    const lost = packs.find((pack) => !stored.has(pack));
+    const lost =
+      [...packs, ...found.values()].find((pack) => !stored.has(pack)) ??
+      (await this.#findUnnamed(found));
     if (lost) throw await this.#lost(packObjectName(lost.pack));
+  }
+
+  /**
+   * A pack that was found, and that no index object names any more. A collection or a repair may
+   * have its name written to another object between two lists, so there is a second look.
+   */
+  async #findUnnamed(found: ReadonlyMap<number, ReliedPack>): Promise<ReliedPack | undefined> {
+    const { store, index } = this.#context;
+    let unnamed = found;
+    for (let look = 0; look < 2 && unnamed.size > 0; look++) {
+      const { objects } = await index.synchronize(store);
+      unnamed = withoutNamed(unnamed, index, objects);
+    }
+    for (const pack of unnamed.values()) return pack;
+    return undefined;
   }
 
   /** A session that was fenced and swept meanwhile finds its objects gone, too. */
@@ -240,6 +260,26 @@ function acceptorIn(
     known.set(packNumber, decided);
     return decided;
   };
+}
+
+/** Without the packs that one of these index objects names. */
+function withoutNamed(
+  packs: ReadonlyMap<number, ReliedPack>,
+  index: ChunkIndex,
+  objects: ReadonlySet<string>,
+): ReadonlyMap<number, ReliedPack> {
+  const isNamed = index.acceptor(objects);
+  const left = new Map<string, [number, ReliedPack]>();
+  for (const [packNumber, relied] of packs) {
+    const isSame = isNamed(packNumber) && index.requiredPack(packNumber).pack.equals(relied.pack);
+    if (!isSame) left.set(relied.pack.toString('hex'), [packNumber, relied]);
+  }
+  if (left.size === 0) return new Map();
+  // Under another number, which is rare: an index object, or the local index, was replaced.
+  for (const { object, pack } of index.packs()) {
+    if (objects.has(object)) left.delete(pack.toString('hex'));
+  }
+  return new Map(left.values());
 }
 
 function isAnyMissing(
