@@ -204,3 +204,24 @@ test('a copy takes the true chunks and nodes along with forged ones', async () =
   const [copied] = await (await other.host()).points();
   await assertWhole(other, copied!, chunkRange(0, 20));
 });
+
+for (const what of ['was never there', 'is said to be smaller'] as const) {
+  test(`a copy passes over a forged place in a pack that ${what}`, async () => {
+    await using test = await TestRepository.create();
+    await using other = await TestRepository.create({ keys: test.keys });
+    await protectDisk(await test.host(), chunkRange(0, 20));
+    for (const name of await namesOf(test.store, 'index/')) {
+      const packs = decodeIndexObject({ name, bytes: await getWhole(test.store, name) });
+      const lies = packs.map((pack): PackDescription => {
+        if (what === 'was never there') return { ...pack, pack: Buffer.alloc(32, 7) };
+        return { ...pack, sizeBytes: pack.sizeBytes - 1 };
+      });
+      const { name: forged, bytes } = encodeIndexObject(lies, 0);
+      await test.store.put(forged, bytes);
+    }
+    const pair = { source: await test.lockedHost(), target: await other.lockedHost() };
+    await copyPoints({ ...pair, isWanted: () => true });
+    const [copied] = await (await other.host()).points();
+    await assertWhole(other, copied!, chunkRange(0, 20));
+  });
+}

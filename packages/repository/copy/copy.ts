@@ -9,7 +9,9 @@ import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
+import type { Location } from '../index/location.ts';
 import type { MovedChunk } from '../pack/pack-builder.ts';
+import { StoredPacks } from '../pack/stored-packs.ts';
 import {
   decodePoint,
   type EncodedPoint,
@@ -160,11 +162,13 @@ async function copySealed(
   const base = await baseOf(target, point, present, session);
   const found = chunksOnlyIn(rootsOf(point), base ? rootsOf(base) : [], { index, records, signal });
   const severalPlaces = new Set<string>();
+  const placesThere = choosePlaces(source, signal);
   for await (const { id, places } of found) {
     if (places.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
     if (session.writer.isStored(id)) continue;
-    for (const place of places) wanted.add(place);
-    if (places.length > 1) severalPlaces.add(idKey(id));
+    const chosen = await placesThere(places);
+    for (const place of chosen) wanted.add(place);
+    if (chosen.length > 1) severalPlaces.add(idKey(id));
   }
   const packs = packsNamed(source, wanted);
   const onPackDone = ({ pack }: IndexedPack): void =>
@@ -175,6 +179,27 @@ async function copySealed(
     severalPlaces.has(idKey(chunk.entry.id)) ? writer.moveBeside(chunk) : writer.move(chunk);
   await moveChunks({ source, packs, wanted, move, onPackDone, signal });
   return await readEncoded(source, point);
+}
+
+/**
+ * Of several places of a chunk, those in packs that are there: an index object may name a pack that
+ * is lost, or that never was. The packs are listed when the first such chunk is met, which is rare.
+ */
+function choosePlaces(
+  { store, index }: Repository,
+  signal: AbortSignal | undefined,
+): (places: readonly Location[]) => Promise<readonly Location[]> {
+  let listed: Promise<StoredPacks> | undefined;
+  return async (places) => {
+    if (places.length < 2) return places;
+    const stored = await (listed ??= StoredPacks.list(store, signal));
+    const isThere = ({ packNumber }: Location): boolean => {
+      const pack = index.pack(packNumber);
+      return pack !== undefined && stored.has(pack);
+    };
+    const there = places.filter(isThere);
+    return there.length > 0 ? there : places;
+  };
 }
 
 /**
