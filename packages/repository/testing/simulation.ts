@@ -166,9 +166,11 @@ class Simulation {
     return { pointsAtEnd, damaged };
   }
 
-  /** What was found stored under a forged id may be forged; the target takes from both. */
+  /** What was found stored under a forged id may be forged; a copy takes from both repositories. */
   #mayBeDamaged(id: string, which: Which): boolean {
-    if (this.#storages[which]!.excused.has(id)) return true;
+    const { excused, lossCount } = this.#storages[which]!;
+    // A copy may be built on a point that has lost something since.
+    if (excused.has(id) || (which === TARGET && lossCount > 0)) return true;
     const { reached, forgedBefore } = this.#expected.get(id)!;
     const forgers = which === TARGET ? this.#forgers : [this.#forgers[which]!];
     return forgers.some(({ forged }) =>
@@ -328,7 +330,8 @@ class Simulation {
       for (const id of this.#forgers[which]!.forged) forgedBefore.add(id);
       const { id } = written.point;
       this.#expected.set(id, { ...written, forgedBefore });
-      storage.committing.add(id);
+      // Once it is there, it may be copied.
+      for (const each of this.#storages) each.committing.add(id);
       const { lossCount } = storage;
       await session.commit([written.point]);
       this.#counts.committed++;
@@ -391,7 +394,6 @@ class Simulation {
   async #copy(source: UnlockedRepository, target: UnlockedRepository): Promise<void> {
     const storage = this.#storages[TARGET]!;
     const { lossCount } = storage;
-    for (const { id } of await this.#points(source)) storage.committing.add(id);
     const { pointsCopied } = await copyPoints({ source, target, isWanted: () => true });
     this.#counts.copied += pointsCopied.length;
     for (const id of pointsCopied) {
