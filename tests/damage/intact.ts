@@ -216,5 +216,12 @@ export class IntactRepository {
 export const EAGER_PLAN = { ...GC_PLAN_DEFAULTS, wasteMax: 0.001 };
 
 export function stillClock(hours: number): Clock {
-  return { now: () => START_MS + hours * 3_600_000, sleep: () => new Promise(() => {}) };
+  return {
+    now: () => START_MS + hours * 3_600_000,
+    // A session that ends waits for its sleeper.
+    sleep: (_durationMs, signal) =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      }),
+  };
 }
