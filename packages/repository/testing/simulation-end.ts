@@ -35,12 +35,20 @@ export class SimulationEnd {
     const { open, isStruck } = this.#options;
     const repository = await open();
     const damaged = isStruck ? await this.#mend(repository) : 0;
-    for (let round = 0; round < 5; round++) {
-      await collectGarbage({ repository, plan: EAGER_PLAN });
-    }
+    for (let round = 0; round < 5; round++) await this.#collect(repository);
     const points = await this.#checkWhole(await open());
     await checkGarbage(repository);
     return { points, damaged };
+  }
+
+  /** A run of before a loss may have left an index object of packs that this collection sweeps. */
+  async #collect(repository: UnlockedRepository): Promise<void> {
+    try {
+      await collectGarbage({ repository, plan: EAGER_PLAN });
+    } catch (error) {
+      if (!this.#options.isStruck || !isCofferError(error, 'repository-damaged')) throw error;
+      await repairRepository({ repository, rebuildIndex: false });
+    }
   }
 
   /** A verification tells what is damaged; a repair and a backup of the same contents mend it. */
