@@ -10,7 +10,6 @@ import {
   type CondemnedRecord,
   encodeGcRecord,
   gcObjectName,
-  type SweepRecord,
 } from '@coffer/repository/gc/gc-record.ts';
 import { encodeHold, holdName } from '@coffer/repository/hold.ts';
 import { decodeIndexObject, encodeIndexObject } from '@coffer/repository/index/index-codec.ts';
@@ -221,14 +220,10 @@ export class Forgeries {
     }
   }
 
-  /** Whoever writes these decides what exists. */
+  /** Not a sweep: whoever writes one decides what exists. */
   *#collections(): Generator<Damage> {
     const generation = GENERATION;
     const packs = this.#packs.map(({ pack }) => pack.toString('hex'));
-    const nothing: SweepRecord = { generation, packs, survivors: [], indexObjects: [] };
-    const sweep = encodeGcRecord('sweep', nothing);
-    const all = { isFound: false, isExact: false, touches: (): boolean => true };
-    yield forged('a sweep of all', [[gcObjectName(generation, 'sweep'), sweep]], all);
     const known = { collection: NOBODY, sessions: [], indexObjects: [] };
     const everything: CondemnedRecord = { generation, packs, ...known };
     const condemned = encodeGcRecord('condemned', everything);
