@@ -76,7 +76,7 @@ run_tests() {
 
 # The one limit of time that most tests have; only what hangs reaches it. A test that fails may leave
 # behind what would keep its process, and so the run, alive for ever: hence --test-force-exit.
-time_limit_ms=$((60 * 60 * 1000))
+time_limit_ms=$((25 * 60 * 1000))
 layer=day
 case ${1:-} in
   --layer=*)

@@ -2,11 +2,13 @@
 import { realpathSync } from 'node:fs';
 import { systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { Repository, startChunkThreads } from '@coffer/repository';
+import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import { formatLocation, parseLocation } from '@coffer/storage/location.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { Rate } from '@coffer/storage/rate-schedule.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { throttled } from '@coffer/storage/throttled.ts';
+import { tryStore } from '@coffer/storage/try-store.ts';
 import { tellPassing, usableCacheFolder } from './cache-folder.ts';
 
 /** With back-off this is more than a minute: longer than the restart of a store takes. */
@@ -14,11 +16,11 @@ const ATTEMPTS_MAX = 9;
 
 export const clock = systemClock;
 export const random = systemRandom;
-/** Threads start with the first work. */
-const chunkPool = startChunkThreads();
+/** Threads start with the first work, also after `close`, for which they have to be idle. */
+export const chunkPool = startChunkThreads();
 
 export interface OpenStoreOptions {
-  /** Makes the folder, where the store is one. */
+  /** For a new repository: makes the folder, where the store is one, and tries what it can do. */
   readonly create?: boolean;
   /** None: as fast as it goes. */
   readonly rates?: readonly Rate[];
@@ -30,12 +32,23 @@ export async function openStore(
 ): Promise<ObjectStore> {
   const adapter = await openAdapter(location, create);
   const paced = rates.length > 0 ? throttled(adapter, { rates, clock }) : adapter;
-  return retrying(paced, {
+  const store = retrying(paced, {
     attemptsMax: ATTEMPTS_MAX,
     delayMs: 250,
     clock,
     random,
   });
+  if (create) await tryOrClose(store);
+  return store;
+}
+
+async function tryOrClose(store: ObjectStore): Promise<void> {
+  try {
+    await tryStore(store, probeName(random));
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 async function openAdapter(location: string, create: boolean): Promise<ObjectStore> {

@@ -2,17 +2,21 @@
 import { type Finding, isCofferError } from '@coffer/base';
 import {
   filterOf,
+  isFromFuture,
   type PointFilter,
   type RecoveryPoint,
   type Repository,
   resolvePoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { openRepositoryAt } from './compose.ts';
-import { reportFindings } from './output.ts';
+import { chunkPool, clock, openRepositoryAt } from './compose.ts';
+import { formatTime, reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
 import { parseRates } from './quantities.ts';
 import { chooseRepository, type GlobalOptions } from './settings.ts';
+
+/** Points from the future that are told one by one. */
+const AHEAD_SHOWN_MAX = 5;
 
 /** For what works without keys. */
 export async function withRepository<T>(
@@ -33,6 +37,8 @@ export async function withRepositoryAt<T>(
     return await use(repository);
   } finally {
     await repository.close();
+    // A thread that ends with the process while it loads native code takes the process with it.
+    await chunkPool.close();
   }
 }
 
@@ -68,8 +74,16 @@ export async function readablePoints(
     ({ code, message }) => damaged.push({ code, path: repository.location, message }),
     filter,
   );
+  damaged.push(...(await hiddenPoints(repository)));
   reportFindings(options, damaged);
   return points;
+}
+
+/** Whoever can add objects can hide points; that looks like a repository without them. */
+async function hiddenPoints(repository: Repository): Promise<Finding[]> {
+  const count = await repository.countHiddenPoints();
+  const message = `${count} points are there that a record of a garbage collection hides: run \`coffer verify\` with the passphrase`;
+  return count === 0 ? [] : [{ code: 'object-damaged', path: repository.location, message }];
 }
 
 /** The point that was named. Damaged points of others are no reason to fail. */
@@ -77,10 +91,23 @@ export async function namedPoint(repository: Repository, name: string): Promise<
   const damaged: unknown[] = [];
   const points = await repository.points((error) => damaged.push(error), filterOf(name));
   try {
-    return resolvePoint(points, name);
+    const point = resolvePoint(points, name, clock.now());
+    if (name.endsWith('@latest')) tellPassedOver(points, point);
+    return point;
   } catch (error) {
     // Perhaps the point that was meant is the damaged one.
     if (damaged.length > 0 && isCofferError(error, 'point-not-found')) throw damaged[0];
     throw error;
+  }
+}
+
+/** Whoever asks for the latest point is told of one that says it is later. */
+function tellPassedOver(points: readonly RecoveryPoint[], chosen: RecoveryPoint): void {
+  const ahead = points.filter((point) => isFromFuture(point, clock.now()));
+  for (const { id, takenAt } of ahead.slice(0, AHEAD_SHOWN_MAX)) {
+    const fate = id === chosen.id ? 'is taken, since there is no other' : 'is not the latest';
+    process.stderr.write(
+      `coffer: the point ${id.slice(0, 12)} is from the future (${formatTime(takenAt)}: the clock of its host was wrong, or this one is), and ${fate}\n`,
+    );
   }
 }

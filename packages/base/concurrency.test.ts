@@ -118,3 +118,37 @@ test('a failure ahead is thrown when its turn comes', async () => {
   }, /two/);
   assert.deepEqual(results, [1]);
 });
+
+test('who stops asking for what is mapped ahead waits for what was begun', async () => {
+  let ended = 0;
+  const gate = Promise.withResolvers<void>();
+  const ahead = mapAhead([1, 2, 3, 4], 2, async (value) => {
+    if (value > 1) await gate.promise;
+    ended++;
+    return value;
+  });
+  const reading = (async () => {
+    for await (const value of ahead) if (value === 1) break;
+  })();
+  await turn();
+  gate.resolve();
+  await reading;
+  assert.equal(ended, 3);
+});
+
+test('a queue that goes out of scope after a failure waits for its other tasks', async () => {
+  const gate = Promise.withResolvers<void>();
+  let hasEnded = false;
+  const failing = (async () => {
+    await using queue = new TaskQueue(2);
+    await queue.add(async () => {
+      await gate.promise;
+      hasEnded = true;
+    });
+    throw new Error('broken off');
+  })();
+  await turn();
+  gate.resolve();
+  await assert.rejects(failing, /broken off/);
+  assert.ok(hasEnded);
+});

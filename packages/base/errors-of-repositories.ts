@@ -179,6 +179,20 @@ export const REPOSITORY_ERRORS = {
     'The store does not answer',
     'Check the network and the endpoint, then run the command again.',
   ),
+  'store-failed': row(
+    21,
+    503,
+    'later',
+    'The drive or the share of the store reports an error',
+    'See the log of the kernel (`dmesg`) and check the drive, or mount the share again; then run the command again, and `coffer verify`.',
+  ),
+  'store-unsupported': row(
+    22,
+    501,
+    'never',
+    'The store cannot do what Coffer needs of it',
+    'What it lacks is named above; use a newer server, other options of the mount, or another place.',
+  ),
   'store-denied': row(
     22,
     403,

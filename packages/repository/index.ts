@@ -18,7 +18,7 @@ export {
   removeKeySlot,
 } from './keys.ts';
 export type { PointFilter } from './points.ts';
-export { filterOf, latestPoint, resolvePoint } from './point-name.ts';
+export { filterOf, isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {
   checkPointLabels,

@@ -26,6 +26,8 @@ const POINTS = [
   pointOf('cccc1', 'home', '2026-11-21T00:00:00Z'),
 ];
 
+const NOW = Date.parse('2026-11-22T00:00:00Z');
+
 const FOUND: readonly [name: string, id: string][] = [
   ['bbbb', 'bbbb1'],
   ['aaaa2', 'aaaa2'],
@@ -42,7 +44,7 @@ const FOUND: readonly [name: string, id: string][] = [
 
 for (const [name, id] of FOUND) {
   test(`${name} names a point`, () => {
-    assert.equal(resolvePoint(POINTS, name).id, id.padEnd(32, '0'));
+    assert.equal(resolvePoint(POINTS, name, NOW).id, id.padEnd(32, '0'));
   });
 }
 
@@ -63,7 +65,7 @@ const REFUSED: readonly [name: string, code: ErrorCode][] = [
 for (const [name, code] of REFUSED) {
   test(`'${name}' is refused with ${code}`, () => {
     assert.throws(
-      () => resolvePoint(POINTS, name),
+      () => resolvePoint(POINTS, name, NOW),
       (error) => isCofferError(error, code),
     );
   });
@@ -73,10 +75,20 @@ test('a date alone means the whole day, where the user is', () => {
   const noon = new Date(2026, 10, 20, 23, 59, 59, 999).toISOString();
   const next = new Date(2026, 10, 21).toISOString();
   const points = [pointOf('aaaa', 'item', noon), pointOf('bbbb', 'item', next)];
-  assert.equal(resolvePoint(points, 'item@2026-11-20').id, 'aaaa'.padEnd(32, '0'));
+  assert.equal(resolvePoint(points, 'item@2026-11-20', NOW).id, 'aaaa'.padEnd(32, '0'));
 });
 
 test('the newest point of an item is found, whatever the order', () => {
-  assert.equal(latestPoint(POINTS.toReversed(), 'home')?.id, 'cccc1'.padEnd(32, '0'));
-  assert.equal(latestPoint(POINTS, 'nobody'), undefined);
+  assert.equal(latestPoint(POINTS.toReversed(), 'home', NOW)?.id, 'cccc1'.padEnd(32, '0'));
+  assert.equal(latestPoint(POINTS, 'nobody', NOW), undefined);
+});
+
+test('the latest point is none from the future, unless there is no other', () => {
+  const ahead = pointOf('dddd1', 'home', '2036-11-20T10:00:00Z');
+  const minutesAhead = pointOf('eeee1', 'home', '2026-11-22T00:05:00Z');
+  assert.equal(latestPoint([...POINTS, ahead], 'home', NOW)?.id, 'cccc1'.padEnd(32, '0'));
+  assert.equal(resolvePoint([...POINTS, ahead], 'home@latest', NOW).id, 'cccc1'.padEnd(32, '0'));
+  assert.equal(resolvePoint([...POINTS, ahead], 'home@2036-12-01', NOW).id, ahead.id);
+  assert.equal(latestPoint([ahead], 'home', NOW)?.id, ahead.id);
+  assert.equal(latestPoint([...POINTS, minutesAhead], 'home', NOW)?.id, minutesAhead.id);
 });

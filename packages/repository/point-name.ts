@@ -4,14 +4,26 @@ import type { PointFilter } from './points.ts';
 import type { RecoveryPoint } from './recovery-point.ts';
 
 const PREFIX_LENGTH_MIN = 4;
+/** Clocks of hosts differ by minutes; what is further ahead was made by one that was wrong. */
+const CLOCK_DIFFERENCE_MS_MAX = 10 * 60_000;
+
+/** True for a point that was taken later than now, by the clock of who made it. */
+export function isFromFuture({ takenAt }: Pick<RecoveryPoint, 'takenAt'>, nowMs: number): boolean {
+  return takenAt > nowMs + CLOCK_DIFFERENCE_MS_MAX;
+}
 
 /**
  * The point that `name` means. A time (local, unless it says otherwise) means the newest point of
- * the item taken until then. Fails with `point-not-found`, `item-not-found` or `point-ambiguous`.
+ * the item taken until then; `latest` means the newest that is not from the future, if there is one.
+ * Fails with `point-not-found`, `item-not-found` or `point-ambiguous`.
  */
-export function resolvePoint(points: readonly RecoveryPoint[], name: string): RecoveryPoint {
+export function resolvePoint(
+  points: readonly RecoveryPoint[],
+  name: string,
+  nowMs: number,
+): RecoveryPoint {
   const at = name.lastIndexOf('@');
-  if (at > 0) return resolveByTime(points, name.slice(0, at), name.slice(at + 1));
+  if (at > 0) return resolveByTime(points, name.slice(0, at), { time: name.slice(at + 1), nowMs });
   if (!/^[0-9a-f]+$/.test(name) || name.length < PREFIX_LENGTH_MIN) {
     throw new CofferError('point-not-found', {
       point: name,
@@ -30,31 +42,38 @@ export function filterOf(name: string): PointFilter {
   return at > 0 ? { item: name.slice(0, at) } : { idPrefix: name };
 }
 
-/** The newest point of an item. */
+/** The newest point of an item; one from the future only when there is no other. */
 export function latestPoint(
   points: readonly RecoveryPoint[],
   item: string,
+  nowMs: number,
 ): RecoveryPoint | undefined {
-  return points
-    .filter((point) => point.item === item)
-    .reduce<RecoveryPoint | undefined>((a, b) => (a && a.takenAt >= b.takenAt ? a : b), undefined);
+  const ofItem = points.filter((point) => point.item === item);
+  const past = ofItem.filter((point) => !isFromFuture(point, nowMs));
+  return newestOf(past.length > 0 ? past : ofItem);
+}
+
+function newestOf(points: readonly RecoveryPoint[]): RecoveryPoint | undefined {
+  return points.reduce<RecoveryPoint | undefined>(
+    (a, b) => (a && a.takenAt >= b.takenAt ? a : b),
+    undefined,
+  );
 }
 
 function resolveByTime(
   points: readonly RecoveryPoint[],
   item: string,
-  time: string,
+  { time, nowMs }: { readonly time: string; readonly nowMs: number },
 ): RecoveryPoint {
   const ofItem = points.filter((point) => point.item === item);
   if (ofItem.length === 0) throw new CofferError('item-not-found', { item });
-  const until = time === 'latest' ? Number.POSITIVE_INFINITY : endOfTime(time);
+  const latest = latestPoint(ofItem, item, nowMs);
+  if (time === 'latest' && latest) return latest;
+  const until = endOfTime(time);
   if (Number.isNaN(until)) {
     throw new CofferError('usage', { time, expected: 'latest, or a time like 2026-11-20T10:00' });
   }
-  const found = latestPoint(
-    ofItem.filter(({ takenAt }) => takenAt <= until),
-    item,
-  );
+  const found = newestOf(ofItem.filter(({ takenAt }) => takenAt <= until));
   if (!found) throw new CofferError('point-not-found', { item, until: time });
   return found;
 }

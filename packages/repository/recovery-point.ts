@@ -16,6 +16,7 @@ import {
   refuseUnreadable,
 } from './record.ts';
 import { openBox, sealBox } from './sealed-box.ts';
+import { formatGeneration, parseGeneration } from './generation.ts';
 
 export const POINT_ID_SIZE_BYTES = 16;
 export const ITEM_NAME_LENGTH_MAX = 1024;
@@ -210,7 +211,7 @@ export function itemFolder(item: string): string {
 }
 
 export function pointObjectName(item: string, generation: number, id: string): string {
-  return `${itemFolder(item)}${String(generation).padStart(8, '0')}-${id}`;
+  return `${itemFolder(item)}${formatGeneration(generation)}-${id}`;
 }
 
 /** What the name of a point's object says. */
@@ -222,6 +223,7 @@ export interface PointObject {
 
 /** Undefined for another name. */
 export function parsePointObjectName(name: string): PointObject | undefined {
-  const match = /^points\/[0-9a-f]{32}\/(\d{8,})-([0-9a-f]{32})$/.exec(name);
-  return match ? { name, generation: Number(match[1]), id: match[2]! } : undefined;
+  const match = /^points\/[0-9a-f]{32}\/(\d+)-([0-9a-f]{32})$/.exec(name);
+  const generation = parseGeneration(match?.[1]);
+  return match && generation !== undefined ? { name, generation, id: match[2]! } : undefined;
 }

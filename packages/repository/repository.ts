@@ -15,7 +15,8 @@ import type { RepositoryConfig } from './config.ts';
 import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
 import { damagedName, isMarkedDamaged } from './damaged-points.ts';
-import { readGcState, survives } from './gc/gc-record.ts';
+import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
+import { objectsPassedOver } from './gc/passed-over.ts';
 import { encodeHold, holdName } from './hold.ts';
 import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
 import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
@@ -169,6 +170,12 @@ export class Repository {
   ): Promise<RecoveryPoint[]> {
     const { store, index } = this;
     return await readPoints({ store, index, hashKey: this.keys?.hashKey, filter, onDamaged });
+  }
+
+  /** Points that do not exist, since the newest sweep does not name them, though they are older. */
+  async countHiddenPoints(): Promise<number> {
+    const state = await readGcStateIfIntact(this.store, ignoreDamaged);
+    return (await objectsPassedOver(this.store, state)).length;
   }
 
   /** The record of a point as it is stored. */

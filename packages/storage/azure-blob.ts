@@ -3,20 +3,21 @@
  * appears whole or not at all, and nothing is left behind.
  */
 import type { ContainerClient } from '@azure/storage-blob';
-import { assert } from '@coffer/base';
+import { type Clock, systemClock } from '@coffer/base';
 import { type Environment, openClient } from './azure-blob/credentials.ts';
 import { azureError, factsOf } from './azure-blob/errors.ts';
 import { checkName, checkPrefix, checkRange, readNothing, withoutLock } from './checks.ts';
 import { type Answer, readRangeInto, readWhole, sendStream } from './http-body.ts';
-import {
-  type ByteRange,
-  type CallOptions,
-  type GetOptions,
-  type ObjectInfo,
-  type ObjectStore,
-  type StreamOptions,
-  isObjectName,
+import { type ListCursor, type ListPage, objectInfo, walkPages } from './listing.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+  StreamOptions,
 } from './object-store.ts';
+import { answerMs, withDeadline } from './pace.ts';
 import { withheld } from './withheld.ts';
 
 export interface AzureBlobStoreOptions {
@@ -26,6 +27,8 @@ export interface AzureBlobStoreOptions {
   readonly prefix: string;
   /** Holds the credentials; the environment of the process unless told otherwise. */
   readonly environment?: Environment;
+  /** Tells when an answer is too slow. */
+  readonly clock?: Clock;
 }
 
 /** Of a stream; Azure takes 50,000 of them. */
@@ -33,7 +36,7 @@ const BLOCK_SIZE_BYTES = 4 * 1024 * 1024;
 const BLOCKS_AT_ONCE = 2;
 
 interface Signals {
-  readonly abortSignal?: AbortSignal;
+  readonly abortSignal: AbortSignal;
 }
 
 /** Nothing is asked of the server yet: a container that is missing shows at the first call. */
@@ -54,18 +57,21 @@ class AzureBlobStore implements ObjectStore {
   };
   readonly #container: ContainerClient;
   readonly #blobPrefix: string;
+  readonly #clock: Clock;
 
-  constructor(client: ContainerClient, { account, container, prefix }: AzureBlobStoreOptions) {
+  constructor(client: ContainerClient, options: AzureBlobStoreOptions) {
+    const { account, container, prefix, clock } = options;
     const root = `azure://${account}/${container}`;
     this.location = prefix === '' ? root : `${root}/${prefix}`;
     this.#container = client;
+    this.#clock = clock ?? systemClock;
     this.#blobPrefix = prefix === '' ? '' : `${prefix}/`;
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
     const blob = this.#container.getBlockBlobClient(this.#blobName(name));
     const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    await this.#call(name, options, (signals) =>
+    await this.#call(name, options, bytes.length, (signals) =>
       blob.upload(body, body.length, { conditions: { ifNoneMatch: '*' }, ...signals }),
     );
   }
@@ -80,17 +86,17 @@ class AzureBlobStore implements ObjectStore {
     options.signal?.throwIfAborted();
     const checked = withheld(name, source, options);
     const conditions = { ifNoneMatch: '*' };
-    await sendStream(checked, options.signal, async (body, signal) => {
-      await this.#call(name, { signal }, (signals) =>
-        blob.uploadStream(body, BLOCK_SIZE_BYTES, BLOCKS_AT_ONCE, { conditions, ...signals }),
-      );
-    });
+    const heldBytes = BLOCK_SIZE_BYTES * BLOCKS_AT_ONCE;
+    const pace = { clock: this.#clock, signal: options.signal, heldBytes };
+    await sendStream(checked, pace, (body, abortSignal) =>
+      this.#explained(name, { signal: abortSignal }, () =>
+        blob.uploadStream(body, BLOCK_SIZE_BYTES, BLOCKS_AT_ONCE, { conditions, abortSignal }),
+      ),
+    );
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
-    return await this.#call(name, options, async (signals) =>
-      readWhole(name, await this.#answer(name, undefined, signals), options),
-    );
+    return await this.#read(name, undefined, options, (answer) => readWhole(name, answer, options));
   }
 
   async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
@@ -112,17 +118,16 @@ class AzureBlobStore implements ObjectStore {
       await readNothing(this, name, offset, options?.signal);
       return;
     }
-    await this.#call(name, options, async (signals) =>
-      readRangeInto(name, offset, target, await this.#answer(name, range, signals)),
-    );
+    await this.#read(name, range, options, (answer) => readRangeInto(name, offset, target, answer));
   }
 
   async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
-    return await this.#call(name, options, async (signals) => {
+    return await this.#call(name, options, 0, async (signals) => {
       try {
         const { contentLength, lastModified } = await blob.getProperties(signals);
-        return objectInfo(name, contentLength, lastModified);
+        const createdAt = lastModified?.getTime();
+        return objectInfo(name, { sizeBytes: contentLength, createdAt });
       } catch (error) {
         if (factsOf(error).status === 404) return undefined;
         throw error;
@@ -132,26 +137,12 @@ class AzureBlobStore implements ObjectStore {
 
   async *list(prefix: string, options?: CallOptions): AsyncGenerator<ObjectInfo> {
     checkPrefix(prefix);
-    const fullPrefix = `${this.#blobPrefix}${prefix}`;
-    const query = fullPrefix === '' ? {} : { prefix: fullPrefix };
-    const signal = options?.signal;
-    const pages = this.#container
-      .listBlobsFlat({ ...query, ...(signal ? { abortSignal: signal } : {}) })
-      .byPage();
-    for (;;) {
-      const page = await this.#call(undefined, options, () => pages.next());
-      if (page.done === true) return;
-      for (const { name: blobName, properties } of page.value.segment.blobItems) {
-        const name = blobName.slice(this.#blobPrefix.length);
-        if (!isObjectName(name)) continue;
-        yield objectInfo(name, properties.contentLength, properties.lastModified);
-      }
-    }
+    yield* walkPages(this.#blobPrefix, (cursor) => this.#readPage(prefix, cursor, options));
   }
 
   async delete(name: string, options?: CallOptions): Promise<void> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
-    await this.#call(name, options, (signals) => blob.deleteIfExists(signals));
+    await this.#call(name, options, 0, (signals) => blob.deleteIfExists(signals));
   }
 
   async protect(): Promise<void> {
@@ -171,37 +162,74 @@ class AzureBlobStore implements ObjectStore {
     return `${this.#blobPrefix}${name}`;
   }
 
-  async #answer(name: string, range: ByteRange | undefined, signals: Signals): Promise<Answer> {
-    const blob = this.#container.getBlobClient(this.#blobName(name));
-    const answer = await blob.download(range?.offset ?? 0, range?.length, {
-      maxRetryRequests: 0,
-      ...signals,
-    });
-    return {
-      body: answer.readableStreamBody,
-      length: answer.contentLength,
-      signal: signals.abortSignal,
-    };
+  /** One page: the SDK would follow every token by itself, and never stop. */
+  async #readPage(
+    prefix: string,
+    cursor: ListCursor | undefined,
+    options: CallOptions | undefined,
+  ): Promise<ListPage> {
+    const fullPrefix = `${this.#blobPrefix}${prefix}`;
+    const query = fullPrefix === '' ? {} : { prefix: fullPrefix };
+    const settings = cursor && 'token' in cursor ? { continuationToken: cursor.token } : {};
+    const page = await this.#call(undefined, options, 0, (signals) =>
+      this.#container
+        .listBlobsFlat({ ...query, ...signals })
+        .byPage(settings)
+        .next(),
+    );
+    if (page.done === true) return { objects: [], next: undefined };
+    const { segment, continuationToken: token } = page.value;
+    const objects = segment.blobItems.map(({ name, properties }) => ({
+      name,
+      sizeBytes: properties.contentLength,
+      createdAt: properties.lastModified?.getTime(),
+    }));
+    return { objects, next: token ? { token } : undefined };
   }
 
+  async #read<T>(
+    name: string,
+    range: ByteRange | undefined,
+    options: CallOptions | undefined,
+    use: (answer: Answer) => Promise<T>,
+  ): Promise<T> {
+    const blob = this.#container.getBlobClient(this.#blobName(name));
+    const answer = await this.#call(name, options, 0, (signals) =>
+      blob.download(range?.offset ?? 0, range?.length, { maxRetryRequests: 0, ...signals }),
+    );
+    const { readableStreamBody: body, contentLength: length, contentRange } = answer;
+    const part = { body, length, range: contentRange };
+    return await this.#explained(name, options, () =>
+      use({ ...part, signal: options?.signal, clock: this.#clock }),
+    );
+  }
+
+  /** A call with a short answer, and a limit of time that allows for what it sends. */
   async #call<T>(
     name: string | undefined,
     options: CallOptions | undefined,
+    sentBytes: number,
     call: (signals: Signals) => Promise<T>,
   ): Promise<T> {
-    const signal = options?.signal;
-    signal?.throwIfAborted();
+    options?.signal?.throwIfAborted();
+    return await this.#explained(name, options, () =>
+      withDeadline(this.#clock, answerMs(sentBytes), options?.signal, (abortSignal) =>
+        call({ abortSignal }),
+      ),
+    );
+  }
+
+  async #explained<T>(
+    name: string | undefined,
+    options: CallOptions | undefined,
+    call: () => Promise<T>,
+  ): Promise<T> {
     try {
-      return await call(signal ? { abortSignal: signal } : {});
+      return await call();
     } catch (error) {
-      signal?.throwIfAborted();
+      options?.signal?.throwIfAborted();
       const container = this.#container.containerName;
       throw azureError(error, { container, ...(name === undefined ? {} : { name }) });
     }
   }
-}
-
-function objectInfo(name: string, size: number | undefined, time: Date | undefined): ObjectInfo {
-  assert(size !== undefined && time !== undefined, 'Azure tells size and time of every blob');
-  return { name, sizeBytes: size, createdAt: time.getTime() };
 }

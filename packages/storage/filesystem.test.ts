@@ -10,6 +10,7 @@ import type { FileCalls } from './filesystem/calls.ts';
 import { openFilesystemStore } from './filesystem.ts';
 import { objectStoreContract } from './testing/contract.ts';
 import { ANY_SIZE, failsWith, listAll } from './testing/expectations.ts';
+import { manualClock } from './testing/manual-clock.ts';
 
 const execute = promisify(execFile);
 
@@ -24,7 +25,148 @@ objectStoreContract('filesystem', async () => {
   return store;
 });
 
+/** Places without hard links, and what each says instead of making one. */
+for (const code of ['EPERM', 'ENOTSUP', 'ENOSYS', 'EXDEV']) {
+  objectStoreContract(`filesystem without hard links (${code})`, async () => {
+    const folder = await files.mkdtemp(join(tmpdir(), 'coffer-'));
+    const calls = { ...files, link: failWith(code) };
+    const store = await openFilesystemStore(folder, { create: true, calls });
+    const close = store.close.bind(store);
+    store.close = async () => {
+      await close();
+      await files.rm(folder, { recursive: true });
+    };
+    return store;
+  });
+}
+
+describe('filesystem without hard links', () => {
+  const linkless: FileCalls = { ...files, link: failWith('EPERM') };
+
+  /** A name that a process claims and does not put. */
+  async function claimed(t: TestContext): Promise<{ folder: string; claim: string }> {
+    const folder = await temporaryFolder(t);
+    let claim = '';
+    const killed: FileCalls = {
+      ...linkless,
+      rename: failWith('EIO'),
+      unlink: async (path) => {
+        if (String(path).includes('claim-')) claim = String(path);
+        else await files.unlink(path);
+      },
+    };
+    const store = await openFilesystemStore(folder, { calls: killed });
+    await failsWith('store-failed', store.put('a', Buffer.from('first')));
+    return { folder, claim };
+  }
+
+  it('lets one of many processes win, whole', async (t) => {
+    const folder = await temporaryFolder(t);
+    const open = () => openFilesystemStore(folder, { calls: linkless });
+    const stores = await Promise.all(Array.from({ length: 8 }, open));
+    for (let round = 0; round < 20; round++) {
+      const puts = stores.map((store, index) =>
+        store.put(`race/${round}`, Buffer.alloc(10_000, index)),
+      );
+      const results = await Promise.allSettled(puts);
+      const winner = results.findIndex(({ status }) => status === 'fulfilled');
+      assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+      const bytes = await stores[0]!.get(`race/${round}`, ANY_SIZE);
+      assert.ok(bytes.equals(Buffer.alloc(10_000, winner)));
+    }
+    assert.deepEqual(await listFolder(join(folder, '.tmp')), []);
+  });
+
+  it('waits for another put of the name, and tells one that does not end', async (t) => {
+    const { folder } = await claimed(t);
+    const clock = manualClock();
+    const store = await openFilesystemStore(folder, { calls: linkless, clock });
+    await failsWith('store-unavailable', store.put('a', Buffer.from('second')));
+    assert.ok(clock.sleeps.length > 100);
+    await store.put('b', Buffer.from('second'));
+    await files.writeFile(join(folder, 'a'), 'first');
+    await failsWith('object-exists', store.put('a', Buffer.from('second')));
+  });
+
+  it('puts a name whose claim is old', async (t) => {
+    const { folder, claim } = await claimed(t);
+    await files.utimes(claim, 1, 1);
+    const options = { calls: linkless, clock: manualClock() };
+    const store = await openFilesystemStore(folder, options);
+    await store.put('a', Buffer.from('second'));
+    assert.equal(String(await store.get('a', ANY_SIZE)), 'second');
+    assert.deepEqual(await listFolder(join(folder, '.tmp')), []);
+  });
+
+  it('removes old claims with the leftovers', async (t) => {
+    const { folder, claim } = await claimed(t);
+    await files.utimes(claim, 1, 1);
+    await (await openFilesystemStore(folder)).removeLeftovers(1000);
+    assert.deepEqual(await listFolder(join(folder, '.tmp')), []);
+  });
+
+  it('says what is missing where files cannot be renamed either', async (t) => {
+    const folder = await temporaryFolder(t);
+    const calls = { ...linkless, rename: failWith('ENOSYS') };
+    const store = await openFilesystemStore(folder, { calls });
+    await failsWith('store-unsupported', store.put('a', Buffer.alloc(1)));
+    assert.deepEqual(await listFolder(join(folder, '.tmp')), []);
+  });
+});
+
 describe('filesystem', () => {
+  it('takes a link for its own that a network file system has made twice', async (t) => {
+    const folder = await temporaryFolder(t);
+    const link = async (from: string, to: string) => {
+      await files.link(from, to);
+      await files.link(from, to);
+    };
+    const store = await openFilesystemStore(folder, { calls: { ...files, link } as FileCalls });
+    await store.put('a', Buffer.from('first'));
+    await failsWith('object-exists', store.put('a', Buffer.from('second')));
+    assert.equal(String(await store.get('a', ANY_SIZE)), 'first');
+  });
+
+  it('goes without what some places refuse: direct writes, syncs of folders', async (t) => {
+    for (const code of ['EINVAL', 'ENOTSUP']) {
+      const folder = await temporaryFolder(t);
+      const open = async (path: string, flags: string | number, mode?: number) => {
+        if (typeof flags === 'number') throw systemError(code);
+        const file = await files.open(path, flags, mode);
+        if (flags === 'r') file.sync = failWith(code);
+        return file;
+      };
+      const calls = { ...files, open } as FileCalls;
+      const store = await openFilesystemStore(folder, { create: true, calls });
+      const bytes = Buffer.alloc(3_000_000, 7);
+      await store.put('a', bytes);
+      assert.ok((await store.get('a', ANY_SIZE)).equals(bytes));
+      await store.close();
+    }
+  });
+
+  it('refuses a new place that changes names, or lets a file be created twice', async (t) => {
+    const changes = (path: unknown) =>
+      String(path).replace(/\.try-.*/, (name) => name.toUpperCase());
+    const places: FileCalls[] = [
+      {
+        ...files,
+        open: async (path, ...rest) => await files.open(changes(path), ...rest),
+        unlink: async (path) => await files.unlink(changes(path)),
+      },
+      {
+        ...files,
+        open: async (path, flags, ...rest) =>
+          await files.open(path, flags === 'wx' ? 'w' : flags, ...rest),
+      },
+    ];
+    for (const calls of places) {
+      const folder = await temporaryFolder(t);
+      await failsWith('store-unsupported', openFilesystemStore(folder, { create: true, calls }));
+      assert.deepEqual(await listFolder(folder), []);
+    }
+  });
+
   it('refuses a folder that is missing, or no folder', async (t) => {
     const folder = await temporaryFolder(t);
     await failsWith('repository-not-found', openFilesystemStore(join(folder, 'missing')));
@@ -36,7 +178,14 @@ describe('filesystem', () => {
   it('syncs the file, links it, then syncs the folder that holds it', async (t) => {
     const { calls, events } = recorded(await temporaryFolder(t));
     const store = await openFilesystemStore(join(calls.root, 'new/store'), { create: true, calls });
-    assert.deepEqual(events.splice(0), ['mkdir new', 'sync ', 'mkdir new/store', 'sync new']);
+    const tried = 'unlink new/store/.try-*';
+    assert.deepEqual(events.splice(0), [
+      'mkdir new',
+      'sync ',
+      'mkdir new/store',
+      'sync new',
+      tried,
+    ]);
     await store.put('packs/ab/x', Buffer.from('a'));
     const folders = ['mkdir new/store/packs', 'mkdir new/store/packs/ab', 'sync new/store/packs'];
     for (const event of folders) assert.ok(events.includes(event), event);
@@ -80,7 +229,7 @@ describe('filesystem', () => {
     for (const method of ['open', 'link'] as const) {
       const calls = { ...files, [method]: failWith('EIO') };
       const store = await openFilesystemStore(folder, { calls });
-      await failsWith('store-unavailable', store.put('packs/a', Buffer.from('a')));
+      await failsWith('store-failed', store.put('packs/a', Buffer.from('a')));
       assert.equal(await store.stat('packs/a'), undefined);
       assert.deepEqual(await listFolder(join(folder, '.tmp')), []);
     }
@@ -147,8 +296,12 @@ describe('filesystem', () => {
       ['EROFS', 'store-read-only'],
       ['EACCES', 'store-denied'],
       ['EPERM', 'store-denied'],
-      ['EIO', 'store-unavailable'],
-      ['ESTALE', 'store-unavailable'],
+      ['EIO', 'store-failed'],
+      ['ESTALE', 'store-failed'],
+      ['ENOTCONN', 'store-failed'],
+      ['ENOTSUP', 'store-unsupported'],
+      ['ENOSYS', 'store-unsupported'],
+      ['ETIMEDOUT', 'store-unavailable'],
     ] as const;
     for (const [reason, code] of cases) {
       const calls = { ...files, open: failWith(reason) };
@@ -217,14 +370,18 @@ async function listFolder(folder: string): Promise<string[]> {
 
 /** A system call that fails. */
 function failWith(code: string): () => Promise<never> {
-  return () => Promise.reject(Object.assign(new Error(`simulated ${code}`), { code }));
+  return () => Promise.reject(systemError(code));
+}
+
+function systemError(code: string): Error {
+  return Object.assign(new Error(`simulated ${code}`), { code });
 }
 
 /** System calls that write down what they did, with paths below `root` and `*` for random names. */
 function recorded(root: string) {
   const events: string[] = [];
   const note = (what: string, path: string) => {
-    const relative = path.slice(root.length + 1).replace(/\.tmp\/[0-9a-f]+$/, '.tmp/*');
+    const relative = path.slice(root.length + 1).replace(/(\.tmp\/|\.try-).*$/, '$1*');
     events.push(`${what} ${relative}`);
   };
   const calls = {

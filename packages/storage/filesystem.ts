@@ -1,9 +1,10 @@
 /**
  * Objects as files of a folder.
  *
- * How the contract is kept: a put writes a file in `.tmp`, syncs it, links it to its name, which
- * fails when there is one, and syncs the folder that holds it. So a name shows nothing or the whole
- * object after any crash, and an object that a put has announced survives a power loss.
+ * How the contract is kept: a put writes a file in `.tmp`, syncs it, gives it its name, which fails
+ * when there is one (`filesystem/publisher.ts`), and syncs the folder that holds it. So a name shows
+ * nothing or the whole object after any crash, and an object that a put has announced survives a
+ * power loss.
  */
 import { constants } from 'node:fs';
 import * as files from 'node:fs/promises';
@@ -38,10 +39,15 @@ import type {
   StreamOptions,
 } from './object-store.ts';
 import { OpenFiles } from './filesystem/open-files.ts';
+import { tryPlace } from './filesystem/place.ts';
+import { Publisher } from './filesystem/publisher.ts';
 import { withheld } from './withheld.ts';
 
 export interface FilesystemStoreOptions {
-  /** Creates the folder where it is missing; otherwise that is `repository-not-found`. */
+  /**
+   * Creates the folder where it is missing, and tries what the place can do; otherwise a missing
+   * folder is `repository-not-found`.
+   */
   readonly create?: boolean;
   /** Tells how old leftovers are. */
   readonly clock?: Clock;
@@ -66,20 +72,17 @@ export async function openFilesystemStore(
 ): Promise<ObjectStore> {
   const root = resolve(folder);
   const calls = options.calls ?? files;
+  const random = options.random ?? systemRandom;
   try {
     if (options.create === true) await makeRoot(root, calls);
     const isFolder = (await files.stat(root)).isDirectory();
     if (!isFolder) throw new CofferError('repository-not-found', { path: root, reason: 'a file' });
+    if (options.create === true) await tryPlace(root, calls, random);
   } catch (error) {
     if (isMissing(error)) throw new CofferError('repository-not-found', { path: root }, error);
     throw filesystemError(error, root);
   }
-  return new FilesystemStore(
-    root,
-    calls,
-    options.clock ?? systemClock,
-    options.random ?? systemRandom,
-  );
+  return new FilesystemStore(root, calls, options.clock ?? systemClock, random);
 }
 
 class FilesystemStore implements ObjectStore {
@@ -94,6 +97,7 @@ class FilesystemStore implements ObjectStore {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #folders: DurableFolders;
+  readonly #publisher: Publisher;
   readonly #openFiles = new OpenFiles(OPEN_FILES_MAX);
 
   constructor(root: string, calls: FileCalls, clock: Clock, random: Random) {
@@ -102,6 +106,7 @@ class FilesystemStore implements ObjectStore {
     this.#clock = clock;
     this.#random = random;
     this.#folders = new DurableFolders(root, calls);
+    this.#publisher = new Publisher(root, calls, clock);
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
@@ -129,12 +134,10 @@ class FilesystemStore implements ObjectStore {
         this.#folders.ensure(dirname(temporary)),
         this.#folders.ensure(dirname(path)),
       ]);
-      await this.#publish(temporary, path, write);
+      const isNew = await this.#publish(temporary, path, write, options?.signal);
+      if (!isNew) throw new CofferError('object-exists', { name });
     } catch (error) {
       options?.signal?.throwIfAborted();
-      if (systemErrorCode(error) === 'EEXIST') {
-        throw new CofferError('object-exists', { name }, error);
-      }
       throw filesystemError(error, path);
     }
   }
@@ -236,19 +239,24 @@ class FilesystemStore implements ObjectStore {
     return join(this.location, name);
   }
 
-  async #publish(temporary: string, path: string, write: Write): Promise<void> {
+  async #publish(
+    temporary: string,
+    path: string,
+    write: Write,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
     try {
       await write(temporary);
-      await this.#link(temporary, path);
+      return await this.#named(temporary, path, signal);
     } finally {
       // What cannot be removed now is a leftover; the put itself went as it went.
       await this.#calls.unlink(temporary).catch(() => undefined);
     }
   }
 
-  async #link(temporary: string, path: string): Promise<void> {
+  async #named(temporary: string, path: string, signal: AbortSignal | undefined): Promise<boolean> {
     try {
-      await this.#calls.link(temporary, path);
+      return await this.#publisher.publish(temporary, path, signal);
     } finally {
       // Also where the object exists: its writer may not have synced it yet, or been killed before,
       // and whoever hears that it exists relies on it.
@@ -328,7 +336,7 @@ async function writeDirectly(path: string, bytes: Uint8Array, calls: FileCalls):
     }
   } catch (error) {
     // What is left is written as usual.
-    if (systemErrorCode(error) !== 'EINVAL') throw error;
+    if (!['EINVAL', 'ENOTSUP'].includes(systemErrorCode(error) ?? '')) throw error;
   }
   return written;
 }

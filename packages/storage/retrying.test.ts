@@ -67,6 +67,17 @@ describe('retrying', () => {
     }
   });
 
+  it('does not take a deletion in the midst of a put for an answer to it', async () => {
+    const { store, memory } = failing('put', ['store-unavailable'], 1);
+    await memory.put(NAME, Buffer.from('their'));
+    const get = memory.get.bind(memory);
+    memory.get = async (name, options) => {
+      await memory.delete(name);
+      return await get(name, options);
+    };
+    await failsWith('object-exists', store.put(NAME, Buffer.from('mine!')));
+  });
+
   it('says at once that an object exists', async () => {
     const memory = openMemoryStore();
     await memory.put(NAME, Buffer.from('mine'));

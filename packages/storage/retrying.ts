@@ -148,7 +148,12 @@ class RetryingStore implements ObjectStore {
     // Deleted since: whether it was ours can no longer be known.
     if (info?.sizeBytes !== bytes.length) return false;
     const limit = { ...options, sizeBytesMax: bytes.length };
-    return (await this.#store.get(name, limit)).equals(bytes);
+    try {
+      return (await this.#store.get(name, limit)).equals(bytes);
+    } catch (error) {
+      if (isCofferError(error, 'object-not-found')) return false;
+      throw error;
+    }
   }
 }
 

@@ -3,21 +3,29 @@
  * on PutObject (AWS, Ceph RGW, MinIO and others do). Each object is one PutObject: it appears
  * whole or not at all, and nothing is left behind.
  */
-import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
-import { CofferError, assert } from '@coffer/base';
+import type { Readable } from 'node:stream';
+import type { ListObjectsV2CommandOutput, S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import { type Clock, CofferError, systemClock } from '@coffer/base';
 import { checkName, checkPrefix, checkRange, readNothing, withoutLock } from './checks.ts';
 import { type Answer, rangeHeader, readRangeInto, readWhole, sendStream } from './http-body.ts';
-import { s3Error, statusOf } from './s3/errors.ts';
-import {
-  type ByteRange,
-  type CallOptions,
-  type GetOptions,
-  type ObjectInfo,
-  type ObjectStore,
-  type StoreCapabilities,
-  type StreamOptions,
-  isObjectName,
+import { type ListCursor, type ListPage, objectInfo, walkPages } from './listing.ts';
+import type {
+  ByteRange,
+  CallOptions,
+  GetOptions,
+  ObjectInfo,
+  ObjectStore,
+  StoreCapabilities,
+  StreamOptions,
 } from './object-store.ts';
+import { answerMs, withDeadline } from './pace.ts';
+import {
+  contentDigest,
+  hearWrappedErrors,
+  sendContentDigest,
+  wantsDigest,
+} from './s3/content-digest.ts';
+import { s3Error, statusOf } from './s3/errors.ts';
 import { gathered, withheld, WITHHELD_SIZE_BYTES } from './withheld.ts';
 
 export interface S3StoreOptions {
@@ -31,6 +39,12 @@ export interface S3StoreOptions {
   readonly objectLock?: boolean;
   /** Goes before the usual environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...). */
   readonly client?: S3ClientConfig;
+  /** Tells when an answer is too slow. */
+  readonly clock?: Clock;
+}
+
+interface Signals {
+  readonly abortSignal: AbortSignal;
 }
 
 interface ObjectKey {
@@ -43,10 +57,6 @@ interface Version {
   readonly protectedUntil: Date | undefined;
 }
 
-interface Signals {
-  readonly abortSignal?: AbortSignal;
-}
-
 type Sdk = typeof import('@aws-sdk/client-s3');
 
 /** Connections at once; one call holds one. */
@@ -54,6 +64,8 @@ const SOCKET_COUNT_MAX = 64;
 const CONNECTION_TIMEOUT_MS = 10_000;
 /** A connection on which nothing moves for so long is given up. */
 const SOCKET_TIMEOUT_MS = 60_000;
+/** Of a stream, on its way: in the SDK, and in the buffers of the system. */
+const STREAM_HELD_BYTES = 1024 * 1024;
 /** What servers without regions are told; the SDK insists on one. */
 const REGION_DEFAULT = 'us-east-1';
 
@@ -61,11 +73,12 @@ const REGION_DEFAULT = 'us-east-1';
 export async function openS3Store(options: S3StoreOptions): Promise<ObjectStore> {
   // Loaded here, since it costs 0.3 s that commands on other stores should not pay.
   const sdk = await import('@aws-sdk/client-s3');
-  const given = options.client ?? {};
-  // A checksum that follows the body hides its length, on which many servers insist.
-  const forStreams = { ...given, requestChecksumCalculation: 'WHEN_REQUIRED' } as const;
-  const clients = [await openClient(sdk, given), await openClient(sdk, forStreams)] as const;
-  return new S3Store(sdk, clients, options);
+  const client = await openClient(sdk, options.client ?? {});
+  return new S3Store(sdk, client, options);
+}
+
+function silent(): void {
+  // Errors tell what has gone wrong.
 }
 
 async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
@@ -77,6 +90,12 @@ async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
   const config: S3ClientConfig = {
     // Retrying is the work of the wrapper.
     maxAttempts: 1,
+    // Newer checksums are unknown to many servers, which refuse them. What is sent is covered by the
+    // signature, and what comes is sealed.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // It would write to the terminal about streams that are not tried again.
+    logger: { debug: silent, info: silent, warn: silent, error: silent },
     // Servers on one's own machines seldom have a host name for each bucket.
     forcePathStyle: isCustom,
     requestHandler: {
@@ -103,33 +122,34 @@ class S3Store implements ObjectStore {
   readonly capabilities: StoreCapabilities;
   readonly #sdk: Sdk;
   readonly #client: S3Client;
-  readonly #streamClient: S3Client;
+  readonly #clock: Clock;
   readonly #bucket: string;
   readonly #keyPrefix: string;
+  #sendsDigest = false;
 
-  constructor(
-    sdk: Sdk,
-    [client, streamClient]: readonly [S3Client, S3Client],
-    options: S3StoreOptions,
-  ) {
-    const { bucket, prefix, objectLock = false } = options;
+  constructor(sdk: Sdk, client: S3Client, options: S3StoreOptions) {
+    const { bucket, prefix, objectLock = false, clock = systemClock } = options;
     this.capabilities = { serverTime: true, deletes: true, finishesSessions: false, objectLock };
     this.location = prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
     this.#sdk = sdk;
     this.#client = client;
-    this.#streamClient = streamClient;
+    this.#clock = clock;
     this.#bucket = bucket;
     this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
-    const command = new this.#sdk.PutObjectCommand({
-      ...this.#key(name),
-      Body: bytes,
-      ContentLength: bytes.length,
-      IfNoneMatch: '*',
-    });
-    await this.#call(name, options, (signals) => this.#client.send(command, signals));
+    const send = () =>
+      this.#call(name, options, bytes.length, (signals) =>
+        this.#client.send(this.#putCommand(name, bytes), signals),
+      );
+    try {
+      await send();
+    } catch (error) {
+      if (this.#sendsDigest || !wantsDigest(error)) throw error;
+      this.#sendsDigest = true;
+      await send();
+    }
   }
 
   async putStream(
@@ -137,28 +157,29 @@ class S3Store implements ObjectStore {
     source: AsyncIterable<Uint8Array>,
     options: StreamOptions,
   ): Promise<void> {
-    const key = this.#key(name);
-    const { sizeBytes: ContentLength, signal } = options;
+    checkName(name);
+    const { sizeBytes, signal } = options;
     signal?.throwIfAborted();
     const checked = withheld(name, source, options);
     // Known whole before the server hears of it: there would be nothing to keep back.
-    if (ContentLength <= WITHHELD_SIZE_BYTES) {
+    if (sizeBytes <= WITHHELD_SIZE_BYTES) {
       await this.put(name, await gathered(checked), options);
       return;
     }
-    await sendStream(checked, signal, async (Body, sending) => {
-      const parameters = { ...key, Body, ContentLength, IfNoneMatch: '*' };
-      const command = new this.#sdk.PutObjectCommand(parameters);
-      await this.#call(name, { signal: sending }, (signals) =>
-        this.#streamClient.send(command, signals),
-      );
+    const pace = { clock: this.#clock, signal, heldBytes: STREAM_HELD_BYTES };
+    await sendStream(checked, pace, (body, abortSignal) =>
+      this.#explained(name, { signal: abortSignal }, () =>
+        this.#client.send(this.#streamCommand(name, body, sizeBytes), { abortSignal }),
+      ),
+    ).catch((error: unknown) => {
+      // It comes once: whoever has it again succeeds.
+      this.#sendsDigest ||= wantsDigest(error);
+      throw error;
     });
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
-    return await this.#call(name, options, async (signals) =>
-      readWhole(name, await this.#answer(name, undefined, signals), options),
-    );
+    return await this.#read(name, undefined, options, (answer) => readWhole(name, answer, options));
   }
 
   async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
@@ -180,17 +201,15 @@ class S3Store implements ObjectStore {
       await readNothing(this, name, offset, options?.signal);
       return;
     }
-    await this.#call(name, options, async (signals) =>
-      readRangeInto(name, offset, target, await this.#answer(name, range, signals)),
-    );
+    await this.#read(name, range, options, (answer) => readRangeInto(name, offset, target, answer));
   }
 
   async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
     const command = new this.#sdk.HeadObjectCommand(this.#key(name));
-    return await this.#call(name, options, async (signals) => {
+    return await this.#call(name, options, 0, async (signals) => {
       try {
         const { ContentLength, LastModified } = await this.#client.send(command, signals);
-        return objectInfo(name, ContentLength, LastModified);
+        return objectInfo(name, { sizeBytes: ContentLength, createdAt: secondsOf(LastModified) });
       } catch (error) {
         if (statusOf(error) === 404) return undefined;
         throw error;
@@ -200,27 +219,12 @@ class S3Store implements ObjectStore {
 
   async *list(prefix: string, options?: CallOptions): AsyncGenerator<ObjectInfo> {
     checkPrefix(prefix);
-    for (let token: string | undefined; ;) {
-      const command = new this.#sdk.ListObjectsV2Command({
-        Bucket: this.#bucket,
-        Prefix: `${this.#keyPrefix}${prefix}`,
-        ContinuationToken: token,
-      });
-      const page = await this.#call(undefined, options, (signals) =>
-        this.#client.send(command, signals),
-      );
-      for (const { Key = '', Size, LastModified } of page.Contents ?? []) {
-        const name = Key.slice(this.#keyPrefix.length);
-        if (isObjectName(name)) yield objectInfo(name, Size, LastModified);
-      }
-      token = page.NextContinuationToken;
-      if (token === undefined) return;
-    }
+    yield* walkPages(this.#keyPrefix, (cursor) => this.#readPage(prefix, cursor, options));
   }
 
   async delete(name: string, options?: CallOptions): Promise<void> {
     const key = this.#key(name);
-    await this.#call(name, options, async (signals) => {
+    await this.#call(name, options, 0, async (signals) => {
       if (this.capabilities.objectLock) {
         await this.#deleteVersion(key, signals);
       } else {
@@ -238,7 +242,8 @@ class S3Store implements ObjectStore {
       ...key,
       Retention: { Mode: 'COMPLIANCE', RetainUntilDate },
     });
-    await this.#call(name, options, async (signals) => {
+    sendContentDigest(command);
+    await this.#call(name, options, 0, async (signals) => {
       try {
         await this.#client.send(command, signals);
       } catch (error) {
@@ -255,7 +260,6 @@ class S3Store implements ObjectStore {
 
   async close(): Promise<void> {
     this.#client.destroy();
-    this.#streamClient.destroy();
   }
 
   #key(name: string): ObjectKey {
@@ -288,33 +292,111 @@ class S3Store implements ObjectStore {
     }
   }
 
-  async #answer(name: string, range: ByteRange | undefined, signals: Signals): Promise<Answer> {
+  #putCommand(name: string, bytes: Uint8Array): InstanceType<Sdk['PutObjectCommand']> {
+    return new this.#sdk.PutObjectCommand({
+      ...this.#key(name),
+      Body: bytes,
+      ContentLength: bytes.length,
+      ContentMD5: this.#sendsDigest ? contentDigest(bytes) : undefined,
+      IfNoneMatch: '*',
+    });
+  }
+
+  /** Its checksum has to follow it, in a form that many servers do not know: for those that insist. */
+  #streamCommand(
+    name: string,
+    body: Readable,
+    sizeBytes: number,
+  ): InstanceType<Sdk['PutObjectCommand']> {
+    const command = new this.#sdk.PutObjectCommand({
+      ...this.#key(name),
+      Body: body,
+      ContentLength: sizeBytes,
+      ChecksumAlgorithm: this.#sendsDigest ? 'CRC32' : undefined,
+      IfNoneMatch: '*',
+    });
+    hearWrappedErrors(command);
+    return command;
+  }
+
+  /** `IsTruncated` alone says whether there is more: some servers send a token in any case. */
+  async #readPage(
+    prefix: string,
+    cursor: ListCursor | undefined,
+    options: CallOptions | undefined,
+  ): Promise<ListPage> {
+    const command = new this.#sdk.ListObjectsV2Command({
+      Bucket: this.#bucket,
+      Prefix: `${this.#keyPrefix}${prefix}`,
+      ContinuationToken: cursor && 'token' in cursor ? cursor.token : undefined,
+      StartAfter: cursor && 'after' in cursor ? cursor.after : undefined,
+    });
+    const page = await this.#call(undefined, options, 0, (signals) =>
+      this.#client.send(command, signals),
+    );
+    const objects = (page.Contents ?? []).map(({ Key, Size, LastModified }) => ({
+      name: Key,
+      sizeBytes: Size,
+      createdAt: secondsOf(LastModified),
+    }));
+    return { objects, next: page.IsTruncated === true ? cursorOf(page) : undefined };
+  }
+
+  async #read<T>(
+    name: string,
+    range: ByteRange | undefined,
+    options: CallOptions | undefined,
+    use: (answer: Answer) => Promise<T>,
+  ): Promise<T> {
     const command = new this.#sdk.GetObjectCommand({
       ...this.#key(name),
       Range: range && rangeHeader(range),
     });
-    const { Body, ContentLength } = await this.#client.send(command, signals);
-    return { body: Body, length: ContentLength, signal: signals.abortSignal };
+    const { Body, ContentLength, ContentRange } = await this.#call(name, options, 0, (signals) =>
+      this.#client.send(command, signals),
+    );
+    const answer = { body: Body, length: ContentLength, range: ContentRange };
+    return await this.#explained(name, options, () =>
+      use({ ...answer, signal: options?.signal, clock: this.#clock }),
+    );
   }
 
+  /** A call with a short answer, and a limit of time that allows for what it sends. */
   async #call<T>(
     name: string | undefined,
     options: CallOptions | undefined,
+    sentBytes: number,
     call: (signals: Signals) => Promise<T>,
   ): Promise<T> {
-    const signal = options?.signal;
-    signal?.throwIfAborted();
+    options?.signal?.throwIfAborted();
+    return await this.#explained(name, options, () =>
+      withDeadline(this.#clock, answerMs(sentBytes), options?.signal, (abortSignal) =>
+        call({ abortSignal }),
+      ),
+    );
+  }
+
+  async #explained<T>(
+    name: string | undefined,
+    options: CallOptions | undefined,
+    call: () => Promise<T>,
+  ): Promise<T> {
     try {
-      return await call(signal ? { abortSignal: signal } : {});
+      return await call();
     } catch (error) {
-      signal?.throwIfAborted();
+      options?.signal?.throwIfAborted();
       throw s3Error(error, { bucket: this.#bucket, ...(name === undefined ? {} : { name }) });
     }
   }
 }
 
-function objectInfo(name: string, size: number | undefined, time: Date | undefined): ObjectInfo {
-  assert(size !== undefined && time !== undefined, 'S3 tells size and time of every object');
-  // Whole seconds, since that is what HTTP headers carry: list and stat have to agree.
-  return { name, sizeBytes: size, createdAt: Math.floor(time.getTime() / 1000) * 1000 };
+/** Where there is no token, the last name will do: servers without tokens understand that. */
+function cursorOf(page: ListObjectsV2CommandOutput): ListCursor {
+  if (page.NextContinuationToken) return { token: page.NextContinuationToken };
+  return { after: page.Contents?.at(-1)?.Key ?? '' };
+}
+
+/** Whole seconds, since that is what HTTP headers carry: list and stat have to agree. */
+function secondsOf(time: Date | undefined): number | undefined {
+  return time && Math.floor(time.getTime() / 1000) * 1000;
 }

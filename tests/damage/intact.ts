@@ -18,6 +18,7 @@ import {
   Repository,
   type UnlockedRepository,
 } from '@coffer/repository';
+import { sleepUntilAborted } from '@coffer/repository/testing/test-repository.ts';
 import { isZeroId } from '@coffer/repository/chunk/chunk-id.ts';
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
@@ -218,10 +219,6 @@ export const EAGER_PLAN = { ...GC_PLAN_DEFAULTS, wasteMax: 0.001 };
 export function stillClock(hours: number): Clock {
   return {
     now: () => START_MS + hours * 3_600_000,
-    // A session that ends waits for its sleeper.
-    sleep: (_durationMs, signal) =>
-      new Promise((_resolve, reject) => {
-        signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-      }),
+    sleep: (_durationMs, signal) => sleepUntilAborted(signal),
   };
 }

@@ -109,7 +109,7 @@ test('points that are not there, not clear or not timely are told', async () => 
   await sandbox.fails(['remove', id, 'ffffffff'], 'point-not-found', 12);
   // Real ids do not share their beginnings often enough.
   const alike = ['abcd1', 'abcd2'].map((each) => ({ id: each }) as RecoveryPoint);
-  assert.throws(() => resolvePoint(alike, 'abcd'), { code: 'point-ambiguous' });
+  assert.throws(() => resolvePoint(alike, 'abcd', 0), { code: 'point-ambiguous' });
   assert.equal((await sandbox.json<unknown[]>(['points'])).length, 1);
 });
 

@@ -219,7 +219,7 @@ function textDecoders(): Decoder[] {
       parseLocation(t),
     ),
     text(['item@1@latest', 'item@1@2026-11-20T10:00:00.5Z', '1111', 'x@2026-11-20'], 'name', (t) =>
-      resolvePoint(points, t),
+      resolvePoint(points, t, 0),
     ),
     text([recoveryKey], 'recovery key', (t) => (isRecoveryKey(t) ? recoverySecret(t) : undefined)),
     text([recoveryKey], 'recovery secret', recoverySecret),

@@ -53,7 +53,7 @@ export function buildMiniGuest(folder: string): MiniGuest {
 }
 
 /** The version of the newest cloud kernel that is installed; others have no drivers for QEMU inside. */
-function kernelVersion(): string {
+export function kernelVersion(): string {
   const kernels = globSync('/boot/vmlinuz-*cloud*').sort();
   const newest = kernels.at(-1);
   if (newest === undefined) throw new Error('no kernel: apt-get install linux-image-cloud-amd64');
@@ -133,7 +133,7 @@ function buildInitrd(folder: string, target: string, version: string): void {
   ]) {
     symlinkSync('busybox', join(folder, 'bin', name));
   }
-  modulePaths(version).forEach((path, index) => {
+  modulePaths(version, MODULES).forEach((path, index) => {
     const number = String(index).padStart(2, '0');
     copyFileSync(path, join(folder, 'mods', `${number}-${basename(path)}`));
   });
@@ -143,9 +143,9 @@ function buildInitrd(folder: string, target: string, version: string): void {
 }
 
 /** In the order in which they have to be loaded; what is built into the kernel is not among them. */
-function modulePaths(version: string): string[] {
+export function modulePaths(version: string, modules: readonly string[]): string[] {
   const paths = new Set<string>();
-  for (const module of MODULES) {
+  for (const module of modules) {
     const output = execFileSync('/sbin/modprobe', ['-S', version, '-D', module], {
       encoding: 'utf8',
     });
@@ -178,7 +178,7 @@ function buildRoot(root: string): void {
   writeFileSync(join(root, 'etc/group'), 'root:x:0:\n');
 }
 
-function librariesOf(program: string): string[] {
+export function librariesOf(program: string): string[] {
   const output = execFileSync('ldd', [program], { encoding: 'utf8' });
   return [...output.matchAll(/(\/\S+\.so\S*)/g)].map(([, path]) => path!);
 }

@@ -53,6 +53,10 @@ export function crashState(
       case 'link':
         change(step.to, at, names.get(step.from)!.at(-1)!.named);
         break;
+      case 'rename':
+        change(step.to, at, names.get(step.from)!.at(-1)!.named);
+        change(step.from, at, null);
+        break;
       case 'unlink':
         change(step.path, at, null);
         break;

@@ -6,11 +6,17 @@ import type { Step } from './recorded-calls.ts';
 
 const STATES = 120;
 
-for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
-  it(`after a power loss all that was promised is there, seed ${seed}`, async () => {
+const RUNS = [
+  { seed: 1, place: 'with hard links' },
+  { seed: Math.floor(systemRandom.fraction() * 1e9), place: 'with hard links' },
+  { seed: Math.floor(systemRandom.fraction() * 1e9), place: 'without hard links' },
+] as const;
+
+for (const { seed, place } of RUNS) {
+  it(`after a power loss all that was promised is there, ${place}, seed ${seed}`, async () => {
     const power = PowerLoss.open(seed);
     try {
-      const record = await power.record();
+      const record = await power.record(place === 'with hard links');
       for (let state = 0; state < STATES; state++) {
         const length = Math.ceil((record.length * (state + 1)) / STATES);
         const loss = (['random', 'all', 'none'] as const)[state % 3]!;

@@ -26,6 +26,7 @@ import {
   type UnlockedRepository,
   verifyRepository,
 } from '@coffer/repository';
+import { sleepUntilAborted } from '@coffer/repository/testing/test-repository.ts';
 import { newConfig } from '@coffer/repository/config.ts';
 import { writeConfig } from '@coffer/repository/config-objects.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
@@ -76,10 +77,10 @@ export class PowerLoss {
   }
 
   /** Backups, a writer that dies, removals, and two collections; call by call. */
-  async record(): Promise<Step[]> {
+  async record(hasLinks = true): Promise<Step[]> {
     const root = join(this.#folder, 'recorded');
     mkdirSync(root);
-    const { calls, record } = recordCalls(root);
+    const { calls, record } = recordCalls(root, hasLinks);
     const store = await openFilesystemStore(root, { calls });
     const config = newConfig({ ...this.#keys, createdAt: 1, random: this.#random });
     await writeConfig(store, config);
@@ -237,6 +238,6 @@ function eventsOf(record: readonly Step[]): {
 function laterBy(hours: number): Clock {
   return {
     now: () => systemClock.now() + hours * HOUR_MS,
-    sleep: () => new Promise(() => {}),
+    sleep: (_durationMs, signal) => sleepUntilAborted(signal),
   };
 }

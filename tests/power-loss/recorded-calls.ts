@@ -14,6 +14,7 @@ export type Step =
   | { readonly type: 'sync-file'; readonly file: number; readonly since: number }
   | { readonly type: 'sync-folder'; readonly path: string; readonly since: number }
   | { readonly type: 'link'; readonly from: string; readonly to: string }
+  | { readonly type: 'rename'; readonly from: string; readonly to: string }
   | { readonly type: 'unlink'; readonly path: string }
   /** Something that the caller of the store was told, or asked for. */
   | { readonly type: 'event'; readonly event: PointEvent };
@@ -24,8 +25,13 @@ export type PointEvent =
   /** Somebody begins to remove the point. */
   | { readonly type: 'removing'; readonly point: string };
 
-/** Paths in the record are relative to `root`, which exists and is durable. */
-export function recordCalls(root: string): { readonly calls: FileCalls; readonly record: Step[] } {
+export interface Recording {
+  readonly calls: FileCalls;
+  readonly record: Step[];
+}
+
+/** Paths in the record are relative to `root`, which exists and is durable; it may have no links. */
+export function recordCalls(root: string, hasLinks: boolean): Recording {
   const record: Step[] = [];
   const inside = (path: unknown): string => relative(root, String(path));
   let fileCount = 0;
@@ -71,8 +77,13 @@ export function recordCalls(root: string): { readonly calls: FileCalls; readonly
       record.push({ type: 'mkdir', path: inside(path) });
     },
     link: async (from: string, to: string) => {
+      if (!hasLinks) throw Object.assign(new Error('no links'), { code: 'EPERM' });
       await files.link(from, to);
       record.push({ type: 'link', from: inside(from), to: inside(to) });
+    },
+    rename: async (from: string, to: string) => {
+      await files.rename(from, to);
+      record.push({ type: 'rename', from: inside(from), to: inside(to) });
     },
     unlink: async (path: string) => {
       await files.unlink(path);

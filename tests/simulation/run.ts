@@ -1,6 +1,6 @@
 /**
- * `npm run simulate -- [--seeds N] [--first SEED] [--adversary NAME]`: many seeds, one
- * after the other, with the adversary of each seed or this one.
+ * `npm run simulate -- [--seeds N] [--first SEED] [--adversary NAME | --replicated]`: many seeds,
+ * one after the other, with the adversary of each seed or this one, or over three units without one.
  */
 import { parseArgs } from 'node:util';
 import { systemRandom } from '@coffer/base';
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1000' },
     first: { type: 'string' },
     adversary: { type: 'string' },
+    replicated: { type: 'boolean', default: false },
   },
 });
 const seeds = Number(values.seeds);
@@ -25,13 +26,15 @@ const adversary = ADVERSARIES.find((each) => each === values.adversary);
 if (values.adversary !== undefined && adversary === undefined) {
   throw new Error(`an adversary is one of ${ADVERSARIES.join(', ')}`);
 }
+const { replicated } = values;
+if (replicated && adversary !== undefined) throw new Error('over units there is no adversary');
 const hosts = await SimulationHosts.open();
 const totals = new Map<string, number>();
 let failed = 0;
 try {
   for (let seed = first; seed < first + seeds; seed++) {
     try {
-      add(await simulate(seed, hosts, adversary));
+      add(await simulate(seed, hosts, { adversary, replicated }));
     } catch (error) {
       failed++;
       console.error(`seed ${seed}:`, error);

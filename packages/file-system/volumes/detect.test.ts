@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { seededRandom } from '@coffer/base';
+import { CofferError, seededRandom } from '@coffer/base';
 import { memoryDisk } from '../testing/memory-disk.ts';
 import { tool, withFolder } from '../testing/tool.ts';
 import { detectFileSystem } from './detect.ts';
@@ -119,6 +119,25 @@ test('a LUKS2 volume is told by its second header where something is made over t
     bytes.fill(0, 0, 4096).write('SWAPSPACE2', 4086);
     assert.equal(before.label, 'secret');
     assert.deepEqual(await detectFileSystem(memoryDisk(bytes)), before);
+  });
+});
+
+test('a disk that cannot be read is no volume without a label', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'image');
+    await writeFile(path, '');
+    await truncate(path, 8 * MIB);
+    await tool('mkntfs', ['-q', '-F', '-L', 'name', path]);
+    const disk = memoryDisk(await readFile(path));
+    let readCount = 0;
+    const failing = {
+      ...disk,
+      async read(offset: number, target: Uint8Array) {
+        if (++readCount > 2) throw new CofferError('store-unavailable');
+        await disk.read(offset, target);
+      },
+    };
+    await assert.rejects(detectFileSystem(failing), { code: 'store-unavailable' });
   });
 });
 

@@ -201,7 +201,7 @@ async function parentPoint(
   // A damaged point is no parent, and no reason not to make a new one.
   const points = await repository.points(() => {}, { item });
   const ofKind = points.filter((point) => point.kind === kind);
-  return latestPoint(ofKind, item);
+  return latestPoint(ofKind, item, repository.clock.now());
 }
 
 function rootIdOf(point: RecoveryPoint): ChunkId | undefined {

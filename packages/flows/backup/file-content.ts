@@ -76,7 +76,7 @@ const NOTHING: Stored = { stored: Promise.resolve() };
 
 const readAsync = promisify(read);
 
-export class ContentStore {
+export class ContentStore implements AsyncDisposable {
   readonly #options: ContentStoreOptions;
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
@@ -107,6 +107,11 @@ export class ContentStore {
   async flush(): Promise<void> {
     await this.#flushBatch();
     await this.#tasks.drain();
+  }
+
+  /** Waits for what is under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#tasks[Symbol.asyncDispose]();
   }
 
   async #storeSmall(file: FileToStore): Promise<Stored> {

@@ -124,6 +124,8 @@ class FilesBackup {
   }
 
   async run(parentRoot: ChunkId | undefined): Promise<FilesBackupResult> {
+    // What fails gives its files and slabs back before anybody is told.
+    await using _ = this.#contents;
     const root = await this.#walkFolder({
       folder: this.#root,
       relative: Buffer.alloc(0),

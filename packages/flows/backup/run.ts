@@ -4,6 +4,7 @@ import { type Finding, firstFailure, isCofferError } from '@coffer/base';
 import {
   type EncodedPoint,
   encodePoint,
+  isFromFuture,
   type PointKind,
   type PointRoot,
   type UnlockedRepository,
@@ -70,8 +71,10 @@ export async function makePoints(
     const counted = new Counted(session);
     for await (const captured of capture({ session, scope })) {
       await session.writer.flush();
+      const ahead = await pointsAhead(repository, captured.item);
       const durationMs = repository.clock.now() - takenAt;
-      const result = resultOf(captured, { ...counted.next(), takenAt, durationMs });
+      const told = { ...captured, findings: [...captured.findings, ...ahead] };
+      const result = resultOf(told, { ...counted.next(), takenAt, durationMs });
       const point = pointOf(options, captured, result, takenAt);
       made.push({ point, result: { ...result, point: point.id }, captured });
     }
@@ -89,6 +92,25 @@ export async function makePoints(
     });
     throw error;
   }
+}
+
+/** A point that says it is later than now would be taken for the latest one for as long. */
+async function pointsAhead(repository: UnlockedRepository, item: string): Promise<Finding[]> {
+  const points = await repository.points(() => {}, { item });
+  const now = repository.clock.now();
+  return points
+    .filter((point) => isFromFuture(point, now))
+    .map(({ id, takenAt }) => ({
+      code: 'point-from-future',
+      path: id,
+      message: `it was taken at ${timeOf(takenAt)} by the clock of its host, which was wrong, unless this one is; it is passed over as the latest: remove it when it is not needed`,
+    }));
+}
+
+/** As people write it, or the number where no calendar can show it. */
+function timeOf(timeMs: number): string {
+  const date = new Date(timeMs);
+  return Number.isNaN(date.getTime()) ? `${timeMs} ms after 1970` : date.toISOString();
 }
 
 /** The point exists already: what fails from now on is told, and takes nothing from it. */

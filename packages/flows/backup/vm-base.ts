@@ -1,5 +1,6 @@
 /** The point that the next backup of a virtual machine can be based on. */
 import {
+  isFromFuture,
   openManifest,
   type RecoveryPoint,
   type UnlockedRepository,
@@ -70,10 +71,10 @@ async function newestOfItems(
   const points = await repository.points(() => {
     // A damaged point is no base, and no reason not to make a new one.
   });
-  // Oldest first: the last one of an item stays.
-  const newest = new Map(
-    points.filter(({ kind }) => kind === 'vm').map((point) => [point.item, point]),
-  );
+  // Oldest first: the last one of an item stays. One from the future says nothing of its order.
+  const now = repository.clock.now();
+  const ofMachines = points.filter((point) => point.kind === 'vm' && !isFromFuture(point, now));
+  const newest = new Map(ofMachines.map((point) => [point.item, point]));
   return [...newest.values()].flatMap((point) => {
     const { vm } = parseManifest(openManifest(point, repository.keys));
     return vm ? [{ point, vm }] : [];

@@ -2,6 +2,7 @@
 import { CofferError, type FileMetadata } from '@coffer/base';
 import { bytesOfText } from '@coffer/base/path-text.ts';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
+import { depthFirst } from '../depth-first.ts';
 
 export interface ListedName<Node extends FileMetadata> {
   readonly node: Node;
@@ -16,8 +17,8 @@ export interface ListOptions {
   readonly recursive: boolean;
 }
 
-/** A hostile file system may nest without end. */
-const DEPTH_MAX = 4096;
+/** A hostile file system may nest without end; one that people have made is never as deep. */
+const DEPTH_MAX = 65_536;
 
 /** Fails with `path-not-found`. Links are not followed. */
 export async function findNode<Node extends FileMetadata>(
@@ -34,26 +35,36 @@ export async function findNode<Node extends FileMetadata>(
   return { node, relative: bytesOfText(names.join('/')) };
 }
 
-/** Fails with `path-not-found`. */
+/** Fails with `path-not-found`, or `image-damaged` for what nests without end. */
 export async function* listPath<Node extends FileMetadata>(
   fileSystem: FileSystem<Node>,
   { path, recursive }: ListOptions,
 ): AsyncGenerator<ListedName<Node>> {
   const found = await findNode(fileSystem, path);
   if (found.node.type !== 'directory') yield found;
-  else yield* listFolder(fileSystem, found, recursive ? DEPTH_MAX : 1);
+  else if (!recursive) yield* listFolder(fileSystem, found);
+  else yield* listAll(fileSystem, found);
+}
+
+function listAll<Node extends FileMetadata>(
+  fileSystem: FileSystem<Node>,
+  found: ListedName<Node>,
+): AsyncGenerator<ListedName<Node>> {
+  return depthFirst(listFolder(fileSystem, found), (listed, depth) => {
+    if (depth > DEPTH_MAX) {
+      throw new CofferError('image-damaged', { reason: 'folders are in one another without end' });
+    }
+    return listed.node.type === 'directory' ? listFolder(fileSystem, listed) : undefined;
+  });
 }
 
 async function* listFolder<Node extends FileMetadata>(
   fileSystem: FileSystem<Node>,
   { node, relative }: ListedName<Node>,
-  depth: number,
 ): AsyncGenerator<ListedName<Node>> {
   for await (const entry of fileSystem.entries(node)) {
     const path = relative.length === 0 ? entry.name : joined(relative, entry.name);
-    const listed = { node: entry, relative: path };
-    yield listed;
-    if (entry.type === 'directory' && depth > 1) yield* listFolder(fileSystem, listed, depth - 1);
+    yield { node: entry, relative: path };
   }
 }
 

@@ -71,7 +71,8 @@ export async function restoreDisk(options: DiskRestoreOptions): Promise<DiskRest
     failures: [],
   };
   const restore = new DiskRestore(options, result);
-  const tasks = new TaskQueue(WINDOWS_AT_ONCE);
+  // Whoever is told of a failure closes the target, or undoes: nothing may write to it then.
+  await using tasks = new TaskQueue(WINDOWS_AT_ONCE);
   progress.bytesTotal = source.sizeBytes;
   for await (const window of windows(reader, source)) {
     await tasks.add(async () => {

@@ -68,7 +68,7 @@ export class FileWriter {
   /** Writes in place what differs, and nothing else. */
   async #update(job: FileJob<FileEntry>): Promise<void> {
     const { reader } = this.#options;
-    const current = Buffer.allocUnsafe(SLAB_SIZE_BYTES);
+    const current = Buffer.allocUnsafe(Math.min(SLAB_SIZE_BYTES, job.entry.sizeBytes));
     await withExistingFile(job, async (fd, sizeBefore) => {
       await this.#writeLarge(fd, job, ({ id, length }, offset) => {
         if (offset + length > sizeBefore || length > current.length) return true;
@@ -124,6 +124,7 @@ export class FileWriter {
   }
 
   async #writeWindow(fd: number, window: readonly PlacedPiece[]): Promise<void> {
+    if (window.length === 0) return;
     const { reader, work } = this.#options;
     await this.#options.slabs.use(async (slab) => {
       const requests = window.map(({ piece, targetOffset }) => ({ ...piece, targetOffset }));

@@ -93,9 +93,7 @@ class FilesRestore {
 
   /** Nothing is under way or open afterwards, even when the run was broken off. */
   async #close(): Promise<void> {
-    await this.#run.tasks.drain().catch(() => {
-      // It is thrown already, or comes after what was thrown first.
-    });
+    await this.#run.tasks[Symbol.asyncDispose]();
     for (const folder of this.#open) folder.close();
   }
 

@@ -42,7 +42,7 @@ export interface OpenJob {
 export interface ChunkPool {
   /** Work under these keys. */
   work(keys: EngineKeys): ChunkWork;
-  /** Ends the threads; what they were asked fails. */
+  /** Ends the threads; what they were asked fails. Work that comes later starts new ones. */
   close(): Promise<void>;
 }
 

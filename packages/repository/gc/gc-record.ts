@@ -7,6 +7,7 @@
 import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
+import { formatGeneration, parseGeneration } from '../generation.ts';
 import { indexGenerationOf } from '../index/index-codec.ts';
 import { count, decodeRecord, encodeChecked, hexOf, refuseUnreadable } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
@@ -56,7 +57,7 @@ export interface GcObject {
 }
 
 export function gcObjectName(generation: number, step: GcStep): string {
-  return `gc/${String(generation).padStart(8, '0')}-${step}`;
+  return `gc/${formatGeneration(generation)}-${step}`;
 }
 
 export async function writeGcRecord(
@@ -70,8 +71,11 @@ export async function writeGcRecord(
 export async function listGcObjects(store: ObjectStore): Promise<GcObject[]> {
   const objects: GcObject[] = [];
   for await (const { name } of store.list('gc/')) {
-    const match = /^gc\/(\d{8,})-(condemned|waiting|sweep|done)$/.exec(name);
-    if (match) objects.push({ name, generation: Number(match[1]), step: match[2] as GcStep });
+    const match = /^gc\/(\d+)-(condemned|waiting|sweep|done)$/.exec(name);
+    const generation = parseGeneration(match?.[1]);
+    if (match && generation !== undefined) {
+      objects.push({ name, generation, step: match[2] as GcStep });
+    }
   }
   return objects;
 }
@@ -103,25 +107,62 @@ export async function readGcStateIfIntact(
   }
 }
 
+/**
+ * What does not follow from another record is nobody's: a collection condemns as the one after the
+ * newest that is done, sweeps what it has condemned, and leaves its sweep beside its `done`. So a junk
+ * object of a high generation means nothing. A list that was made while records came and went may
+ * look the same, so it has to look so twice.
+ */
 async function readState(store: ObjectStore): Promise<GcState> {
-  const objects = await listGcObjects(store);
-  const newest = (step: GcStep): GcObject | undefined =>
-    objects
-      .filter((object) => object.step === step)
-      .reduce<GcObject | undefined>(
-        (a, b) => (a && a.generation > b.generation ? a : b),
-        undefined,
-      );
-  const condemned = newest('condemned');
-  const sweep = newest('sweep');
-  const done = newest('done');
-  const generation = Math.max(...[condemned, sweep, done].map((each) => each?.generation ?? 0));
-  const isFinished = done?.generation === generation;
+  let before = '';
+  for (;;) {
+    const objects = await listGcObjects(store);
+    const chain = chainOf(objects);
+    const names = objects.map(({ name }) => name).join('\n');
+    if (!chain.isWhole && names !== before) {
+      before = names;
+      continue;
+    }
+    const { condemned, sweep } = chain;
+    return {
+      generation: chain.generation,
+      unfinished: condemned && (await readCondemned(store, condemned)),
+      sweep: sweep && decodeRecord('gc', Sweep, await getRecord(store, sweep.name), sweep.name),
+    };
+  }
+}
+
+interface Chain {
+  readonly generation: number;
+  /** Of a collection that is not done. */
+  readonly condemned: GcObject | undefined;
+  readonly sweep: GcObject | undefined;
+  /** False when there are records of higher generations that follow from nothing. */
+  readonly isWhole: boolean;
+}
+
+/** Which of the records count. */
+export function chainOf(objects: readonly GcObject[]): Chain {
+  const find = (step: GcStep, generation: number): GcObject | undefined =>
+    objects.find((object) => object.step === step && object.generation === generation);
+  const isDone = ({ step, generation }: GcObject): boolean =>
+    step === 'done' && find('sweep', generation) !== undefined;
+  const done = newestOf(objects.filter(isDone))?.generation ?? 0;
+  const condemned = find('condemned', done + 1);
+  const generation = condemned ? done + 1 : done;
   return {
     generation,
-    unfinished: condemned && !isFinished ? await readCondemned(store, condemned) : undefined,
-    sweep: sweep && decodeRecord('gc', Sweep, await getRecord(store, sweep.name), sweep.name),
+    condemned,
+    sweep: (condemned && find('sweep', generation)) ?? find('sweep', done),
+    isWhole: objects.every((object) => object.generation <= generation),
   };
+}
+
+function newestOf(objects: readonly GcObject[]): GcObject | undefined {
+  return objects.reduce<GcObject | undefined>(
+    (a, b) => (a && a.generation > b.generation ? a : b),
+    undefined,
+  );
 }
 
 async function readCondemned(store: ObjectStore, { name }: GcObject): Promise<CondemnedRecord> {

@@ -33,6 +33,7 @@ import {
   writeGcRecord,
 } from './gc-record.ts';
 import { removeLeftovers } from './leftovers.ts';
+import { pointsPassedOver } from './passed-over.ts';
 import { LiveSet, type LiveSetOptions, Wholeness } from './live-set.ts';
 import {
   GC_PLAN_DEFAULTS,
@@ -70,6 +71,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   refuseAppendOnly(store);
   await finishCommittedSessions(store);
   const state = await readGcState(store);
+  await refusePassingOver(repository, state);
   const { unfinished } = state;
   if (unfinished) {
     return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
@@ -92,6 +94,14 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
   return await unlessOvertaken(repository, condemned, () => carryOn(options, record, planned));
+}
+
+/** What it passes over would be deleted for good. */
+async function refusePassingOver(repository: Repository, state: GcState): Promise<void> {
+  const passedOver = await pointsPassedOver(repository, state);
+  if (passedOver.length === 0) return;
+  const reason = 'the newest sweep passes over points that are older than it';
+  throw new CofferError('repository-damaged', { reason, points: passedOver.length });
 }
 
 interface Planned {

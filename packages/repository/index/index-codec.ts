@@ -7,6 +7,7 @@ import {
   digest,
   DIGEST_SIZE_BYTES,
 } from '@coffer/base';
+import { formatGeneration, parseGeneration } from '../generation.ts';
 import {
   PACK_SIZE_BYTES_MAX,
   type PackDescription,
@@ -47,14 +48,13 @@ export function encodeIndexObject(
   }
   const bytes = Buffer.from(writer.finish());
   assert(bytes.length <= INDEX_OBJECT_SIZE_BYTES_MAX, 'an index object can be read');
-  const name = `index/${String(generation).padStart(8, '0')}-${digest(bytes).toString('hex')}`;
+  const name = `index/${formatGeneration(generation)}-${digest(bytes).toString('hex')}`;
   return { name, bytes };
 }
 
 /** The generation in the name of an index object, or undefined for another name. */
 export function indexGenerationOf(name: string): number | undefined {
-  const match = /^index\/(\d{8,})-[0-9a-f]{64}$/.exec(name);
-  return match ? Number(match[1]) : undefined;
+  return parseGeneration(/^index\/(\d+)-[0-9a-f]{64}$/.exec(name)?.[1]);
 }
 
 /** Fails with `object-damaged` when the bytes are not those that the name promises. */

@@ -6,11 +6,14 @@
 import { type CofferError, type Finding, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { repairConfig } from '../config-objects.ts';
+import { formatGeneration, parseGeneration } from '../generation.ts';
 import {
+  chainOf,
   checkGcRecord,
   gcObjectName,
   type GcObject,
   listGcObjects,
+  readGcState,
   writeDone,
   writeGcRecord,
 } from '../gc/gc-record.ts';
@@ -19,6 +22,7 @@ import {
   INDEX_OBJECT_SIZE_BYTES_MAX,
   indexGenerationOf,
 } from '../index/index-codec.ts';
+import { pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { checkHold, encodeHold } from '../hold.ts';
@@ -76,6 +80,7 @@ export async function dropDamagedPoints(
 
 async function repairGcRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
   const { store } = repository;
+  await dropJunk(store, onFinding);
   const objects = await listGcObjects(store);
   const newest = Math.max(0, ...objects.map(({ generation }) => generation));
   for (const object of objects) {
@@ -86,13 +91,46 @@ async function repairGcRecords(repository: Repository, onFinding: OnFinding): Pr
     await store.delete(name);
     await replaceGcRecord(repository, object, newest);
   }
+  await replaceForgedSweep(repository, onFinding);
+}
+
+/** Records that follow from no other, or that no collection could follow. */
+async function dropJunk(store: ObjectStore, onFinding: OnFinding): Promise<void> {
+  for (;;) {
+    const objects = await listGcObjects(store);
+    const { generation } = chainOf(objects);
+    const isLast = parseGeneration(formatGeneration(generation + 1)) === undefined;
+    const junk = objects.filter(
+      (each) => each.generation > generation || (isLast && each.generation === generation),
+    );
+    for (const { name } of junk) {
+      onFinding({ code: 'object-damaged', path: name, message: 'the record was dropped' });
+      await store.delete(name);
+    }
+    // Below one that was the last, there may be another such.
+    if (!isLast) return;
+  }
+}
+
+/** Only by someone who has the keys, who can tell that the points are none that somebody has forged. */
+async function replaceForgedSweep(repository: Repository, onFinding: OnFinding): Promise<void> {
+  const { store, keys } = repository;
+  const state = await readGcState(store);
+  if (!keys || !state.sweep) return;
+  const passedOver = await pointsPassedOver(repository, state);
+  if (passedOver.length === 0) return;
+  const { generation } = state.sweep;
+  const path = gcObjectName(generation, 'sweep');
+  onFinding({ code: 'object-damaged', path, message: 'the record was written anew' });
+  await store.delete(path);
+  await writeSweepOfAll(store, generation);
 }
 
 /**
- * A list of who is waited for can be made again later. Without a sweep record all that is there
- * counts, which is what the sweep has left. What was condemned is not known any more, so all packs
- * of earlier generations are: then sessions use none of them, and the collection that goes on
- * rescues what points reach.
+ * A list of who is waited for can be made again later. A sweep that is done is written anew, as one
+ * after which all counts that is there: what it has swept is gone. What was condemned is not known any
+ * more, so all packs of earlier generations are: then sessions use none of them, and the collection
+ * that goes on rescues what points reach.
  */
 async function replaceGcRecord(
   { store, random }: Repository,
@@ -100,6 +138,9 @@ async function replaceGcRecord(
   newest: number,
 ): Promise<void> {
   if (step === 'done') await writeDone(store, generation);
+  if (step === 'sweep' && (await store.stat(gcObjectName(generation, 'done')))) {
+    await writeSweepOfAll(store, generation);
+  }
   if (step !== 'condemned' || generation < newest) return;
   // Whoever began in between did not know: they are to be waited for.
   await store.delete(gcObjectName(generation, 'waiting'));
@@ -107,6 +148,20 @@ async function replaceGcRecord(
   const collection = random.bytes(16).toString('hex');
   const rest = { sessions: [], indexObjects: [] };
   await writeGcRecord(store, 'condemned', { generation, collection, packs, ...rest });
+}
+
+async function writeSweepOfAll(store: ObjectStore, generation: number): Promise<void> {
+  const survivors = new Set<string>();
+  for await (const { name } of store.list('points/')) {
+    const point = parsePointObjectName(name);
+    if (point) survivors.add(point.id);
+  }
+  const indexObjects: string[] = [];
+  for await (const { name } of store.list('index/')) {
+    if (indexGenerationOf(name) !== undefined) indexObjects.push(name);
+  }
+  const record = { generation, packs: [], survivors: [...survivors], indexObjects };
+  await writeGcRecord(store, 'sweep', record);
 }
 
 /** Packs that were named before a generation, and not again since. */

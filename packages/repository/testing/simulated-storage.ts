@@ -1,13 +1,17 @@
 /**
  * A repository of the simulation: its storage, which may be set back, lose a part or be cloned, all
- * in one moment between two calls; and what its users were promised of it.
+ * in one moment between two calls, when it is a single store; and what its users were promised of it.
  */
-import type { Clock } from '@coffer/base';
-import { openMemoryStore, type StoredObject } from '@coffer/storage/memory.ts';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { StoredObject } from '@coffer/storage/memory.ts';
 import { decodeIndexObject } from '../index/index-codec.ts';
 import { decodePack } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
+import {
+  type PlaceOptions,
+  replicatedPlace,
+  type SimulatedPlace,
+  singlePlace,
+} from './simulation-places.ts';
 
 export interface StorageState {
   readonly objects: ReadonlyMap<string, StoredObject>;
@@ -15,7 +19,7 @@ export interface StorageState {
 }
 
 export class SimulatedStorage {
-  readonly store: ObjectStore;
+  readonly place: SimulatedPlace;
   /** Points whose commit succeeded and that nobody asked to remove. */
   readonly promised = new Set<string>();
   /** Points that somebody asked to remove, perhaps before their writer knew that it had committed. */
@@ -27,8 +31,10 @@ export class SimulatedStorage {
   readonly #objects = new Map<string, StoredObject>();
   #lossCount = 0;
 
-  constructor(clock: Clock) {
-    this.store = openMemoryStore({ clock, objects: this.#objects });
+  constructor({ replicated, ...options }: PlaceOptions & { readonly replicated: boolean }) {
+    this.place = replicated
+      ? replicatedPlace(options)
+      : singlePlace({ ...options, objects: this.#objects });
   }
 
   /** How often it has lost something. */

@@ -16,7 +16,7 @@ import {
 } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
-import { CrashedError, faulty } from '@coffer/storage/testing/faulty.ts';
+import { CrashedError } from '@coffer/storage/testing/faulty.ts';
 import { inlineChunkPool } from '../chunk/chunk-work.ts';
 import { newConfig } from '../config.ts';
 import { writeConfig } from '../config-objects.ts';
@@ -33,6 +33,7 @@ import { SimulatedProcesses } from './simulated-processes.ts';
 import { SimulatedStorage, type StorageState } from './simulated-storage.ts';
 import { simulatedClock, type SimulatedClock } from './simulated-clock.ts';
 import { EAGER_PLAN, SimulationEnd } from './simulation-end.ts';
+import type { SimulatedStore } from './simulation-places.ts';
 import {
   CLONE,
   HOSTS,
@@ -63,15 +64,26 @@ export interface SimulationResult {
   readonly pointsAtEnd: number;
 }
 
-/** Runs one seed, by default with the adversary of its turn; throws when an invariant is broken. */
+export interface SimulationOptions {
+  /** By default that of the seed's turn, and `none` over units. */
+  readonly adversary?: Adversary | undefined;
+  /** The repositories lie in stores over three units each; with the adversary `none` only. */
+  readonly replicated?: boolean;
+}
+
+/** Runs one seed; throws when an invariant is broken. */
 export async function simulate(
   seed: number,
   hosts: SimulationHosts,
-  adversary: Adversary = ADVERSARIES[seed % ADVERSARIES.length]!,
+  options: SimulationOptions = {},
 ): Promise<SimulationResult> {
+  const { replicated = false } = options;
+  const inTurn = ADVERSARIES[seed % ADVERSARIES.length]!;
+  const adversary = options.adversary ?? (replicated ? 'none' : inTurn);
+  assert(!replicated || adversary === 'none', 'adversaries play over single stores only');
   hosts.clear();
   try {
-    return await new Simulation(seed, hosts, adversary).run();
+    return await new Simulation(seed, hosts, { adversary, replicated }).run();
   } finally {
     // Not before: a process that crashed may still be about to fail.
     await hosts.closeSingle();
@@ -82,7 +94,7 @@ export async function simulate(
 interface Running {
   readonly host: number;
   readonly clock: Clock;
-  readonly stores: readonly ObjectStore[];
+  readonly stores: readonly SimulatedStore[];
   readonly processes: Processes;
 }
 
@@ -92,7 +104,7 @@ class Simulation {
   readonly #hosts: SimulationHosts;
   readonly #adversary: Adversary;
   readonly #processes = new SimulatedProcesses();
-  /** The source, the target, and the clone once there is one. */
+  /** The source, the target, and what the clone becomes, where there may be one. */
   readonly #storages: readonly SimulatedStorage[];
   readonly #forgers: readonly SimulatedForger[];
   #isCloned = false;
@@ -110,24 +122,31 @@ class Simulation {
     blows: 0,
   };
 
-  constructor(seed: number, hosts: SimulationHosts, adversary: Adversary) {
+  constructor(
+    seed: number,
+    hosts: SimulationHosts,
+    { adversary, replicated }: { readonly adversary: Adversary; readonly replicated: boolean },
+  ) {
     this.#random = seededRandom(seed);
     this.#clock = simulatedClock(1_800_000_000_000);
     this.#hosts = hosts;
     this.#adversary = adversary;
-    this.#storages = [SOURCE, TARGET, CLONE].map(() => new SimulatedStorage(this.#clock));
+    const [random, clock] = [this.#random, this.#clock];
+    const all = replicated ? [SOURCE, TARGET] : [SOURCE, TARGET, CLONE];
+    this.#storages = all.map(() => new SimulatedStorage({ clock, random, replicated }));
     this.#keys = { ...generateKeyPair(this.#random), hashKey: this.#random.bytes(32) };
     const { publicKey } = this.#keys;
     this.#forgers = this.#storages.map(
-      ({ store }) => new SimulatedForger(store, this.#random, publicKey),
+      ({ place }) => new SimulatedForger(place.quiet, random, publicKey),
     );
   }
 
   async run(): Promise<SimulationResult> {
+    for (const { place } of this.#storages) await place.begin();
     for (const which of [SOURCE, TARGET]) {
-      const { store } = this.#storages[which]!;
+      const { quiet } = this.#storages[which]!.place;
       const createdAt = this.#clock.now();
-      await writeConfig(store, newConfig({ ...this.#keys, createdAt, random: this.#random }));
+      await writeConfig(quiet, newConfig({ ...this.#keys, createdAt, random: this.#random }));
     }
     const actions: Promise<void>[] = [];
     for (let action = 0; action < ACTIONS; action++) {
@@ -143,6 +162,7 @@ class Simulation {
     await this.#clock.sleep(24 * 3_600_000);
     if (this.#random.fraction() < 0.5) await this.#strike();
     await this.#clock.sleep(24 * 3_600_000);
+    for (const { place } of this.#storages) await place.settle();
     const { pointsAtEnd, damaged } = await this.#end();
     return { ...this.#counts, damaged, pointsAtEnd };
   }
@@ -219,17 +239,7 @@ class Simulation {
   async #act(): Promise<void> {
     const host = Math.floor(this.#random.fraction() * HOSTS);
     const skewMs = Math.floor((this.#random.fraction() - 0.5) * 4 * 3_600_000);
-    const stores = this.#storages.map(({ store }) =>
-      faulty(store, {
-        random: this.#random,
-        clock: this.#clock,
-        errorBefore: 0.01,
-        errorAfter: 0.01,
-        putsLate: 0.01,
-        lateMsMax: 10 * 3_600_000,
-        delayMsMax: 200,
-      }),
-    );
+    const stores = this.#storages.map(({ place }) => place.open());
     const started = this.#processes.start(host);
     const crash = (): void => {
       started.end();
@@ -263,6 +273,7 @@ class Simulation {
 
   async #choose(running: Running): Promise<void> {
     const dice = this.#random.fraction();
+    for (const each of running.stores) await each.maintain();
     // Nobody knows which of the two is the clone.
     const source = this.#isCloned && this.#random.fraction() < 0.5 ? CLONE : SOURCE;
     const open = (which: Which): Promise<UnlockedRepository> => this.#open(which, running);
@@ -279,13 +290,10 @@ class Simulation {
 
   async #open(which: Which, running: Running): Promise<UnlockedRepository> {
     const { host, stores, clock, processes } = running;
-    const store = retrying(stores[which]!, {
-      attemptsMax: 4,
-      delayMs: 100,
-      clock,
-      random: this.#random,
-    });
-    const index = this.#hosts.indexFor(host, which, this.#random);
+    const random = this.#random;
+    const patience = { attemptsMax: 4, delayMs: 100, clock, random };
+    const store = retrying(stores[which]!.store, patience);
+    const index = this.#hosts.indexFor(host, which, random);
     return await this.#openOver({ store, index, clock, processes });
   }
 
@@ -303,10 +311,10 @@ class Simulation {
   }
 
   async #quiet(which: Which): Promise<UnlockedRepository> {
-    const { store } = this.#storages[which]!;
+    const { quiet } = this.#storages[which]!.place;
     const { processes } = this.#processes.start(0);
     const index = this.#hosts.shared(0, which);
-    return await this.#openOver({ store, index, clock: this.#clock, processes });
+    return await this.#openOver({ store: quiet, index, clock: this.#clock, processes });
   }
 
   /** Two runs in one process and repository; each may fail and leave the other one alone. */

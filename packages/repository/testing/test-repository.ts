@@ -32,10 +32,7 @@ export function stillClock(startMs = 1_800_000_000_000): StillClock {
   return {
     now: () => nowMs,
     advance: (durationMs) => void (nowMs += durationMs),
-    sleep: (_durationMs, signal) =>
-      new Promise((_resolve, reject) => {
-        signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-      }),
+    sleep: (_durationMs, signal) => sleepUntilAborted(signal),
   };
 }
 
@@ -50,6 +47,14 @@ export const testProcesses: Processes = {
   },
   hasEnded: () => false,
 };
+
+/** The sleep of a clock that stands still. */
+export async function sleepUntilAborted(signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  await new Promise((_resolve, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+}
 
 export interface TestRepositoryOptions {
   readonly store?: ObjectStore;

@@ -1,14 +1,21 @@
 /** Decodes all small records of a repository: what cannot be decoded is a finding. */
 import { type CofferError, type Finding, isCofferError } from '@coffer/base';
 import { configDamages } from '../config-objects.ts';
-import { checkGcRecord, listGcObjects } from '../gc/gc-record.ts';
+import {
+  checkGcRecord,
+  gcObjectName,
+  listGcObjects,
+  readGcStateIfIntact,
+} from '../gc/gc-record.ts';
+import { pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { checkHold } from '../hold.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
 
-export async function checkRecords({ store, config }: Repository): Promise<Finding[]> {
+export async function checkRecords(repository: Repository): Promise<Finding[]> {
+  const { store, config } = repository;
   const findings: Finding[] = [];
   const check = async (path: string, decode: () => Promise<unknown>): Promise<void> => {
     try {
@@ -29,6 +36,7 @@ export async function checkRecords({ store, config }: Repository): Promise<Findi
       checkGcRecord(object, await getRecord(store, object.name)),
     );
   }
+  findings.push(...(await sweepFindings(repository)));
   for (const { session } of await listSessions(store)) {
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));
@@ -41,4 +49,15 @@ export async function checkRecords({ store, config }: Repository): Promise<Findi
 
 function toFinding(error: CofferError, path: string): Finding {
   return { code: error.code, path, message: error.message };
+}
+
+async function sweepFindings(repository: Repository): Promise<Finding[]> {
+  const state = await readGcStateIfIntact(repository.store, () => {
+    // Damaged records are told by themselves.
+  });
+  const passedOver = await pointsPassedOver(repository, state);
+  if (passedOver.length === 0) return [];
+  const path = gcObjectName(state.sweep!.generation, 'sweep');
+  const message = `it passes over ${passedOver.length} points that are older than it: it is none that a collection has made, and hides them`;
+  return [{ code: 'object-damaged', path, message }];
 }

@@ -78,14 +78,16 @@ export class DurableFolders {
   }
 }
 
+/** Some network file systems sync folders by themselves, and refuse to be told in many ways. */
+const NO_SYNC: readonly string[] = ['EINVAL', 'ENOTSUP', 'ENOSYS', 'EBADF'];
+
 /** Makes the entries of a folder durable. */
 export async function syncFolder(folder: string, calls: FileCalls): Promise<void> {
   const handle = await calls.open(folder, 'r');
   try {
     await handle.sync();
   } catch (error) {
-    // Some network file systems sync folders by themselves and refuse to be told.
-    if (!['EINVAL', 'ENOTSUP'].includes(systemErrorCode(error) ?? '')) throw error;
+    if (!NO_SYNC.includes(systemErrorCode(error) ?? '')) throw error;
   } finally {
     await handle.close();
   }

@@ -8,6 +8,21 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   EROFS: 'store-read-only',
   EACCES: 'store-denied',
   EPERM: 'store-denied',
+  ENOTSUP: 'store-unsupported',
+  ENOSYS: 'store-unsupported',
+  EINVAL: 'store-unsupported',
+  EXDEV: 'store-unsupported',
+  EMLINK: 'store-unsupported',
+  // Of the drive, or what is on it.
+  EIO: 'store-failed',
+  EUCLEAN: 'store-failed',
+  EBADMSG: 'store-failed',
+  EREMOTEIO: 'store-failed',
+  ENODEV: 'store-failed',
+  ENXIO: 'store-failed',
+  // Of a share, or the process that serves it: it has to be mounted again.
+  ESTALE: 'store-failed',
+  ENOTCONN: 'store-failed',
   ENAMETOOLONG: 'object-name-invalid',
   // A part of a name is an object already, or the name is a folder.
   ENOTDIR: 'object-name-invalid',
@@ -16,7 +31,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 
 /**
  * The error for what a system call reported; what is no such report is given back as it is.
- * Everything that is not known (EIO, ESTALE, EMFILE) may pass: the store is unavailable.
+ * Everything that is not known (EMFILE, ETIMEDOUT) may pass: the store is unavailable.
  */
 export function filesystemError(error: unknown, path: string): unknown {
   const reason = systemErrorCode(error);

@@ -10,6 +10,12 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   ExpiredToken: 'store-denied',
   AuthorizationHeaderMalformed: 'store-denied',
   PermanentRedirect: 'store-denied',
+  // Answered with the status of a wrong request, and may pass.
+  RequestTimeout: 'store-unavailable',
+  IncompleteBody: 'store-unavailable',
+  BadDigest: 'store-unavailable',
+  XAmzContentSHA256Mismatch: 'store-unavailable',
+  NotImplemented: 'store-unsupported',
   InvalidBucketName: 'location-invalid',
 };
 
@@ -21,7 +27,8 @@ export function s3Error(
   if (isCofferError(error)) return error;
   const reason = error instanceof Error ? (systemErrorCode(error) ?? error.name) : undefined;
   const status = statusOf(error);
-  const code = (error instanceof Error ? CODES[error.name] : undefined) ?? codeOfStatus(status);
+  const known = error instanceof Error ? CODES[error.name] : undefined;
+  const code = known ?? (status === 301 ? 'store-denied' : codeOfStatus(status));
   return new CofferError(code, { ...details, status, reason }, error);
 }
 

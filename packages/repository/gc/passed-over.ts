@@ -1,0 +1,49 @@
+/**
+ * Points that the newest sweep does not name although they were there before it. A collection names
+ * every point that it finds, so this is no sweep of a collection, but for a point that was removed and
+ * put back in the moment of the sweep: somebody who can add objects has forged it. It would make every
+ * point vanish, and the next collection delete them.
+ */
+import { isCofferError } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { decodePointObject, parsePointObjectName, type PointObject } from '../recovery-point.ts';
+import type { Repository } from '../repository.ts';
+import { getRecord } from '../store-calls.ts';
+import { type GcState, gcObjectName, survives } from './gc-record.ts';
+
+/** Names of objects under `points/` that the newest sweep passes over, and that are older than it. */
+export async function objectsPassedOver(
+  store: ObjectStore,
+  state: GcState,
+): Promise<PointObject[]> {
+  if (!state.sweep) return [];
+  const passedOver: { point: PointObject; createdAt: number }[] = [];
+  for await (const { name, createdAt } of store.list('points/')) {
+    const point = parsePointObjectName(name);
+    if (point && !survives(point, state)) passedOver.push({ point, createdAt });
+  }
+  if (passedOver.length === 0) return [];
+  const sweep = await store.stat(gcObjectName(state.sweep.generation, 'sweep'));
+  return passedOver
+    .filter(({ createdAt }) => sweep !== undefined && createdAt < sweep.createdAt)
+    .map(({ point }) => point);
+}
+
+/** Those that can be read; with keys, those that a writer of the repository has made. */
+export async function pointsPassedOver(
+  { store, keys }: Repository,
+  state: GcState,
+): Promise<PointObject[]> {
+  const passedOver: PointObject[] = [];
+  for (const point of await objectsPassedOver(store, state)) {
+    try {
+      decodePointObject(point, await getRecord(store, point.name), keys?.hashKey);
+      passedOver.push(point);
+    } catch (error) {
+      const isNone =
+        isCofferError(error, 'object-damaged') || isCofferError(error, 'object-not-found');
+      if (!isNone) throw error;
+    }
+  }
+  return passedOver;
+}
