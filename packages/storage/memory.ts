@@ -24,28 +24,35 @@ export interface MemoryStoreOptions {
   readonly clock?: Clock;
   /** Objects can be protected. */
   readonly objectLock?: boolean;
+  /** What it holds, by name, for those who simulate storage that loses objects; empty if not given. */
+  readonly objects?: Map<string, StoredObject>;
 }
 
-interface StoredObject {
+export interface StoredObject {
   readonly bytes: Buffer;
   readonly createdAt: number;
   protectedUntil: number;
 }
 
 export function openMemoryStore(options: MemoryStoreOptions = {}): ObjectStore {
-  const { clock = systemClock, objectLock = false } = options;
-  return new MemoryStore(clock, objectLock);
+  const {
+    clock = systemClock,
+    objectLock = false,
+    objects = new Map<string, StoredObject>(),
+  } = options;
+  return new MemoryStore(clock, objectLock, objects);
 }
 
 class MemoryStore implements ObjectStore {
   readonly location = 'memory';
   readonly capabilities: StoreCapabilities;
-  readonly #objects = new Map<string, StoredObject>();
+  readonly #objects: Map<string, StoredObject>;
   readonly #clock: Clock;
 
-  constructor(clock: Clock, objectLock: boolean) {
+  constructor(clock: Clock, objectLock: boolean, objects: Map<string, StoredObject>) {
     this.capabilities = { serverTime: true, deletes: true, finishesSessions: false, objectLock };
     this.#clock = clock;
+    this.#objects = objects;
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {

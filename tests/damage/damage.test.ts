@@ -1,6 +1,7 @@
 import { after, before, describe, it } from 'node:test';
 import { type Random, seededRandom, systemRandom } from '@coffer/base';
 import { bitFlips, type Damage, strangers, swaps, wholeObjectDamages } from './damages.ts';
+import { Forgeries } from './forgeries.ts';
 import { DamageMatrix } from './matrix.ts';
 
 const FLIPS = 100;
@@ -36,6 +37,10 @@ for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
     it('objects under the names of others are not taken for those', async () => {
       const { objects, points } = matrix.intact;
       await check(swaps(objects, points), 30, REPAIRS);
+    });
+
+    it('what is well-formed and says what is not so does no more harm', async () => {
+      await check(new Forgeries(matrix.intact, seed).all(), 40, REPAIRS);
     });
 
     it('a lost index is made anew from the packs', async () => {

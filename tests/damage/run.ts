@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { seededRandom, systemRandom } from '@coffer/base';
 import { bitFlips, strangers, swaps, wholeObjectDamages } from './damages.ts';
+import { Forgeries } from './forgeries.ts';
 import { DamageMatrix } from './matrix.ts';
 
 const { values } = parseArgs({
@@ -24,6 +25,7 @@ let failed = 0;
 let total = 0;
 const kinds = {
   strangers: [strangers(random), 1],
+  forged: [new Forgeries(matrix.intact, seed).all(), 1],
   whole: [wholeObjectDamages(objects, random, points), 1],
   swaps: [swaps(objects, points), 1],
   flips: [bitFlips(objects, Number(values.samples), random, points), Number(values.thorough)],

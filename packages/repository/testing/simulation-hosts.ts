@@ -1,6 +1,7 @@
 /**
- * Hosts of the simulation: each has a cache of each of the two repositories, which its processes
- * share; some processes open it again, as one more process does, and some find it empty.
+ * Hosts of the simulation: each has a cache of each of the repositories, which its processes share;
+ * some processes open it again, as one more process does, and some find it empty. A clone has the
+ * cache of its original.
  */
 import { rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
@@ -14,8 +15,11 @@ export const HOSTS = 3;
 /** The repository that is written to, and the one that its points are copied to. */
 export const SOURCE = 0;
 export const TARGET = 1;
-export const BOTH = [SOURCE, TARGET] as const;
-export type Which = (typeof BOTH)[number];
+/** What the source is cloned to: the same repository, as far as anybody can tell. */
+export const CLONE = 2;
+export type Which = typeof SOURCE | typeof TARGET | typeof CLONE;
+
+const CACHES_PER_HOST = 2;
 
 const REOPENED_SHARE = 0.1;
 const EMPTY_SHARE = 0.05;
@@ -35,7 +39,7 @@ export class SimulationHosts {
 
   static async open(): Promise<SimulationHosts> {
     const folder = await mkdtemp(join(tmpdir(), 'coffer-simulation-'));
-    const places = Array.from({ length: HOSTS * BOTH.length }, (_, place) => String(place));
+    const places = Array.from({ length: HOSTS * CACHES_PER_HOST }, (_, place) => String(place));
     return new SimulationHosts(
       folder,
       places.map((place) => ChunkIndex.open(join(folder, place))),
@@ -43,13 +47,13 @@ export class SimulationHosts {
   }
 
   shared(host: number, which: Which): ChunkIndex {
-    return this.#shared[host * BOTH.length + which]!;
+    return this.#shared[placeOf(host, which)]!;
   }
 
   /** The index that one process uses. */
   indexFor(host: number, which: Which, random: Random): ChunkIndex {
     const dice = random.fraction();
-    if (dice < REOPENED_SHARE) return this.#openSingle(String(host * BOTH.length + which));
+    if (dice < REOPENED_SHARE) return this.#openSingle(String(placeOf(host, which)));
     if (dice >= REOPENED_SHARE + EMPTY_SHARE) return this.shared(host, which);
     return this.#openSingle(`empty-${this.#emptyCount++}`);
   }
@@ -76,4 +80,8 @@ export class SimulationHosts {
     for (const index of this.#shared) await index.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+function placeOf(host: number, which: Which): number {
+  return host * CACHES_PER_HOST + (which === CLONE ? SOURCE : which);
 }

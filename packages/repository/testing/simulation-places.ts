@@ -3,7 +3,7 @@
  * return, and that single processes do not reach.
  */
 import { assert, type Clock, isCofferError, type Random } from '@coffer/base';
-import { openMemoryStore } from '@coffer/storage/memory.ts';
+import { openMemoryStore, type StoredObject } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { mendUnits } from '@coffer/storage/replicated/mend.ts';
 import { formSet, openReplicatedStore } from '@coffer/storage/replicated/replicated-store.ts';
@@ -30,9 +30,14 @@ export interface SimulatedPlace {
   settle(): Promise<void>;
 }
 
-interface PlaceOptions {
+export interface PlaceOptions {
   readonly clock: Clock;
   readonly random: Random;
+}
+
+export interface SinglePlaceOptions extends PlaceOptions {
+  /** What it holds, by name, for an adversary to change. */
+  readonly objects: Map<string, StoredObject>;
 }
 
 const FAULTS = {
@@ -43,8 +48,8 @@ const FAULTS = {
   delayMsMax: 200,
 };
 
-export function singlePlace({ clock, random }: PlaceOptions): SimulatedPlace {
-  const quiet = openMemoryStore({ clock });
+export function singlePlace({ clock, random, objects }: SinglePlaceOptions): SimulatedPlace {
+  const quiet = openMemoryStore({ clock, objects });
   return {
     quiet,
     open: () => {

@@ -1,13 +1,16 @@
 /**
  * A simulation by seed: writers, garbage collections, removals, copies, verifications and restores
  * at once, on several hosts with skewed clocks, over stores that fail, answer late and lose
- * processes at any point. When all is quiet, the invariants of PROTOCOL.md are checked.
+ * processes at any point; and with the adversary of the seed: storage that is set back, loses a part
+ * of what it had or is cloned, or somebody who forges. When all is quiet, the invariants of
+ * PROTOCOL.md are checked (`simulation-end.ts`).
  */
 import {
   assert,
   type Clock,
   CofferError,
   isCofferError,
+  type Processes,
   type Random,
   seededRandom,
 } from '@coffer/base';
@@ -15,56 +18,56 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { CrashedError } from '@coffer/storage/testing/faulty.ts';
 import { inlineChunkPool } from '../chunk/chunk-work.ts';
-import { SlabPool } from '../chunk/slab.ts';
 import { newConfig } from '../config.ts';
 import { writeConfig } from '../config-objects.ts';
 import { copyPoints } from '../copy/copy.ts';
-import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
 import { collectGarbage } from '../gc/run.ts';
-import { ChunkIndex } from '../index/chunk-index.ts';
+import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
-import { encodePoint, type RecoveryPoint } from '../recovery-point.ts';
+import type { RecoveryPoint } from '../recovery-point.ts';
 import { Repository, type UnlockedRepository } from '../repository.ts';
 import { generateKeyPair } from '../sealed-box.ts';
-import { diskLeaves, DiskTreeBuilder } from '../tree/disk-tree.ts';
-import { verifyRepository } from '../verify/verify.ts';
-import {
-  replicatedPlace,
-  type SimulatedPlace,
-  type SimulatedStore,
-  singlePlace,
-} from './simulation-places.ts';
+import { checkRestore, chooseContents, type Expected, writeContents } from './simulated-content.ts';
+import { SimulatedForger } from './simulated-forger.ts';
+import { SimulatedProcesses } from './simulated-processes.ts';
+import { SimulatedStorage, type StorageState } from './simulated-storage.ts';
 import { simulatedClock, type SimulatedClock } from './simulated-clock.ts';
+import { EAGER_PLAN, SimulationEnd } from './simulation-end.ts';
+import type { SimulatedStore } from './simulation-places.ts';
 import {
-  BOTH,
+  CLONE,
   HOSTS,
   type SimulationHosts,
   SOURCE,
   TARGET,
   type Which,
 } from './simulation-hosts.ts';
-import { testProcesses } from './test-repository.ts';
 
 const ACTIONS = 24;
-/** So few different chunks that runs share most of them. */
-const CHUNK_VARIETY = 40;
-const CHUNKS_PER_POINT_MAX = 60;
 const PACK_SIZE_BYTES = 4096;
+
+export const ADVERSARIES = ['none', 'set-back', 'loss', 'clone', 'forger'] as const;
+export type Adversary = (typeof ADVERSARIES)[number];
 
 /** What one seed did. */
 export interface SimulationResult {
-  readonly seed: number;
   readonly committed: number;
   readonly removed: number;
   readonly collections: number;
   readonly copied: number;
   readonly crashes: number;
   readonly failures: number;
+  /** What the adversary did. */
+  readonly blows: number;
+  /** Points that missed something in the end, as the adversary entitles them to. */
+  readonly damaged: number;
   readonly pointsAtEnd: number;
 }
 
 export interface SimulationOptions {
-  /** The repositories lie in stores over three units each. */
+  /** By default that of the seed's turn, and `none` over units. */
+  readonly adversary?: Adversary | undefined;
+  /** The repositories lie in stores over three units each; with the adversary `none` only. */
   readonly replicated?: boolean;
 }
 
@@ -74,36 +77,41 @@ export async function simulate(
   hosts: SimulationHosts,
   options: SimulationOptions = {},
 ): Promise<SimulationResult> {
+  const { replicated = false } = options;
+  const inTurn = ADVERSARIES[seed % ADVERSARIES.length]!;
+  const adversary = options.adversary ?? (replicated ? 'none' : inTurn);
+  assert(!replicated || adversary === 'none', 'adversaries play over single stores only');
   hosts.clear();
   try {
-    return await new Simulation(seed, hosts, options).run();
+    return await new Simulation(seed, hosts, { adversary, replicated }).run();
   } finally {
     // Not before: a process that crashed may still be about to fail.
     await hosts.closeSingle();
   }
 }
 
-interface Expected {
-  /** Ids of the chunks by content, as the writer chose them. */
-  readonly contents: readonly number[];
+/** One process while it runs. */
+interface Running {
+  readonly host: number;
+  readonly clock: Clock;
+  readonly stores: readonly SimulatedStore[];
+  readonly processes: Processes;
 }
 
 class Simulation {
-  readonly #seed: number;
   readonly #random: Random;
   readonly #clock: SimulatedClock;
   readonly #hosts: SimulationHosts;
-  readonly #places: readonly SimulatedPlace[];
+  readonly #adversary: Adversary;
+  readonly #processes = new SimulatedProcesses();
+  /** The source, the target, and what the clone becomes, where there may be one. */
+  readonly #storages: readonly SimulatedStorage[];
+  readonly #forgers: readonly SimulatedForger[];
+  #isCloned = false;
+  #remembered: readonly StorageState[] = [];
   readonly #keys: RepositoryKeys;
   /** What each point that may exist has to hold. */
   readonly #expected = new Map<string, Expected>();
-  /**
-   * Of each repository, the points that somebody asked to remove, perhaps before their writer knew
-   * that it had committed.
-   */
-  readonly #unwanted = [new Set<string>(), new Set<string>()] as const;
-  /** Of each repository, the points whose commit succeeded and that nobody asked to remove. */
-  readonly #promised = [new Set<string>(), new Set<string>()] as const;
   readonly #counts = {
     committed: 0,
     removed: 0,
@@ -111,27 +119,34 @@ class Simulation {
     copied: 0,
     crashes: 0,
     failures: 0,
+    blows: 0,
   };
 
-  constructor(seed: number, hosts: SimulationHosts, { replicated = false }: SimulationOptions) {
-    this.#seed = seed;
+  constructor(
+    seed: number,
+    hosts: SimulationHosts,
+    { adversary, replicated }: { readonly adversary: Adversary; readonly replicated: boolean },
+  ) {
     this.#random = seededRandom(seed);
     this.#clock = simulatedClock(1_800_000_000_000);
     this.#hosts = hosts;
-    const place = replicated ? replicatedPlace : singlePlace;
-    this.#places = BOTH.map(() => place({ clock: this.#clock, random: this.#random }));
+    this.#adversary = adversary;
+    const [random, clock] = [this.#random, this.#clock];
+    const all = replicated ? [SOURCE, TARGET] : [SOURCE, TARGET, CLONE];
+    this.#storages = all.map(() => new SimulatedStorage({ clock, random, replicated }));
     this.#keys = { ...generateKeyPair(this.#random), hashKey: this.#random.bytes(32) };
+    const { publicKey } = this.#keys;
+    this.#forgers = this.#storages.map(
+      ({ place }) => new SimulatedForger(place.quiet, random, publicKey),
+    );
   }
 
   async run(): Promise<SimulationResult> {
-    for (const place of this.#places) await place.begin();
-    for (const { quiet } of this.#places) {
-      const config = newConfig({
-        ...this.#keys,
-        createdAt: this.#clock.now(),
-        random: this.#random,
-      });
-      await writeConfig(quiet, config);
+    for (const { place } of this.#storages) await place.begin();
+    for (const which of [SOURCE, TARGET]) {
+      const { quiet } = this.#storages[which]!.place;
+      const createdAt = this.#clock.now();
+      await writeConfig(quiet, newConfig({ ...this.#keys, createdAt, random: this.#random }));
     }
     const actions: Promise<void>[] = [];
     for (let action = 0; action < ACTIONS; action++) {
@@ -139,260 +154,284 @@ class Simulation {
       // Thrown below, once all have ended; until then it must not count as unhandled.
       act.catch(() => {});
       actions.push(act);
+      if (this.#random.fraction() < 0.15) await this.#strike();
       await this.#clock.sleep(this.#random.fraction() * 20_000);
     }
     await Promise.all(actions);
-    await this.#settle();
-    const pointsAtEnd = await this.#checkInvariants();
-    return { seed: this.#seed, ...this.#counts, pointsAtEnd };
+    // Everything late arrives, and every lease expires.
+    await this.#clock.sleep(24 * 3_600_000);
+    if (this.#random.fraction() < 0.5) await this.#strike();
+    await this.#clock.sleep(24 * 3_600_000);
+    for (const { place } of this.#storages) await place.settle();
+    const { pointsAtEnd, damaged } = await this.#end();
+    return { ...this.#counts, damaged, pointsAtEnd };
+  }
+
+  async #end(): Promise<{ pointsAtEnd: number; damaged: number }> {
+    let [pointsAtEnd, damaged] = [0, 0];
+    const used: readonly Which[] = this.#isCloned ? [SOURCE, TARGET, CLONE] : [SOURCE, TARGET];
+    for (const which of used) {
+      const end = new SimulationEnd({
+        storage: this.#storages[which]!,
+        expected: this.#expected,
+        mayBeDamaged: (id) => this.#mayBeDamaged(id, which),
+        isStruck: !['none', 'clone'].includes(this.#adversary),
+        open: async () => await this.#quiet(which),
+        random: this.#random,
+      });
+      const result = await end.check();
+      pointsAtEnd += result.points;
+      damaged += result.damaged;
+    }
+    return { pointsAtEnd, damaged };
+  }
+
+  /** What was found stored under a forged id may be forged; a copy takes from both repositories. */
+  #mayBeDamaged(id: string, which: Which): boolean {
+    const { excused, lossCount } = this.#storages[which]!;
+    // A copy may be built on a point that has lost something since.
+    if (excused.has(id) || (which === TARGET && lossCount > 0)) return true;
+    const { reached, forgedBefore } = this.#expected.get(id)!;
+    const forgers = which === TARGET ? this.#forgers : [this.#forgers[which]!];
+    return forgers.some(({ forged }) =>
+      [...reached].some(
+        (chunk) => (forged.has(chunk) && which === TARGET) || forgedBefore.has(chunk),
+      ),
+    );
+  }
+
+  /** The adversary does its worst, in one moment. */
+  async #strike(): Promise<void> {
+    const which = this.#random.fraction() < 0.7 ? SOURCE : TARGET;
+    const storage = this.#storages[which]!;
+    if (this.#adversary === 'none' || (this.#adversary === 'clone' && this.#isCloned)) return;
+    this.#counts.blows++;
+    if (this.#adversary === 'forger') await this.#forgers[which]!.forge();
+    if (this.#adversary === 'loss') this.#lose(storage);
+    if (this.#adversary === 'set-back') this.#setBackOrRemember();
+    if (this.#adversary === 'clone') {
+      this.#isCloned = true;
+      this.#storages[CLONE]!.become(this.#storages[SOURCE]!);
+    }
+  }
+
+  /** Storages are set back each to a state of its own, or both are remembered as they are. */
+  #setBackOrRemember(): void {
+    const which = this.#random.fraction() < 0.7 ? SOURCE : TARGET;
+    const state = this.#remembered[which];
+    if (state && this.#random.fraction() < 0.6) this.#storages[which]!.setBackTo(state);
+    else this.#remembered = this.#storages.map((storage) => storage.state());
+  }
+
+  /** Some objects of one kind. */
+  #lose(storage: SimulatedStorage): void {
+    const kinds = [/^packs\//, /^index\//, /^points\//, /^sessions\/.*-begin$/];
+    const kind = kinds[Math.floor(this.#random.fraction() * kinds.length)]!;
+    const share = this.#random.fraction();
+    const lost = storage.lose((name) => kind.test(name) && this.#random.fraction() < share);
+    for (const id of storage.committing) {
+      const { reached } = this.#expected.get(id)!;
+      if ([...reached].some((chunk) => lost.has(chunk))) storage.excused.add(id);
+    }
   }
 
   /** One process on one host: it does one thing, and may crash in the midst of it. */
   async #act(): Promise<void> {
     const host = Math.floor(this.#random.fraction() * HOSTS);
     const skewMs = Math.floor((this.#random.fraction() - 0.5) * 4 * 3_600_000);
-    const stores = this.#places.map((place) => place.open());
-    const mayCrash = this.#random.fraction() < 0.35;
-    if (mayCrash) void this.#crashLater(stores);
+    const stores = this.#storages.map(({ place }) => place.open());
+    const started = this.#processes.start(host);
+    const crash = (): void => {
+      started.end();
+      for (const store of stores) store.crash();
+    };
+    if (this.#random.fraction() < 0.35) void this.#crashLater(crash);
+    const clock = skewed(this.#clock, skewMs);
+    await this.#tolerate(
+      async () => await this.#choose({ host, stores, clock, processes: started.processes }),
+    );
+    started.end();
+  }
+
+  /** How a process may fail is part of the contract. */
+  async #tolerate(task: () => Promise<void>): Promise<void> {
     try {
-      await this.#choose(host, stores, skewed(this.#clock, skewMs));
+      await task();
     } catch (error) {
       if (error instanceof CrashedError) return;
-      if (!(error instanceof CofferError) || !ALLOWED_FAILURES.has(error.code)) throw error;
+      const allowed = ALLOWED_FAILURES[this.#adversary];
+      if (!(error instanceof CofferError) || !allowed.includes(error.code)) throw error;
       this.#counts.failures++;
     }
   }
 
-  async #crashLater(stores: readonly { crash(): void }[]): Promise<void> {
+  async #crashLater(crash: () => void): Promise<void> {
     await this.#clock.sleep(this.#random.fraction() * 15_000);
     this.#counts.crashes++;
-    for (const store of stores) store.crash();
+    crash();
   }
 
-  async #choose(host: number, stores: readonly SimulatedStore[], clock: Clock): Promise<void> {
+  async #choose(running: Running): Promise<void> {
     const dice = this.#random.fraction();
-    for (const each of stores) await each.maintain();
-    const open = (which: Which): Promise<UnlockedRepository> =>
-      this.#open(host, which, stores[which]!.store, clock);
-    if (dice < 0.38) await this.#write(await open(SOURCE));
-    else if (dice < 0.56) await this.#collect(await open(SOURCE));
-    else if (dice < 0.68) await this.#remove(await open(SOURCE), SOURCE);
-    else if (dice < 0.76) await this.#restoreOne(await open(SOURCE), SOURCE);
-    else if (dice < 0.86) await this.#copy(await open(SOURCE), await open(TARGET));
+    for (const each of running.stores) await each.maintain();
+    // Nobody knows which of the two is the clone.
+    const source = this.#isCloned && this.#random.fraction() < 0.5 ? CLONE : SOURCE;
+    const open = (which: Which): Promise<UnlockedRepository> => this.#open(which, running);
+    if (dice < 0.3) await this.#write(await open(source), source);
+    else if (dice < 0.38) await this.#writeTwo(await open(source), source);
+    else if (dice < 0.56) await this.#collect(await open(source));
+    else if (dice < 0.68) await this.#remove(await open(source), source);
+    else if (dice < 0.76) await this.#restoreOne(await open(source), source);
+    else if (dice < 0.86) await this.#copy(await open(source), await open(TARGET));
     else if (dice < 0.93) await this.#collect(await open(TARGET));
     else if (dice < 0.97) await this.#remove(await open(TARGET), TARGET);
     else await this.#restoreOne(await open(TARGET), TARGET);
   }
 
-  async #open(
-    host: number,
-    which: Which,
-    store: ObjectStore,
-    clock: Clock,
-  ): Promise<UnlockedRepository> {
-    const tried = retrying(store, { attemptsMax: 4, delayMs: 100, clock, random: this.#random });
-    return await this.#openOver(tried, this.#hosts.indexFor(host, which, this.#random), clock);
+  async #open(which: Which, running: Running): Promise<UnlockedRepository> {
+    const { host, stores, clock, processes } = running;
+    const random = this.#random;
+    const patience = { attemptsMax: 4, delayMs: 100, clock, random };
+    const store = retrying(stores[which]!.store, patience);
+    const index = this.#hosts.indexFor(host, which, random);
+    return await this.#openOver({ store, index, clock, processes });
   }
 
-  async #openOver(
-    store: ObjectStore,
-    index: ChunkIndex,
-    clock: Clock,
-  ): Promise<UnlockedRepository> {
+  async #openOver(options: {
+    readonly store: ObjectStore;
+    readonly index: ChunkIndex;
+    readonly clock: Clock;
+    readonly processes: Processes;
+  }): Promise<UnlockedRepository> {
     const random = this.#random;
-    const repository = await Repository.open({
-      store,
-      index,
-      clock,
-      random,
-      processes: testProcesses,
-      chunkPool: inlineChunkPool(random),
-      packSizeBytes: PACK_SIZE_BYTES,
-    });
+    const chunkPool = inlineChunkPool(random);
+    const packSizeBytes = PACK_SIZE_BYTES;
+    const repository = await Repository.open({ ...options, random, chunkPool, packSizeBytes });
     return repository.unlockWith(this.#keys);
   }
 
-  async #write(repository: UnlockedRepository): Promise<void> {
+  async #quiet(which: Which): Promise<UnlockedRepository> {
+    const { quiet } = this.#storages[which]!.place;
+    const { processes } = this.#processes.start(0);
+    const index = this.#hosts.shared(0, which);
+    return await this.#openOver({ store: quiet, index, clock: this.#clock, processes });
+  }
+
+  /** Two runs in one process and repository; each may fail and leave the other one alone. */
+  async #writeTwo(repository: UnlockedRepository, which: Which): Promise<void> {
+    const runs = [1, 2].map(() => this.#tolerate(() => this.#write(repository, which, 0.3)));
+    const ended = await Promise.allSettled(runs);
+    for (const each of ended) if (each.status === 'rejected') throw each.reason;
+  }
+
+  async #write(repository: UnlockedRepository, which: Which, givesUpShare = 0): Promise<void> {
+    const storage = this.#storages[which]!;
+    const forgedBefore = new Set<string>();
     const session = await repository.beginSession();
     try {
-      const contents = this.#chooseContents();
-      const slabs = new SlabPool(1, 64 * 1024);
-      const tree = new DiskTreeBuilder(contents.length * DISK_CHUNK, (children, body) =>
-        session.writer.writeNode(children, body),
-      );
-      for (const content of contents) {
-        const id = await slabs.use(async (slab) => {
-          const bytes = chunkOf(content);
-          bytes.copy(slab.bytes);
-          return (await session.writer.write(slab, [{ offset: 0, length: bytes.length }]))[0]!;
-        });
-        await tree.add(id);
-        // A long run, now and then, that others overtake.
-        if (this.#random.fraction() < 0.02)
-          await this.#clock.sleep(this.#random.fraction() * 5_000_000);
+      const contents = chooseContents(this.#random);
+      const written = await writeContents(repository, session, contents, () => this.#dawdle());
+      if (this.#random.fraction() < givesUpShare) {
+        await session.abandon();
+        return;
       }
-      const root = await tree.finish();
-      const point = encodePoint(
-        {
-          item: `item-${Math.floor(this.#random.fraction() * 3)}`,
-          kind: 'disk',
-          takenAt: repository.clock.now(),
-          roots: [
-            { name: 'disk', root: root.toString('hex'), sizeBytes: contents.length * DISK_CHUNK },
-          ],
-          tags: {},
-        },
-        {},
-        { ...this.#keys, random: this.#random },
-      );
-      this.#expected.set(point.id, { contents });
-      await session.commit([point]);
-      this.#promise(point.id, SOURCE);
+      for (const id of this.#forgers[which]!.forged) forgedBefore.add(id);
+      const { id } = written.point;
+      this.#expected.set(id, { ...written, forgedBefore });
+      // Once it is there, it may be copied.
+      for (const each of this.#storages) each.committing.add(id);
+      const { lossCount } = storage;
+      await session.commit([written.point]);
       this.#counts.committed++;
+      if (storage.lossCount === lossCount) storage.promise(id);
+      else storage.excused.add(id);
     } catch (error) {
       if (!(error instanceof CrashedError)) await session.abandon().catch(() => {});
       throw error;
     }
   }
 
-  #promise(id: string, which: Which): void {
-    if (!this.#unwanted[which].has(id)) this.#promised[which].add(id);
-  }
-
-  #chooseContents(): number[] {
-    const size = 1 + Math.floor(this.#random.fraction() * CHUNKS_PER_POINT_MAX);
-    return Array.from({ length: size }, () => Math.floor(this.#random.fraction() * CHUNK_VARIETY));
+  /** A long run, now and then, that others overtake. */
+  async #dawdle(): Promise<void> {
+    if (this.#random.fraction() >= 0.02) return;
+    await this.#clock.sleep(this.#random.fraction() * 5_000_000);
   }
 
   async #collect(repository: UnlockedRepository): Promise<void> {
-    // So little waste is allowed that packs are emptied and moved at every turn.
-    const plan = { ...GC_PLAN_DEFAULTS, wasteMax: 0.01, smallPackBytes: 1024, smallPacksMax: 2 };
-    const { outcome } = await collectGarbage({ repository, plan });
+    const { outcome } = await collectGarbage({ repository, plan: EAGER_PLAN });
     if (outcome === 'done') this.#counts.collections++;
   }
 
+  async #points(repository: UnlockedRepository): Promise<RecoveryPoint[]> {
+    return await repository.points((error) => {
+      if (this.#adversary !== 'forger') throw error;
+    });
+  }
+
+  async #oneOf(repository: UnlockedRepository): Promise<RecoveryPoint | undefined> {
+    const points = await this.#points(repository);
+    return points[Math.floor(this.#random.fraction() * points.length)];
+  }
+
   async #remove(repository: UnlockedRepository, which: Which): Promise<void> {
-    const points = await repository.points();
-    const point = points[Math.floor(this.#random.fraction() * points.length)];
+    const point = await this.#oneOf(repository);
     if (!point) return;
-    this.#promised[which].delete(point.id);
-    this.#unwanted[which].add(point.id);
+    this.#storages[which]!.promised.delete(point.id);
+    this.#storages[which]!.unwanted.add(point.id);
     await repository.removePoint(point);
     this.#counts.removed++;
   }
 
   async #restoreOne(repository: UnlockedRepository, which: Which): Promise<void> {
-    const points = await repository.points();
-    const point = points[Math.floor(this.#random.fraction() * points.length)];
+    const point = await this.#oneOf(repository);
     if (!point) return;
+    const expected = this.#expected.get(point.id);
+    assert(expected !== undefined, 'only points that somebody wrote exist');
     await repository.index.synchronize(repository.store);
     try {
-      await this.#restore(repository, point);
+      await checkRestore(repository, point, expected);
     } catch (error) {
+      const { promised, lossCount } = this.#storages[which]!;
       // The point may have been removed, and its chunks swept, while it was read.
-      const isGone = isCofferError(error, 'chunk-missing') && !this.#promised[which].has(point.id);
-      if (!isGone) throw error;
+      const isGone = isCofferError(error, 'chunk-missing') && !promised.has(point.id);
+      const isDamaged = lossCount > 0 || this.#isCloned || this.#mayBeDamaged(point.id, which);
+      if (!isGone && !(isCofferError(error) && isDamaged)) throw error;
     }
   }
 
   async #copy(source: UnlockedRepository, target: UnlockedRepository): Promise<void> {
+    const storage = this.#storages[TARGET]!;
+    const { lossCount } = storage;
     const { pointsCopied } = await copyPoints({ source, target, isWanted: () => true });
-    for (const id of pointsCopied) this.#promise(id, TARGET);
     this.#counts.copied += pointsCopied.length;
-  }
-
-  /** Reads a point whole and compares it with what was written. */
-  async #restore(repository: UnlockedRepository, point: RecoveryPoint): Promise<void> {
-    const expected = this.#expected.get(point.id);
-    assert(expected !== undefined, 'only points that somebody wrote exist');
-    const reader = repository.reader();
-    const [root] = point.roots;
-    assert(root !== undefined, 'a point has a root');
-    const source = { root: Buffer.from(root.root, 'hex'), sizeBytes: root.sizeBytes };
-    let index = 0;
-    for await (const { ids } of diskLeaves(reader, source)) {
-      for (const id of ids ?? []) {
-        const content = expected.contents[index++];
-        const plain = await reader.readData(id);
-        assert(
-          content !== undefined && plain.equals(chunkOf(content)),
-          'a restore is what was written',
-        );
-      }
+    for (const id of pointsCopied) {
+      if (storage.lossCount === lossCount) storage.promise(id);
+      else storage.excused.add(id);
     }
-    assert(index === expected.contents.length, 'a restore is whole');
-  }
-
-  /** Lets everything late arrive and every lease expire; then collects until nothing is left to do. */
-  async #settle(): Promise<void> {
-    await this.#clock.sleep(24 * 3_600_000);
-    for (const place of this.#places) await place.settle();
-    for (const which of BOTH) {
-      const repository = await this.#quiet(which);
-      for (let round = 0; round < 5; round++) await this.#collect(repository);
-    }
-  }
-
-  async #quiet(which: Which): Promise<UnlockedRepository> {
-    return await this.#openOver(
-      this.#places[which]!.quiet,
-      this.#hosts.shared(0, which),
-      this.#clock,
-    );
-  }
-
-  async #checkInvariants(): Promise<number> {
-    let total = 0;
-    for (const which of BOTH) {
-      const repository = await this.#quiet(which);
-      const result = await verifyRepository({ repository, readFraction: 1 });
-      assert(
-        result.findings.length === 0,
-        `all that points reach is stored: ${JSON.stringify(result.findings.slice(0, 3))}`,
-      );
-      const points = await repository.points();
-      for (const point of points) await this.#restore(repository, point);
-      total += points.length;
-      this.#checkPromises(points, which);
-      await checkGarbage(repository);
-    }
-    return total;
-  }
-
-  #checkPromises(points: readonly RecoveryPoint[], which: Which): void {
-    const present = new Set(points.map(({ id }) => id));
-    for (const id of this.#promised[which])
-      assert(present.has(id), `a committed point exists: ${id}`);
   }
 }
 
-const DISK_CHUNK = 256 * 1024;
+/** The store failed, or somebody else was faster. */
+const FAILURES = ['store-unavailable', 'session-fenced', 'gc-superseded'];
+/** What is lost or forged is told of. */
+const DAMAGES = [
+  'repository-damaged',
+  'chunk-missing',
+  'chunk-damaged',
+  'object-damaged',
+  'object-not-found',
+];
 
-/** How a process may fail: the store did, or somebody else was faster. */
-const ALLOWED_FAILURES: ReadonlySet<string> = new Set([
-  'store-unavailable',
-  'session-fenced',
-  'gc-superseded',
-]);
+const STRUCK = [...FAILURES, ...DAMAGES, 'store-rolled-back'];
 
-/** After collections that had nothing to wait for, nothing but live data is left. */
-async function checkGarbage(repository: UnlockedRepository): Promise<void> {
-  const packs = [...repository.index.packs()];
-  const indexed = new Set(packs.map(({ pack }) => pack.toString('hex')));
-  const entryCount = packs.reduce((sum, pack) => sum + pack.entryCount, 0);
-  assert(repository.index.chunkCount <= entryCount, 'the index has forgotten what is gone');
-  for await (const { name } of repository.store.list('packs/')) {
-    assert(indexed.has(name.slice(name.lastIndexOf('/') + 1)), `no pack is forgotten: ${name}`);
-  }
-  for await (const { name } of repository.store.list('sessions/')) {
-    assert(false, `no session is forgotten: ${name}`);
-  }
-}
-
-function chunkOf(content: number): Buffer {
-  // Random content does not compress, so that packs fill up.
-  return seededRandom(content + 1).bytes(100 + content * 10);
-}
+const ALLOWED_FAILURES: Readonly<Record<Adversary, readonly string[]>> = {
+  none: FAILURES,
+  // Who reads by a cache that the other one's processes change may look in vain.
+  clone: STRUCK,
+  forger: STRUCK,
+  loss: STRUCK,
+  'set-back': STRUCK,
+};
 
 function skewed(clock: Clock, skewMs: number): Clock {
   return {

@@ -1,0 +1,288 @@
+/**
+ * Objects of every kind that are well-formed and say what is not so, as somebody makes them who can
+ * write to the store and reads in it what is in clear. He has no key but the public one.
+ */
+import { type Random, seededRandom } from '@coffer/base';
+import { decodeKeySlot, encodeKeySlot, type RepositoryKeys } from '@coffer/repository/keys.ts';
+import { decodeConfig, encodeConfig, type RepositoryConfig } from '@coffer/repository/config.ts';
+import { encodeMark } from '@coffer/repository/damaged-points.ts';
+import {
+  type CondemnedRecord,
+  encodeGcRecord,
+  gcObjectName,
+} from '@coffer/repository/gc/gc-record.ts';
+import { encodeHold, holdName } from '@coffer/repository/hold.ts';
+import { decodeIndexObject, encodeIndexObject } from '@coffer/repository/index/index-codec.ts';
+import { PackBuilder } from '@coffer/repository/pack/pack-builder.ts';
+import {
+  type PackDescription,
+  type PackEntry,
+  packObjectName,
+} from '@coffer/repository/pack/pack-codec.ts';
+import { encodePoint, pointObjectName } from '@coffer/repository/recovery-point.ts';
+import {
+  beginName,
+  encodeBegin,
+  encodeEnd,
+  endName,
+} from '@coffer/repository/session/session-record.ts';
+import { encodeNodeHead } from '@coffer/repository/tree/node-codec.ts';
+import type { Damage } from './damages.ts';
+import type { IntactPoint } from './intact.ts';
+
+type Objects = ReadonlyMap<string, Buffer>;
+type Change = readonly [string, Buffer | undefined];
+
+/** What nobody has to find, and takes nothing away. */
+const HARMLESS = { isFound: false, isExact: true, touches: (): boolean => false };
+const FOUND = { ...HARMLESS, isFound: true };
+
+/** Later than all that is there. */
+const GENERATION = 9;
+const NOBODY = 'ab'.repeat(16);
+
+export class Forgeries {
+  readonly #objects: Objects;
+  readonly #points: readonly IntactPoint[];
+  readonly #keys: RepositoryKeys;
+  readonly #random: Random;
+  readonly #packs: readonly PackDescription[];
+
+  constructor(
+    {
+      objects,
+      points,
+      keys,
+    }: {
+      readonly objects: Objects;
+      readonly points: readonly IntactPoint[];
+      readonly keys: RepositoryKeys;
+    },
+    seed: number,
+  ) {
+    this.#objects = objects;
+    this.#points = points;
+    this.#keys = keys;
+    this.#random = seededRandom(seed);
+    this.#packs = this.#names(/^index\//).flatMap((name) =>
+      decodeIndexObject({ name, bytes: objects.get(name)! }),
+    );
+  }
+
+  *all(): Generator<Damage> {
+    yield* this.#configs();
+    yield* this.#keySlots();
+    yield* this.#plantedPacks();
+    yield* this.#replacedPacks();
+    yield* this.#indexObjects();
+    yield* this.#pointRecords();
+    yield* this.#sessions();
+    yield* this.#collections();
+    yield* this.#holdsAndMarks();
+  }
+
+  *#configs(): Generator<Damage> {
+    const config = decodeConfig(this.#objects.get('config')!, 'config');
+    const another: RepositoryConfig = { ...config, repositoryId: NOBODY };
+    const foreign: RepositoryConfig = { ...another, publicKey: 'cd'.repeat(32) };
+    yield forged('a config of another id', [['config', encodeConfig(another)]], FOUND);
+    yield forged('a copy of another id', [['config-copy', encodeConfig(another)]], FOUND);
+    yield forged('a copy for other keys', [['config-copy', encodeConfig(foreign)]], FOUND);
+  }
+
+  *#keySlots(): Generator<Damage> {
+    for (const name of this.#names(/^keys\//)) {
+      const slot = decodeKeySlot(name.slice('keys/'.length), this.#objects.get(name)!);
+      const other = encodeKeySlot({ ...slot, wrapped: 'ef'.repeat(80) });
+      yield forged(`a slot that does not hold the keys: ${name}`, [[name, other]], HARMLESS);
+      const added = `keys/${NOBODY.slice(0, 16)}`;
+      yield forged('a slot that nobody has the secret of', [[added, other]], HARMLESS);
+    }
+  }
+
+  /** New packs, and an index object that names each, under ids that points reach. */
+  *#plantedPacks(): Generator<Damage> {
+    const entries = this.#packs
+      .flatMap((pack) => pack.entries)
+      .filter(({ id }) => this.#isNeeded(id));
+    const others = entries.slice(0, 3).map(({ id }) => id);
+    const heads = { 'no children': [], 'bogus children': [this.#random.bytes(32)], others };
+    for (const { id, kind } of this.#sample(entries, 12)) {
+      yield this.#planted(`other bytes under the id of a ${kind}`, (builder) =>
+        builder.add(id, 'data', this.#random.bytes(500)),
+      );
+      for (const [what, children] of Object.entries(heads)) {
+        yield this.#planted(`a node with ${what} under the id of a ${kind}`, (builder) =>
+          builder.add(id, 'node', Buffer.alloc(0), encodeNodeHead(children)),
+        );
+      }
+    }
+  }
+
+  #planted(what: string, fill: (builder: PackBuilder) => void): Damage {
+    const { bytes, ...description } = this.#pack(fill);
+    const index = encodeIndexObject([description], this.#random.fraction() < 0.5 ? 0 : GENERATION);
+    const isCounted = index.name.includes(`/${String(GENERATION).padStart(8, '0')}`);
+    return forged(
+      what,
+      [
+        [packObjectName(description.pack), bytes],
+        [index.name, index.bytes],
+      ],
+      // One of a generation that was swept does not count.
+      isCounted ? FOUND : HARMLESS,
+    );
+  }
+
+  #pack(fill: (builder: PackBuilder) => void): ReturnType<PackBuilder['finish']> {
+    const { publicKey } = this.#keys;
+    const builder = new PackBuilder({ publicKey, random: this.#random });
+    fill(builder);
+    return builder.finish();
+  }
+
+  *#replacedPacks(): Generator<Damage> {
+    for (const { pack, entries } of this.#packs) {
+      const name = packObjectName(pack);
+      const { bytes } = this.#pack((builder) => {
+        for (const { id } of entries) builder.add(id, 'data', this.#random.bytes(20));
+      });
+      const touches = ({ needs }: IntactPoint): boolean => needs.has(name);
+      const known = { isFound: this.#objects.has(name), touches, isExact: false };
+      yield forged(
+        `another pack of the same chunks in the place of ${name}`,
+        [[name, bytes]],
+        known,
+      );
+    }
+  }
+
+  *#indexObjects(): Generator<Damage> {
+    const generation = GENERATION;
+    for (const pack of this.#packs.filter(({ entries }) =>
+      entries.some(({ id }) => this.#isNeeded(id)),
+    )) {
+      const lies: Record<string, PackDescription[]> = {
+        'moved offsets': [{ ...pack, entries: pack.entries.map(shifted) }],
+        'an entry less': [{ ...pack, entries: pack.entries.slice(1) }],
+        'no entries': [{ ...pack, entries: [] }],
+        'other kinds': [{ ...pack, entries: pack.entries.map(ofOtherKind) }],
+        'another size': [{ ...pack, sizeBytes: pack.sizeBytes + 1 }],
+        'a pack that is not there': [{ ...pack, pack: this.#random.bytes(32) }],
+      };
+      for (const [lie, packs] of Object.entries(lies)) {
+        const { name, bytes } = encodeIndexObject(packs, generation);
+        yield forged(`an index object that tells of ${lie}`, [[name, bytes]], FOUND);
+      }
+      const { name, bytes } = encodeIndexObject([pack, pack, pack], generation);
+      yield forged('an index object that names a pack thrice', [[name, bytes]], HARMLESS);
+    }
+  }
+
+  *#pointRecords(): Generator<Damage> {
+    const roots = this.#packs.flatMap(({ entries }) => entries.map(({ id }) => id.toString('hex')));
+    const { id, item, bytes } = this.#point(roots[0]!);
+    const name = pointObjectName(item, GENERATION, id);
+    yield forged('a point with a wrong MAC', [[name, bytes]], FOUND);
+    for (const old of this.#names(/^points\//)) {
+      const touches = (point: IntactPoint): boolean => old.endsWith(point.id);
+      const known = { isFound: true, touches, isExact: false };
+      yield forged(`another point in the place of ${old}`, [[old, bytes]], known);
+      const later = `${old.slice(0, -41)}${String(GENERATION).padStart(8, '0')}${old.slice(-33)}`;
+      const same = this.#objects.get(old)!;
+      yield forged('a point under a later generation, too', [[later, same]], HARMLESS);
+    }
+  }
+
+  #point(root: string): ReturnType<typeof encodePoint> {
+    const random = this.#random;
+    const keys = { publicKey: this.#keys.publicKey, hashKey: random.bytes(32), random };
+    const roots = [{ name: 'disk', root, sizeBytes: 256 * 1024 }];
+    return encodePoint({ item: 'disk', kind: 'disk', takenAt: 1, roots, tags: {} }, {}, keys);
+  }
+
+  *#sessions(): Generator<Damage> {
+    const begin = encodeBegin({ session: NOBODY, startedAt: 1, host: 'nobody' });
+    yield forged('the begin of a session', [[beginName(NOBODY), begin]], HARMLESS);
+    const { id, item, bytes } = this.#point('cd'.repeat(32));
+    const points = [{ id, item, record: bytes.toString('base64') }];
+    const committed = { outcome: 'committed', generation: GENERATION, points } as const;
+    const sessions = new Set(this.#names(/^sessions\//).map((name) => name.split(/[/-]/)[1]!));
+    for (const session of [NOBODY, ...sessions]) {
+      const name = endName(session);
+      const touches = ({ unlistedIn }: IntactPoint): boolean =>
+        unlistedIn !== undefined && name.startsWith(unlistedIn);
+      const fenced = encodeEnd({ session, outcome: 'fenced', by: 'nobody' });
+      const lost = { touches, isExact: false };
+      yield forged(`a fenced ${name}`, [[name, fenced]], { ...lost, isFound: false });
+      const end = encodeEnd({ session, ...committed });
+      yield forged(`a committed ${name}`, [[name, end]], { ...lost, isFound: true });
+    }
+  }
+
+  /** Not a sweep: whoever writes one decides what exists. */
+  *#collections(): Generator<Damage> {
+    const generation = GENERATION;
+    const packs = this.#packs.map(({ pack }) => pack.toString('hex'));
+    const known = { collection: NOBODY, sessions: [], indexObjects: [] };
+    const everything: CondemnedRecord = { generation, packs, ...known };
+    const condemned = encodeGcRecord('condemned', everything);
+    const name = gcObjectName(generation, 'condemned');
+    yield forged('all packs condemned', [[name, condemned]], HARMLESS);
+    for (const step of ['waiting', 'done'] as const) {
+      const record = encodeGcRecord(step, {
+        generation,
+        ...(step === 'waiting' && { sessions: [] }),
+      });
+      yield forged(`a ${step} of nothing`, [[gcObjectName(generation, step), record]], HARMLESS);
+    }
+  }
+
+  *#holdsAndMarks(): Generator<Damage> {
+    const hold = encodeHold({ point: NOBODY, heldAt: 1 });
+    yield forged('a hold of no point', [[holdName(NOBODY), hold]], HARMLESS);
+    for (const name of this.#names(/^holds\//)) {
+      yield forged('the hold of another point', [[name, hold]], FOUND);
+    }
+    for (const { id } of this.#points) {
+      const mark = encodeMark({ point: id, foundAt: 1 });
+      yield forged('a point that is marked as damaged', [[`damaged/${id}`, mark]], HARMLESS);
+    }
+  }
+
+  #isNeeded(id: Buffer): boolean {
+    const chunk = id.toString('hex');
+    return this.#points.some(({ needs }) =>
+      Array.from(needs.values()).some((records) =>
+        records.some((record) => record.chunk === chunk),
+      ),
+    );
+  }
+
+  #names(kind: RegExp): string[] {
+    return Array.from(this.#objects.keys()).filter((name) => kind.test(name));
+  }
+
+  #sample<T>(all: readonly T[], count: number): T[] {
+    return Array.from(
+      { length: count },
+      () => all[Math.floor(this.#random.fraction() * all.length)]!,
+    );
+  }
+}
+
+function forged(
+  description: string,
+  changes: readonly Change[],
+  known: Pick<Damage, 'isFound' | 'isExact' | 'touches'>,
+): Damage {
+  return { description: `forged: ${description}`, changes: new Map(changes), ...known };
+}
+
+function shifted(entry: PackEntry): PackEntry {
+  return { ...entry, offset: entry.offset - 1 };
+}
+
+function ofOtherKind(entry: PackEntry): PackEntry {
+  return { ...entry, kind: entry.kind === 'node' ? 'data' : 'node' };
+}
