@@ -232,15 +232,16 @@ export class Forgeries {
     for (const step of ['waiting', 'done'] as const) {
       const record = encodeGcRecord(step, {
         generation,
-        ...(step === 'waiting' && { sessions: [] }),
+        ...(step === 'waiting' && { collection: '00'.repeat(16), sessions: [] }),
       });
       yield forged(`a ${step} of nothing`, [[gcObjectName(generation, step), record]], HARMLESS);
     }
   }
 
   *#holdsAndMarks(): Generator<Damage> {
-    const hold = encodeHold({ point: NOBODY, heldAt: 1 });
-    yield forged('a hold of no point', [[holdName(NOBODY), hold]], HARMLESS);
+    const terms = { point: NOBODY, holder: 'person', reason: '', by: 'nobody', heldAt: 1 };
+    const hold = encodeHold(terms);
+    yield forged('a hold of no point', [[holdName(terms), hold]], HARMLESS);
     for (const name of this.#names(/^holds\//)) {
       yield forged('the hold of another point', [[name, hold]], FOUND);
     }
