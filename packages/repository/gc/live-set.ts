@@ -20,6 +20,8 @@ export interface LiveSetOptions {
   readonly records: RecordReader;
   /** Chunks in other packs count as missing. */
   readonly accepts: AcceptsPack;
+  /** Packs that are in the store: a place in another one is marked when there is no other. */
+  readonly isThere?: AcceptsPack | undefined;
   /**
    * Packs that are to go: a place in one of them is not marked when the same sealed chunk, byte for
    * byte, lies in another pack.
@@ -92,7 +94,8 @@ export class LiveSet {
       const places = this.#options.index.places(id, this.#options.accepts);
       if (places.length === 0) this.missing.push(Buffer.from(id));
       // With one place, which is nearly always so, nothing is waited for.
-      const kept = places.length > 1 ? await this.#withoutLeaving(id, places) : places;
+      const kept =
+        places.length > 1 ? await this.#withoutLeaving(id, this.#withoutMissing(places)) : places;
       const isNew = kept.map((place) => this.entries.add(place)).includes(true);
       if (isNew) this.chunkCount++;
       if (!places.some(({ kind }) => kind === 'node') || this.#nodes.has(idKey(id))) continue;
@@ -100,6 +103,12 @@ export class LiveSet {
       nodes.push(Buffer.from(id));
     }
     return nodes;
+  }
+
+  #withoutMissing(places: readonly Location[]): readonly Location[] {
+    const { isThere = () => true } = this.#options;
+    const there = places.filter(({ packNumber }) => isThere(packNumber));
+    return there.length > 0 ? there : places;
   }
 
   async #withoutLeaving(id: ChunkId, places: readonly Location[]): Promise<readonly Location[]> {

@@ -129,8 +129,9 @@ async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planne
   const objects = await synchronizeOrRefuse(repository, signal);
   const records = new RecordReader({ store, index, signal });
   const accepts = index.acceptor(objects);
-  const live = await markOrRefuse({ index, records, accepts, signal }, points);
   const stored = await StoredPacks.list(store, signal);
+  const isThere = stored.acceptor(index);
+  const live = await markOrRefuse({ index, records, accepts, isThere, signal }, points);
   return {
     plan: planGc(packFacts(index, stored, live), plan ?? GC_PLAN_DEFAULTS),
     live,
@@ -393,7 +394,8 @@ async function rescue(
     generation,
     collection,
     packs: [...condemned],
-    survivors: points.map(({ id }) => id),
+    // Those of this generation and later ones exist, whatever it says.
+    survivors: points.filter((point) => point.generation < generation).map(({ id }) => id),
     indexObjects: [...indexObjects, ...written],
   };
 }

@@ -4,6 +4,7 @@
  */
 import { mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 
 /** Lists under way at once: one for each first digit of a name. */
 const DIGITS = Array.from('0123456789abcdef');
@@ -61,6 +62,16 @@ export class StoredPacks {
 
   has({ pack, sizeBytes }: { readonly pack: Buffer; readonly sizeBytes: number }): boolean {
     return this.sizeOf(pack) === sizeBytes;
+  }
+
+  /** The same for packs by their numbers. */
+  acceptor(index: ChunkIndex): AcceptsPack {
+    const known = new Map<number, boolean>();
+    return (packNumber) => {
+      const isThere = known.get(packNumber) ?? this.has(index.requiredPack(packNumber));
+      known.set(packNumber, isThere);
+      return isThere;
+    };
   }
 }
 

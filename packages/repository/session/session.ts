@@ -271,13 +271,8 @@ function acceptorIn(
     ? new Set([...objects].filter((name) => willIndexObjectCount(name, unfinished)))
     : objects;
   const named = index.acceptor(counting, new Set([...absent, ...(unfinished?.packs ?? [])]));
-  const known = new Map<number, boolean>();
-  return (packNumber) => {
-    if (!named(packNumber)) return false;
-    const decided = known.get(packNumber) ?? packs.has(index.requiredPack(packNumber));
-    known.set(packNumber, decided);
-    return decided;
-  };
+  const isThere = packs.acceptor(index);
+  return (packNumber) => named(packNumber) && isThere(packNumber);
 }
 
 /** Without the packs that one of these index objects names. */
