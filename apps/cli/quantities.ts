@@ -25,6 +25,27 @@ export function parseSeconds(text: string, option: string): number {
   throw new CofferError('usage', { option, found: text, expected: 'a number of seconds' });
 }
 
+const MS_PER_DAY = MINUTES_PER_DAY * 60_000;
+
+/** Whole days, in milliseconds. Fails with `usage`, naming the option. */
+export function parseDays(text: string, option: string): number {
+  if (/^\d{1,5}$/.test(text)) return Number(text) * MS_PER_DAY;
+  throw new CofferError('usage', { option, found: text, expected: 'a number of days' });
+}
+
+const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?$/;
+
+/**
+ * `2026-11-20`, the end of that day, or `2026-11-20T10:00`, in ms since 1970; local, unless it says
+ * otherwise. Fails with `usage`, naming the option.
+ */
+export function parseTime(text: string, option: string): number {
+  // A date alone would be read as UTC.
+  const time = Date.parse(text.includes('T') ? text : `${text}T23:59:59.999`);
+  if (TIME.test(text) && !Number.isNaN(time)) return time;
+  throw new CofferError('usage', { option, found: text, expected: 'a time like 2026-11-20T10:00' });
+}
+
 const HOURS = /^(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})$/;
 
 /** `20M`, or rates by the hour: `5M@08:00-18:00,50M`. Fails with `usage`, naming the option. */

@@ -3,7 +3,7 @@ import { type Finding, isCofferError } from '@coffer/base';
 import {
   filterOf,
   isFromFuture,
-  type PointFilter,
+  type PointsOptions,
   type RecoveryPoint,
   type Repository,
   resolvePoint,
@@ -63,17 +63,17 @@ export async function withKeysIfGiven<T>(
   });
 }
 
-/** All points that can be read, or those of the filter; damaged ones are findings. */
+/** The points that can be read, as the query says; damaged ones are findings. */
 export async function readablePoints(
   repository: Repository,
   options: GlobalOptions,
-  filter?: PointFilter,
+  query: Omit<PointsOptions, 'onDamaged'> = {},
 ): Promise<RecoveryPoint[]> {
   const damaged: Finding[] = [];
-  const points = await repository.points(
-    ({ code, message }) => damaged.push({ code, path: repository.location, message }),
-    filter,
-  );
+  const points = await repository.points({
+    ...query,
+    onDamaged: ({ code, message }) => damaged.push({ code, path: repository.location, message }),
+  });
   damaged.push(...(await hiddenPoints(repository)));
   reportFindings(options, damaged);
   return points;
@@ -86,13 +86,27 @@ async function hiddenPoints(repository: Repository): Promise<Finding[]> {
   return count === 0 ? [] : [{ code: 'object-damaged', path: repository.location, message }];
 }
 
+/** Which points a name can mean: `id` means also a deleted one, by its id. */
+export type Nameable = 'shown' | 'deleted' | 'id';
+
 /** The point that was named. Damaged points of others are no reason to fail. */
-export async function namedPoint(repository: Repository, name: string): Promise<RecoveryPoint> {
+export async function namedPoint(
+  repository: Repository,
+  name: string,
+  nameable: Nameable = 'shown',
+): Promise<RecoveryPoint> {
   const damaged: unknown[] = [];
-  const points = await repository.points((error) => damaged.push(error), filterOf(name));
+  const filter = filterOf(name);
+  const points = await repository.points({
+    filter,
+    // `ITEM@latest` is what a listing shows, and never falls on what was deleted.
+    deleted: nameable === 'deleted' || (nameable === 'id' && 'idPrefix' in filter),
+    onDamaged: (error) => damaged.push(error),
+  });
   try {
-    const point = resolvePoint(points, name, clock.now());
-    if (name.endsWith('@latest')) tellPassedOver(points, point);
+    const named = points.filter(({ deletion }) => nameable !== 'deleted' || deletion !== undefined);
+    const point = resolvePoint(named, name, clock.now());
+    if (name.endsWith('@latest')) tellPassedOver(named, point);
     return point;
   } catch (error) {
     // Perhaps the point that was meant is the damaged one.

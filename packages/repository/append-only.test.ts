@@ -40,7 +40,7 @@ test('an append-only store takes points, holds, keys and copies, and gives them 
   await using _ = test;
   const first = await protectDisk(appender, chunkRange(0, 5));
   const second = await protectDisk(appender, chunkRange(3, 9));
-  await appender.hold(first);
+  await appender.hold(first, { holder: 'person', reason: '', by: 'somebody' });
   const secret = generateRecoveryKey(test.random);
   const slot = { keys: test.keys, createdAt: 0, random: test.random };
   await writeKeySlot(
@@ -65,7 +65,9 @@ test('what deletes is refused before it does anything', async () => {
   const before = await namesOf(test.store, '');
   const calls = [
     () => appender.removePoint(point),
-    () => appender.release(point),
+    () => appender.release(point, 'person'),
+    () => appender.softDelete(point, { until: 0, by: '' }),
+    () => appender.undelete(point),
     () => collectGarbage({ repository: appender }),
     () => repairRepository({ repository: appender, rebuildIndex: true }),
     () => removeKeySlot(appender, '0000'),

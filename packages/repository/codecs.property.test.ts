@@ -15,12 +15,14 @@ import { AssertionError } from '@coffer/base/assert.ts';
 import fc from 'fast-check';
 import { decodeConfig, encodeConfig, GEOMETRY, type RepositoryConfig } from './config.ts';
 import { decodeMark, encodeMark } from './damaged-points.ts';
+import { checkDeletion, deletionName, encodeDeletion } from './deleted-points.ts';
 import { decodeGcRecord, encodeGcRecord, type GcStep } from './gc/gc-record.ts';
 import { checkHold, encodeHold, holdName } from './hold.ts';
 import { decodeIndexObject, encodeIndexObject } from './index/index-codec.ts';
 import { decodeKeySlot, encodeKeySlot, type KeySlot } from './keys.ts';
 import { decodePack, encodePackEnd, PACK_MAGIC, type PackEntry } from './pack/pack-codec.ts';
 import { decodePoint, encodePoint, openManifest, type PointHeader } from './recovery-point.ts';
+import { checkReceipt, encodeReceipt, receiptName } from './receipt.ts';
 import { publicKeyOf } from './sealed-box.ts';
 import {
   decodeBegin,
@@ -229,9 +231,40 @@ check<{ step: GcStep; record: { generation: number } }>('garbage collection', {
   },
 });
 
+const optionalNumbers = fc.option(numbers, { nil: undefined });
+
 check('hold', {
-  values: record({ point: hexOf(16), heldAt: numbers }),
-  roundTrip: (hold) => [checkHold(encodeHold(hold), holdName(hold.point)), plain(hold)],
+  values: record({
+    point: hexOf(16),
+    holder: fc.oneof(text, fc.constantFrom('person', 'instant-1', '.', '-', 'A', 'h'.repeat(65))),
+    reason: text,
+    until: optionalNumbers,
+    by: text,
+    heldAt: numbers,
+  }),
+  roundTrip: (hold) => [checkHold(encodeHold(hold), holdName(hold)), plain(hold)],
+});
+
+check('mark of a deleted point', {
+  values: record({ point: hexOf(16), at: numbers, until: numbers, by: text }),
+  roundTrip: (deletion) => [
+    checkDeletion(encodeDeletion(deletion), deletionName(deletion.point)),
+    plain(deletion),
+  ],
+});
+
+check('receipt', {
+  values: record({
+    point: hexOf(16),
+    arrivedAt: numbers,
+    agent: text,
+    job: text,
+    occurrence: optionalNumbers,
+  }),
+  roundTrip: (receipt) => {
+    const bytes = encodeReceipt(receipt, keys.hashKey);
+    return [checkReceipt(bytes, receiptName(receipt.point), keys.hashKey), plain(receipt)];
+  },
 });
 
 check('mark of a damaged point', {

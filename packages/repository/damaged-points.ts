@@ -1,6 +1,6 @@
 /**
  * Marks of points that a repair has found to miss chunks. Nothing may be built on such a point: who
- * takes over what it reaches would miss the same. FORMAT.md, section 14.
+ * takes over what it reaches would miss the same. FORMAT.md, section 15.
  */
 import type { Clock } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
@@ -31,8 +31,20 @@ export function damagedName(pointId: string): string {
   return PREFIX + pointId;
 }
 
+/** The id in such a name; undefined for another one. */
+export function parseDamagedName(name: string): string | undefined {
+  return /^damaged\/([0-9a-f]{32})$/.exec(name)?.[1];
+}
+
 export async function isMarkedDamaged(store: ObjectStore, pointId: string): Promise<boolean> {
   return (await store.stat(damagedName(pointId))) !== undefined;
+}
+
+/** Ids of all points that are marked. */
+export async function markedDamaged(store: ObjectStore): Promise<ReadonlySet<string>> {
+  const ids = new Set<string>();
+  for await (const { name } of store.list(PREFIX)) ids.add(name.slice(PREFIX.length));
+  return ids;
 }
 
 /** Marks these points, and no others: a backup may have stored again what others missed. */

@@ -21,7 +21,16 @@ const FOLDER = join(import.meta.dirname, 'golden/v1/objects');
 const FACTS = JSON.parse(readFileSync(join(FOLDER, '../facts.json'), 'utf8')) as {
   passphrase: string;
   recoveryKey: string;
-  points: { id: string; item: string; kind: string; contents: Record<string, string> }[];
+  receiptKey: string;
+  points: {
+    id: string;
+    item: string;
+    kind: string;
+    holders: string[];
+    isDeleted: boolean;
+    hasReceipt: boolean;
+    contents: Record<string, string>;
+  }[];
 };
 const ZEROES = Buffer.alloc(32);
 
@@ -417,7 +426,7 @@ function points({ hashKey }: Keys): Map<string, Point> {
     const point = record('point', name) as Point;
     assert.equal(id, blake3(object(name)).toString('hex', 0, 16));
     assert.equal(folder, blake3(Buffer.from(point.item)).toString('hex', 0, 16));
-    checkMac(object(name), hashKey);
+    checkMac(object(name), 'coffer 1 point mac', hashKey);
     if (Number(generation) < sweep.generation && !sweep.survivors.includes(id)) continue;
     found.set(id, point);
   }
@@ -445,7 +454,7 @@ function points({ hashKey }: Keys): Map<string, Point> {
     assert.ok(process.processId > 0 && process.startedAtTicks > 0);
     assert.ok(end.generation >= sweep.generation);
     for (const { id, record: text } of end.points) {
-      checkMac(Buffer.from(text, 'base64'), hashKey);
+      checkMac(Buffer.from(text, 'base64'), 'coffer 1 point mac', hashKey);
       const [, json] = Buffer.from(text, 'base64').toString('utf8').split('\n');
       found.set(id, JSON.parse(json!) as Point);
     }
@@ -453,9 +462,9 @@ function points({ hashKey }: Keys): Map<string, Point> {
   return found;
 }
 
-function checkMac(bytes: Buffer, hashKey: Buffer): void {
+function checkMac(bytes: Buffer, context: string, material: Buffer): void {
   const end = bytes.length - 68;
-  const key = Blake3Hasher.deriveKey('coffer 1 point mac', hashKey);
+  const key = Blake3Hasher.deriveKey(context, material);
   const covered = bytes.subarray(0, end - 64);
   assert.ok(covered.toString('utf8').endsWith(',"mac":"'));
   assert.equal(
@@ -496,6 +505,38 @@ test('every point reads as recorded', () => {
     assert.deepEqual(point, { id, item, kind, contents: { ...contents, ...expected } });
   }
   assert.equal(found.length, FACTS.points.length);
+});
+
+// Section 15.
+test('what stands beside points says so of the points that it names', () => {
+  const key = Buffer.from(FACTS.receiptKey, 'hex');
+  const holders = new Map<string, string[]>();
+  for (const name of names('holds')) {
+    const hold = record('hold', name) as Record<string, unknown>;
+    assert.equal(name, `holds/${String(hold['point'])}-${String(hold['holder'])}`);
+    for (const text of ['reason', 'by']) assert.equal(typeof hold[text], 'string');
+    assert.equal(typeof hold['heldAt'], 'number');
+    const of = String(hold['point']);
+    holders.set(of, [...(holders.get(of) ?? []), String(hold['holder'])]);
+  }
+  const deleted = names('deleted').map((name) => {
+    const { point, at, until, by } = record('deleted', name) as Record<string, unknown>;
+    assert.equal(name, `deleted/${String(point)}`);
+    assert.ok(Number(at) < Number(until) && typeof by === 'string');
+    return point;
+  });
+  const receipted = names('receipts').map((name) => {
+    const { point, arrivedAt, agent, job } = record('receipt', name) as Record<string, unknown>;
+    assert.deepEqual([name, agent, job], [`receipts/${String(point)}`, 'agent-1', 'job-1']);
+    assert.equal(typeof arrivedAt, 'number');
+    checkMac(object(name), 'coffer 1 receipt mac', key);
+    return point;
+  });
+  for (const { id, ...point } of FACTS.points) {
+    assert.deepEqual(holders.get(id) ?? [], point.holders);
+    assert.equal(deleted.includes(id), point.isDeleted);
+    assert.equal(receipted.includes(id), point.hasReceipt);
+  }
 });
 
 test('entries of each type hold what they were written with', () => {

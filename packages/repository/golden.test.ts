@@ -117,15 +117,22 @@ for (const secret of ['passphrase', 'recoveryKey'] as const) {
   test(`the golden repository of version 1 opens by its ${secret} and reads as recorded`, async () => {
     await using golden = await openGolden();
     const repository = await golden.repository.unlock(FACTS[secret]);
-    const points = await repository.points();
+    const points = await repository.points({ deleted: true });
+    const holds = await repository.holds();
+    const key = Buffer.from(FACTS.receiptKey, 'hex');
+    const receipts = await repository.receipts(key, (error) => assert.fail(error));
     const found = await Promise.all(
       points.map(async (point) => {
         const contents = new Contents(repository.reader());
         const { id, item, kind, held } = point;
+        const holders = holds.filter((hold) => hold.point === id).map(({ holder }) => holder);
+        assert.equal(held, holders.length > 0);
+        const isDeleted = point.deletion !== undefined;
+        const beside = { holders, isDeleted, hasReceipt: receipts.has(id) };
         assert.deepEqual(openManifest(point, repository.keys), { golden: item });
         const root = Buffer.from(point.roots[0]!.root, 'hex');
         const read = kind === 'files' ? contents.ofFolder(root) : contents.ofDisks(point);
-        return { id, item, kind, held, contents: await read };
+        return { id, item, kind, ...beside, contents: await read };
       }),
     );
     assert.deepEqual(

@@ -33,7 +33,9 @@ const JUNK_NAMES = [
   `keys/${'0'.repeat(16)}`,
   `sessions/${ZERO_POINT}-begin`,
   `sessions/${'1'.repeat(32)}-end`,
-  `holds/${ZERO_POINT}`,
+  `holds/${ZERO_POINT}-person`,
+  `deleted/${ZERO_POINT}`,
+  `receipts/${ZERO_POINT}`,
 ];
 
 async function folderOf(t: TestContext): Promise<string> {
@@ -68,7 +70,7 @@ test('objects of 40 GiB hide no point and no chunk', async (t) => {
   const { test, point } = await withHugeJunk(t);
   const host = await test.host();
   const damaged: string[] = [];
-  const points = await host.points(({ code }) => damaged.push(code));
+  const points = await host.points({ onDamaged: ({ code }) => damaged.push(code) });
   assert.deepEqual(
     points.map(({ id }) => id),
     [point.id],
@@ -98,7 +100,7 @@ test('backups go on beside objects of 40 GiB', async (t) => {
   const host = await test.host();
   const session = await host.beginSession();
   await session.commit([]);
-  const points = await host.points(() => {});
+  const points = await host.points({ onDamaged: () => {} });
   assert.equal(points.length, 1);
 });
 

@@ -17,7 +17,10 @@ export {
   readKeySlots,
   removeKeySlot,
 } from './keys.ts';
-export type { PointFilter } from './points.ts';
+export type { HoldTerms, StoredHold } from './hold.ts';
+export type { PointFilter, PointsOptions } from './points.ts';
+export { purgeablePoints } from './purge.ts';
+export type { Receipt } from './receipt.ts';
 export { filterOf, isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {

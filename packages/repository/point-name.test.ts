@@ -16,6 +16,7 @@ function pointOf(id: string, item: string, takenAt: string): RecoveryPoint {
     mac: '',
     generation: 0,
     held: false,
+    deletion: undefined,
   };
 }
 

@@ -34,14 +34,16 @@ test('points of an item, or of an id, are read alone, and once', async () => {
   }
   const { host, read } = await watchedHost(test);
   const ofA = [made[0]!, made[2]!];
-  assert.deepEqual(await host.points(undefined, { item: 'a' }), ofA);
+  assert.deepEqual(await host.points({ filter: { item: 'a' } }), ofA);
   assert.ok(read.length === 2 && read.every((name) => name.startsWith(itemFolder('a'))));
-  assert.deepEqual(await host.points(undefined, { item: 'a' }), ofA);
+  assert.deepEqual(await host.points({ filter: { item: 'a' } }), ofA);
   const { id } = made[3]!;
-  assert.deepEqual(idsOf(await host.points(undefined, { idPrefix: id.slice(0, 12) })), [id]);
+  assert.deepEqual(idsOf(await host.points({ filter: { idPrefix: id.slice(0, 12) } })), [id]);
   assert.equal(read.length, 3);
-  assert.deepEqual(await host.points(undefined, { item: 'none' }), []);
-  assert.deepEqual(await host.points(undefined, { idPrefix: 'x' }), []);
+  assert.deepEqual(await host.points({ filter: { item: 'none' } }), []);
+  for (const idPrefix of ['x', '../points/', '/', 'ä']) {
+    assert.deepEqual(await host.points({ filter: { idPrefix } }), []);
+  }
   assert.deepEqual(await host.points(), made);
 });
 
@@ -53,9 +55,9 @@ test('a point that is removed is not found in the cache, and leaves it', async (
     await protectDisk(writer, chunkRange(0, 5), { item: 'a', takenAt: 2 }),
   ];
   const { host } = await watchedHost(test);
-  await host.points(undefined, { item: 'a' });
+  await host.points({ filter: { item: 'a' } });
   await writer.removePoint(first);
-  assert.deepEqual(idsOf(await host.points(undefined, { item: 'a' })), [second.id]);
+  assert.deepEqual(idsOf(await host.points({ filter: { item: 'a' } })), [second.id]);
   const name = pointObjectName('a', first.generation, first.id);
   assert.equal(host.index.pointRecord(name), undefined);
 });
@@ -76,9 +78,9 @@ test('what is committed and not listed is found by its item and its id', async (
   await test.store.put(endName(end.session), encodeEnd(end));
   const host = await test.host();
   for (const filter of [{ item: 'a' }, { idPrefix: encoded.id }]) {
-    assert.deepEqual(idsOf(await host.points(undefined, filter)), [encoded.id]);
+    assert.deepEqual(idsOf(await host.points({ filter })), [encoded.id]);
   }
-  assert.deepEqual(await host.points(undefined, { item: 'b' }), []);
+  assert.deepEqual(await host.points({ filter: { item: 'b' } }), []);
 });
 
 test('a damaged record in the cache is read from the store; one in the store is told', async () => {
@@ -90,7 +92,7 @@ test('a damaged record in the cache is read from the store; one in the store is 
   const damaged = Buffer.from(await getWhole(test.store, name));
   damaged[30]! ^= 1;
   host.index.keepPointRecords(new Map([[name, damaged]]));
-  assert.deepEqual(await host.points(undefined, { item: 'a' }), [point]);
+  assert.deepEqual(await host.points({ filter: { item: 'a' } }), [point]);
   assert.deepEqual(read, [name]);
   await test.store.delete(name);
   await test.store.put(name, damaged);

@@ -5,7 +5,9 @@
  */
 import { type CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { readDeletions } from './deleted-points.ts';
 import { readGcStateIfIntact, survives } from './gc/gc-record.ts';
+import { isInForce, listHolds, parseHoldName, readHolds } from './hold.ts';
 import type { ChunkIndex } from './index/chunk-index.ts';
 import {
   decodePointObject,
@@ -27,14 +29,22 @@ export type PointFilter =
   /** The beginning of ids, in hexadecimal. */
   | { readonly idPrefix: string };
 
-export interface ReadPointsOptions {
+/** Which points to list, and what of them. */
+export interface PointsOptions {
+  readonly filter?: PointFilter | undefined;
+  /** Lists those that were deleted for a while, too. */
+  readonly deleted?: boolean | undefined;
+  /** Damaged points are told to it, or thrown. */
+  readonly onDamaged?: ((error: CofferError) => void) | undefined;
+}
+
+export interface ReadPointsOptions extends PointsOptions {
   readonly store: ObjectStore;
   readonly index: ChunkIndex;
+  /** In ms since 1970, for holds that end. */
+  readonly now: number;
   /** With it, points that no writer of the repository made are damaged. */
   readonly hashKey: Buffer | undefined;
-  readonly filter: PointFilter | undefined;
-  /** Damaged points are told to it, or thrown. */
-  readonly onDamaged: ((error: CofferError) => void) | undefined;
 }
 
 /** A point that was listed or committed. */
@@ -47,20 +57,36 @@ export interface StoredPoint extends PointObject {
 export async function readPoints(options: ReadPointsOptions): Promise<RecoveryPoint[]> {
   const { store, filter, onDamaged } = options;
   const state = await readGcStateIfIntact(store, onDamaged);
-  const held = new Set<string>();
-  for await (const { name } of store.list('holds/')) held.add(name.slice('holds/'.length));
-  const stored = await storedPoints(store, { filter, onDamaged });
+  // Before the points: what is purged meanwhile is hidden, or gone, and never shows itself.
+  const deletions = await readDeletions(store, idPrefixOf(filter));
+  const holds = await listHolds(store, idPrefixOf(filter));
+  const found = await storedPoints(store, { filter, onDamaged });
+  const isShown = (id: string): boolean => options.deleted === true || !deletions.has(id);
+  const stored = new Map(Array.from(found).filter(([id]) => isShown(id)));
+  const held = await heldAmong(options, holds, stored);
   const fetched = new Map<string, Buffer>();
   const points = await mapBounded(stored.values(), FETCHES_AT_ONCE, async (objects) => {
     for (const each of objects.filter((object) => survives(object, state))) {
       const record = await readRecord(options, each, fetched);
       const { id, generation } = each;
-      if (record) return { ...record, id, generation, held: held.has(id) };
+      if (!record) continue;
+      return { ...record, id, generation, held: held.has(id), deletion: deletions.get(id) };
     }
     return undefined;
   });
-  keepRecords(options, stored, fetched);
+  keepRecords(options, found, fetched);
   return points.filter((point) => point !== undefined).sort(byTime);
+}
+
+/** Ids of the points that a hold is in force for. */
+async function heldAmong(
+  { store, now }: ReadPointsOptions,
+  names: readonly string[],
+  points: ReadonlyMap<string, unknown>,
+): Promise<ReadonlySet<string>> {
+  const wanted = names.filter((name) => points.has(parseHoldName(name)?.point ?? ''));
+  const holds = await readHolds(store, wanted);
+  return new Set(holds.filter((hold) => isInForce(hold, now)).map(({ point }) => point));
 }
 
 /**
@@ -96,6 +122,12 @@ export async function storedPoints(
   }
   for (const objects of points.values()) objects.sort((a, b) => b.generation - a.generation);
   return points;
+}
+
+/** What somebody typed need be no beginning of any id, nor of the name of any object. */
+function idPrefixOf(filter: PointFilter | undefined): string {
+  const prefix = filter && 'idPrefix' in filter ? filter.idPrefix : '';
+  return /^[0-9a-f]*$/.test(prefix) ? prefix : '';
 }
 
 function folderOf(filter: PointFilter | undefined): string {

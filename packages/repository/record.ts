@@ -11,7 +11,16 @@ export const FORMAT_VERSION = 1;
 /** A record larger than this is not read: nothing that Coffer writes comes near. */
 export const RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 
-export type RecordKind = 'config' | 'key' | 'point' | 'session' | 'gc' | 'hold' | 'damaged';
+export type RecordKind =
+  | 'config'
+  | 'key'
+  | 'point'
+  | 'session'
+  | 'gc'
+  | 'hold'
+  | 'damaged'
+  | 'deleted'
+  | 'receipt';
 
 /** The bytes of a record. Fails with `usage` for what nobody could read again. */
 export function encodeChecked<S extends v.GenericSchema>(
@@ -97,3 +106,8 @@ export function hexOf(
 }
 
 export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+const SHORT_TEXT_LENGTH_MAX = 1024;
+
+/** Names and remarks for people. */
+export const shortText = v.pipe(v.string(), v.maxLength(SHORT_TEXT_LENGTH_MAX));

@@ -4,28 +4,27 @@
  * same in every repository of its key domain; its MAC tells who has the hash key that a writer of the
  * domain made it, and that nobody changed it. FORMAT.md, section 12.
  */
-import { CofferError, deriveKey, digest, KeyedDigest, type Random } from '@coffer/base';
+import { CofferError, digest, type Random } from '@coffer/base';
 import * as v from 'valibot';
+import type { Deletion } from './deleted-points.ts';
 import type { RepositoryKeys, WriterKeys } from './keys.ts';
 import {
   count,
   decodeRecord,
   encodeChecked,
-  encodeRecord,
   hexOf,
   refuseUnreadable,
+  shortText,
 } from './record.ts';
+import { macFault, type MacKey, macOf } from './record-mac.ts';
 import { openBox, sealBox } from './sealed-box.ts';
 import { formatGeneration, parseGeneration } from './generation.ts';
 
 export const POINT_ID_SIZE_BYTES = 16;
-export const ITEM_NAME_LENGTH_MAX = 1024;
 const TAGS_MAX = 100;
 
 const POINT_KINDS = ['files', 'disk', 'vm'] as const;
 export type PointKind = (typeof POINT_KINDS)[number];
-
-const shortText = v.pipe(v.string(), v.maxLength(ITEM_NAME_LENGTH_MAX));
 
 /** Disks are shown as files of these names, so they are names everywhere. */
 const rootName = v.pipe(v.string(), v.regex(/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}$/));
@@ -60,7 +59,7 @@ const PointFields = v.object({
   ),
   /** Sealed JSON, in base 64. */
   manifest: v.pipe(v.string(), v.base64(), v.maxLength(32 * 1024 * 1024)),
-  /** The last member: `macPart` finds it by its place. */
+  /** The last member, see `record-mac.ts`. */
   mac: hexOf(32),
 });
 
@@ -87,7 +86,10 @@ export interface RecoveryPoint extends PointRecord {
   readonly id: string;
   /** The garbage collection that was the newest when the point's session began. */
   readonly generation: number;
+  /** Whether any hold of it is in force. */
   readonly held: boolean;
+  /** Undefined unless it was deleted for a while, and is hidden. */
+  readonly deletion: Deletion | undefined;
 }
 
 /** A point as it is stored. */
@@ -117,9 +119,7 @@ export function encodePoint(
   const sealed = sealBox({ publicKey, content, associated: associatedData(header), random });
   const { item, kind, takenAt, roots, tags } = header;
   const record = { item, kind, takenAt, roots, tags, manifest: sealed.toString('base64') };
-  // The MAC covers what stands before it, so all but the MAC itself is known by now.
-  const unsigned = encodeRecord('point', { ...record, mac: NO_MAC });
-  const mac = macOf(macPart(unsigned).covered, hashKey);
+  const mac = macOf('point', record, macKey(hashKey));
   const bytes = encodeChecked('point', PointRecord, { ...record, mac });
   return { id: pointIdOf(bytes), item, bytes };
 }
@@ -145,13 +145,8 @@ export function decodePoint(id: string, bytes: Buffer, hashKey?: Buffer): PointR
   const damaged = (reason: string): CofferError =>
     new CofferError('object-damaged', { object, item: record.item, reason });
   if (pointIdOf(bytes) !== id) throw damaged('its name is wrong');
-  const { covered, mac } = macPart(bytes);
-  if (!covered.subarray(-BEFORE_MAC.length).equals(BEFORE_MAC) || mac !== record.mac) {
-    throw damaged('its MAC is not its last member');
-  }
-  if (hashKey && macOf(covered, hashKey) !== mac) {
-    throw damaged('its MAC is wrong: it was not made with the keys of this repository');
-  }
+  const fault = macFault(bytes, record.mac, hashKey && macKey(hashKey));
+  if (fault !== undefined) throw damaged(fault);
   return record;
 }
 
@@ -167,21 +162,8 @@ export function decodePointObject(
   throw new CofferError('object-damaged', { object: name, item, reason: 'its name is wrong' });
 }
 
-const BEFORE_MAC = Buffer.from(',"mac":"');
-const MAC_DIGITS = 64;
-const NO_MAC = '0'.repeat(MAC_DIGITS);
-/** `"}`, a line feed, and the line of the digest. */
-const AFTER_MAC_SIZE_BYTES = 2 + 1 + 65;
-
-/** The MAC of a record, by its place, and all that stands before it. */
-function macPart(bytes: Buffer): { readonly covered: Buffer; readonly mac: string } {
-  const end = Math.max(0, bytes.length - AFTER_MAC_SIZE_BYTES);
-  const start = Math.max(0, end - MAC_DIGITS);
-  return { covered: bytes.subarray(0, start), mac: bytes.toString('latin1', start, end) };
-}
-
-function macOf(covered: Buffer, hashKey: Buffer): string {
-  return new KeyedDigest(deriveKey('coffer 1 point mac', hashKey)).of(covered).toString('hex');
+function macKey(material: Buffer): MacKey {
+  return { context: 'coffer 1 point mac', material };
 }
 
 /** The manifest of a point, which needs the private key. */

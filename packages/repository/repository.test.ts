@@ -35,7 +35,7 @@ test('a tree under the name of another item is found by whoever has the keys', a
   const planted = await plant(repository, point, 'accounts');
   await assert.rejects(repository.points(), isDamaged);
   const told: CofferError[] = [];
-  const points = await repository.points((error) => told.push(error));
+  const points = await repository.points({ onDamaged: (error) => told.push(error) });
   assert.deepEqual(
     points.map(({ id }) => id),
     [point.id],

@@ -1,26 +1,30 @@
 /** A repository: an object store with keys and structure. */
 import { join } from 'node:path';
-import {
-  type Clock,
-  CofferError,
-  digest,
-  isCofferError,
-  type Processes,
-  type Random,
-} from '@coffer/base';
+import { type Clock, CofferError, digest, type Processes, type Random } from '@coffer/base';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
 import type { RepositoryConfig } from './config.ts';
 import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
-import { damagedName, isMarkedDamaged } from './damaged-points.ts';
+import { isMarkedDamaged } from './damaged-points.ts';
+import { type Deletion, deletionName, markDeleted } from './deleted-points.ts';
 import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
 import { objectsPassedOver } from './gc/passed-over.ts';
-import { encodeHold, holdName } from './hold.ts';
+import {
+  holdName,
+  type HoldTerms,
+  isInForce,
+  listHolds,
+  putHold,
+  readHolds,
+  type StoredHold,
+} from './hold.ts';
 import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
 import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
-import { type PointFilter, readPoints, storedPoints } from './points.ts';
+import { removeRecordsOf } from './beside-points.ts';
+import { type PointsOptions, readPoints, storedPoints } from './points.ts';
+import { putReceipt, type Receipt, readReceipt, readReceipts, receiptName } from './receipt.ts';
 import {
   itemFolder,
   parsePointObjectName,
@@ -160,16 +164,14 @@ export class Repository {
   }
 
   /**
-   * All points that exist, or those of the filter, which are read alone; oldest first. Damaged ones
-   * are told to `onDamaged`, or thrown; when the keys are at hand, so are those that no writer of this
-   * repository made.
+   * The points that exist and are not deleted, or those of the filter, which are read alone; oldest
+   * first. Damaged ones are told to `onDamaged`, or thrown; when the keys are at hand, so are those
+   * that no writer of this repository made.
    */
-  async points(
-    onDamaged?: (error: CofferError) => void,
-    filter?: PointFilter,
-  ): Promise<RecoveryPoint[]> {
+  async points(options: PointsOptions = {}): Promise<RecoveryPoint[]> {
     const { store, index } = this;
-    return await readPoints({ store, index, hashKey: this.keys?.hashKey, filter, onDamaged });
+    const now = this.clock.now();
+    return await readPoints({ ...options, store, index, now, hashKey: this.keys?.hashKey });
   }
 
   /** Points that do not exist, since the newest sweep does not name them, though they are older. */
@@ -197,17 +199,40 @@ export class Repository {
     return false;
   }
 
-  /** Deletes a point; its chunks stay until the next garbage collection. */
-  async removePoint(point: RecoveryPoint): Promise<void> {
+  /**
+   * Removes a point for good, with all that stands beside it; its chunks stay until the next garbage
+   * collection. Fails with `point-held`.
+   */
+  async removePoint(point: Pick<RecoveryPoint, 'id' | 'item'>): Promise<void> {
     refuseAppendOnly(this.store);
-    if (point.held) throw new CofferError('point-held', { point: point.id });
+    await this.#refuseHeld(point);
     // A committed session that is not cleaned up would list the point again.
     await finishCommittedSessions(this.store, ignoreDamaged);
     // One that was copied twice, or listed late, lies there under several generations.
     for await (const { name } of this.store.list(itemFolder(point.item))) {
       if (parsePointObjectName(name)?.id === point.id) await this.store.delete(name);
     }
-    await this.store.delete(damagedName(point.id));
+    await removeRecordsOf(this.store, point.id);
+  }
+
+  /**
+   * Hides a point, which is kept and can come back. It does not go by itself: from `until` on, in ms
+   * since 1970, it is there to be purged, by `removePoint`. Fails with `point-held`.
+   */
+  async softDelete(
+    point: Pick<RecoveryPoint, 'id'>,
+    { until, by }: Pick<Deletion, 'until' | 'by'>,
+  ): Promise<void> {
+    // Whoever cannot delete could not bring it back.
+    refuseAppendOnly(this.store);
+    await this.#refuseHeld(point);
+    await markDeleted(this.store, { point: point.id, at: this.clock.now(), until, by });
+  }
+
+  /** Shows a point again that was deleted for a while. */
+  async undelete({ id }: Pick<RecoveryPoint, 'id'>): Promise<void> {
+    refuseAppendOnly(this.store);
+    await this.store.delete(deletionName(id));
   }
 
   /** True for a point that a repair has found to miss chunks: nothing may be built on it. */
@@ -215,21 +240,48 @@ export class Repository {
     return await isMarkedDamaged(this.store, id);
   }
 
-  /** False when it was held already. */
-  async hold(point: RecoveryPoint): Promise<boolean> {
-    const record = { point: point.id, heldAt: this.clock.now() };
-    try {
-      await this.store.put(holdName(point.id), encodeHold(record));
-      return true;
-    } catch (error) {
-      if (isCofferError(error, 'object-exists')) return false;
-      throw error;
-    }
+  /** Holds a point, or changes the hold that the holder has on it. */
+  async hold({ id }: Pick<RecoveryPoint, 'id'>, terms: HoldTerms): Promise<void> {
+    await putHold(this, { ...terms, point: id, heldAt: this.clock.now() });
   }
 
-  async release(point: RecoveryPoint): Promise<void> {
+  /** Ends the hold that the holder has, if any; those of others stay. */
+  async release({ id }: Pick<RecoveryPoint, 'id'>, holder: string): Promise<void> {
     refuseAppendOnly(this.store);
-    await this.store.delete(holdName(point.id));
+    await this.store.delete(holdName({ point: id, holder }));
+  }
+
+  /** The holds that are in force, of points whose ids begin so. */
+  async holds(idPrefix = ''): Promise<StoredHold[]> {
+    const now = this.clock.now();
+    const holds = await readHolds(this.store, await listHolds(this.store, idPrefix));
+    return holds.filter((hold) => isInForce(hold, now));
+  }
+
+  async #refuseHeld({ id }: Pick<RecoveryPoint, 'id'>): Promise<void> {
+    const [hold] = await this.holds(id);
+    if (hold) throw new CofferError('point-held', { point: id, holder: hold.holder });
+  }
+
+  /**
+   * Says of a point that exists when it arrived, under the key of the service. False when it has a
+   * receipt: the first one counts.
+   */
+  async putReceipt(receipt: Receipt, key: Buffer): Promise<boolean> {
+    return await putReceipt(this.store, receipt, key);
+  }
+
+  /** Undefined when there is none. Fails with `object-damaged`, also for one of another key. */
+  async receipt({ id }: Pick<RecoveryPoint, 'id'>, key: Buffer): Promise<Receipt | undefined> {
+    return await readReceipt(this.store, receiptName(id), key);
+  }
+
+  /** All receipts, by the ids of their points; damaged ones, and those of another key, are told. */
+  async receipts(
+    key: Buffer,
+    onDamaged: (error: CofferError) => void,
+  ): Promise<ReadonlyMap<string, Receipt>> {
+    return await readReceipts(this.store, key, onDamaged);
   }
 }
 

@@ -117,7 +117,9 @@ export function* strangers(random: Random): Generator<Damage> {
     'gc/00000009-done',
     'gc/00000009-waiting',
     `keys/${hex.slice(0, 16)}`,
-    `holds/${hex.slice(0, 32)}`,
+    `holds/${hex.slice(0, 32)}-person`,
+    `deleted/${hex.slice(0, 32)}`,
+    `receipts/${hex.slice(0, 32)}`,
   ];
   for (const name of names) {
     yield {

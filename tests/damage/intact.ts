@@ -133,7 +133,9 @@ export class IntactRepository {
     this.source.change('files');
     const held = (await repository.points()).find(({ item }) => item === 'files')!;
     await this.backUp(repository, 'files');
-    await repository.hold(held);
+    await repository.hold(held, { holder: 'person', reason: 'kept', by: 'somebody' });
+    const receipt = { point: held.id, arrivedAt: START_MS, agent: 'agent', job: 'job' };
+    await repository.putReceipt(receipt, Buffer.alloc(32));
     const garbage = await this.backUp(repository, 'disk');
     await (await repository.beginSession()).abandon();
     const open = await repository.beginSession();

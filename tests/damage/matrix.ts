@@ -210,8 +210,10 @@ export class DamageMatrix {
   async #checkCollection(repository: UnlockedRepository, lost: ReadonlySet<string>): Promise<void> {
     for (const point of await repository.points()) {
       if (!lost.has(point.id)) continue;
-      if (point.held) await repository.release(point);
-      await repository.removePoint({ ...point, held: false });
+      for (const { holder } of await repository.holds(point.id)) {
+        await repository.release(point, holder);
+      }
+      await repository.removePoint(point);
     }
     const before = (await repository.points()).map(({ id }) => id);
     for (let round = 0; round < 2; round++) await collectGarbage({ repository, plan: EAGER_PLAN });
@@ -255,7 +257,9 @@ const NOTHING: Damage = {
 };
 
 async function listed(repository: Repository): Promise<RecoveryPoint[]> {
-  return await repository.points((error) => assert.ok(isCofferError(error, 'object-damaged')));
+  return await repository.points({
+    onDamaged: (error) => assert.ok(isCofferError(error, 'object-damaged')),
+  });
 }
 
 function contentsOf(folder: string): Record<string, string> {

@@ -177,6 +177,7 @@ test('points and items are listed, and points have many names', async () => {
     bytesSource: 1,
     tags: { plan: 'daily', x: 'y=z' },
     held: false,
+    holds: [],
   });
   const ofOther = await sandbox.json<{ point: string }[]>(['points', '--item', 'other']);
   assert.deepEqual(

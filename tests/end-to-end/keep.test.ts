@@ -51,6 +51,69 @@ test('removed points are gone, held ones stay', async () => {
   assert.deepEqual(await listed(), []);
 });
 
+interface ListedPoint {
+  readonly point: string;
+  readonly held: boolean;
+  readonly holds: readonly { holder: string; reason: string; until?: string }[];
+  readonly deleted?: { at: string; until: string; by: string };
+}
+
+test('a point is held by holders, each for a reason and a time', async () => {
+  using sandbox = await Sandbox.withRepository();
+  const point = await protect(sandbox, sandbox.source({ a: '1' }));
+  await sandbox.done('hold', point, '--reason', 'audit');
+  await sandbox.done('hold', point, '--as', 'standby', '--until', '2999-12-31T00:00:00Z');
+  const [listed] = await sandbox.json<ListedPoint[]>(['points']);
+  assert.deepEqual(
+    listed?.holds.map(({ holder, reason, until }) => [holder, reason, until]),
+    [
+      ['person', 'audit', undefined],
+      ['standby', '', '2999-12-31T00:00:00.000Z'],
+    ],
+  );
+  await sandbox.done('hold', point, '--reason', 'another audit');
+  await sandbox.done('release', point, '--as', 'standby');
+  const { holders } = await sandbox.json<{ holders: string[] }>(['release', point, '--as', 'none']);
+  assert.deepEqual(holders, ['person']);
+  await sandbox.fails(['remove', point], 'point-held', 12);
+  await sandbox.fails(['remove', point, '--keep-for', '3'], 'point-held', 12);
+  await sandbox.done('release', point);
+  await sandbox.done('remove', point);
+  for (const words of [
+    ['--as', 'A person'],
+    ['--until', 'never'],
+    ['--until', '2001-01-01'],
+  ]) {
+    const other = await protect(sandbox, sandbox.source({ a: '1' }));
+    await sandbox.fails(['hold', other, ...words], 'usage', 2);
+  }
+});
+
+test('a point that is removed for a while comes back, or goes with the gc after it', async () => {
+  using sandbox = await Sandbox.withRepository();
+  const source = sandbox.source({ a: random.bytes(MIB) });
+  const first = await protect(sandbox, source);
+  const second = await protect(sandbox, source);
+  await sandbox.done('remove', second, '--keep-for', '14');
+  const listed = async (...words: string[]): Promise<string[]> =>
+    (await sandbox.json<ListedPoint[]>(['points', ...words])).map(({ point }) => point);
+  assert.deepEqual([await listed(), await listed('--deleted')], [[first], [second]]);
+  await sandbox.fails(['ls', second], 'point-not-found', 12);
+  await sandbox.fails(['undelete', first], 'point-not-found', 12);
+  await sandbox.done('gc');
+  await sandbox.done('undelete', 'i@latest');
+  assert.deepEqual([await listed(), await listed('--deleted')], [[first, second], []]);
+  await sandbox.done('restore', second, '--to', sandbox.path('back'), '--verify');
+  await sandbox.done('remove', second, first, '--keep-for', '0');
+  const { pointsPurged } = await sandbox.json<{ pointsPurged: string[] }>(['gc', '--dry-run']);
+  assert.deepEqual(pointsPurged, [first, second]);
+  assert.equal((await listed('--deleted')).length, 2);
+  await sandbox.done('remove', first);
+  const gone = await sandbox.json<{ pointsPurged: string[]; bytesFreed: number }>(['gc']);
+  assert.deepEqual([gone.pointsPurged, gone.bytesFreed > MIB], [[second], true]);
+  assert.deepEqual([await listed(), await listed('--deleted')], [[], []]);
+});
+
 test('gc frees what no point needs, and nothing else', async () => {
   using sandbox = await Sandbox.withRepository();
   const source = sandbox.source({ keep: random.bytes(3 * MIB) });

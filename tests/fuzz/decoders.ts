@@ -20,7 +20,9 @@ import {
   type RecoveryPoint,
 } from '@coffer/repository/recovery-point.ts';
 import { generateRecoveryKey, recoverySecret } from '@coffer/repository/recovery-key.ts';
+import { checkDeletion, encodeDeletion } from '@coffer/repository/deleted-points.ts';
 import { checkHold } from '@coffer/repository/hold.ts';
+import { checkReceipt, encodeReceipt } from '@coffer/repository/receipt.ts';
 import { openBox, sealBox } from '@coffer/repository/sealed-box.ts';
 import { readBegin, readEnd } from '@coffer/repository/session/session-record.ts';
 import { decodeFolder, encodePage, encodePages } from '@coffer/repository/tree/folder-codec.ts';
@@ -87,7 +89,17 @@ function recordDecoders({ objects }: IntactRepository): Decoder[] {
       valid: of(/-end$/),
       decode: (b: Buffer) => stored(`sessions/${id}-end`, b, (store) => readEnd(store, id)),
     },
-    { name: 'hold', valid: of(/^holds\//), decode: (b: Buffer) => checkHold(b, `holds/${id}`) },
+    { name: 'hold', valid: of(/^holds\//), decode: (b: Buffer) => checkHold(b, `holds/${id}-a`) },
+    {
+      name: 'deletion',
+      valid: [encodeDeletion({ point: id, at: 1, until: 2, by: 'somebody' })],
+      decode: (b: Buffer) => checkDeletion(b, `deleted/${id}`),
+    },
+    {
+      name: 'receipt',
+      valid: [encodeReceipt({ point: id, arrivedAt: 1, agent: 'a', job: 'j' }, Buffer.alloc(32))],
+      decode: (b: Buffer) => checkReceipt(b, `receipts/${id}`, Buffer.alloc(32)),
+    },
     gc('condemned'),
     gc('waiting'),
     gc('sweep'),

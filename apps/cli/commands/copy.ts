@@ -76,7 +76,10 @@ async function wantedBy(
   const only = point === undefined ? undefined : (await namedPoint(source, point)).id;
   const isWanted = (each: RecoveryPoint): boolean =>
     (only === undefined || each.id === only) && (item === undefined || each.item === item);
-  if (item !== undefined && !(await source.points(() => {}, { item })).some(isWanted)) {
+  if (
+    item !== undefined &&
+    !(await source.points({ onDamaged: () => {}, filter: { item } })).some(isWanted)
+  ) {
     throw new CofferError('item-not-found', { item });
   }
   return isWanted;

@@ -1,5 +1,5 @@
 /** `coffer gc`. */
-import { collectGarbage, type GcResult } from '@coffer/repository';
+import { collectGarbage, type GcResult, purgeablePoints } from '@coffer/repository';
 import { formatBytes, printLine, printResult } from '../output.ts';
 import { interruptSignal } from '../run.ts';
 import { withRepository } from '../session.ts';
@@ -11,10 +11,18 @@ export interface GcCommandOptions extends GlobalOptions {
 
 /** It needs no key: who only stores the repository can collect its garbage. */
 export async function runGc(options: GcCommandOptions): Promise<void> {
-  const result = await withRepository(options, (repository) =>
-    collectGarbage({ repository, dryRun: options.dryRun, signal: interruptSignal }),
-  );
-  printResult(options, result, () => printLine(describe(result)));
+  const { dryRun = false } = options;
+  const { purged, ...result } = await withRepository(options, async (repository) => {
+    const purged = await purgeablePoints(repository);
+    for (const point of dryRun ? [] : purged) await repository.removePoint(point);
+    const collected = await collectGarbage({ repository, dryRun, signal: interruptSignal });
+    return { ...collected, purged: purged.map(({ id }) => id) };
+  });
+  printResult(options, { ...result, pointsPurged: purged }, () => {
+    const would = dryRun ? 'Would remove' : 'Removed';
+    if (purged.length > 0) printLine(`${would} ${purged.length} points that were kept until now`);
+    printLine(describe(result));
+  });
 }
 
 function describe(result: GcResult): string {

@@ -1,7 +1,11 @@
 /** `coffer instant`: machines that run on points. */
 import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
-import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
+import {
+  holderOf,
+  type InstantRecord,
+  socketPathOf,
+} from '@coffer/flows/restore/instant-record.ts';
 import {
   discardInstant,
   type InstantOptions,
@@ -116,16 +120,11 @@ async function withInstant(
   const record = await instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
-  const releasePoint = async ({
-    point: id,
-    repository: location,
-  }: InstantRecord): Promise<void> => {
+  const releasePoint = async (held: InstantRecord): Promise<void> => {
     // No key is needed for it.
-    await withRepositoryAt(location, options, async (repository) => {
-      const points = await repository.points(() => {}, { idPrefix: id });
-      const point = points.find((each) => each.id === id);
-      if (point) await repository.release(point);
-    });
+    await withRepositoryAt(held.repository, options, (repository) =>
+      repository.release({ id: held.point }, holderOf(held)),
+    );
   };
   await use({ host, records: instantRecords(), releasePoint, signal: interruptSignal }, record);
 }

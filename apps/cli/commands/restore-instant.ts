@@ -1,6 +1,7 @@
 /** `coffer restore POINT --instant`: a machine that runs at once. */
 import { CofferError } from '@coffer/base';
 import { newProgress } from '@coffer/flows/progress.ts';
+import { holderOf, type InstantRecord } from '@coffer/flows/restore/instant-record.ts';
 import { instantRecords } from '../instant/records.ts';
 import { StartedKeeper } from '../instant/start-keeper.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
@@ -56,7 +57,8 @@ export async function runRestoreInstant(
     });
     keeper.release();
     const record = records.read(uuid);
-    const releasePoint = (): Promise<void> => repository.release(point);
+    const releasePoint = (held: InstantRecord): Promise<void> =>
+      repository.release(point, holderOf(held));
     const left =
       migrate && record
         ? await showProgress(options, 'migrate', progress, () =>

@@ -24,6 +24,7 @@ function addLists(program: Command): void {
   );
   command(program, 'points', 'list recovery points', ['coffer points --item web01'])
     .option('--item <name>', 'only points of this item')
+    .option('--deleted', 'only points that were removed with --keep-for')
     .action(async (_options, self: Command) => {
       const { runPoints } = await import('../commands/list.ts');
       await runPoints(self.optsWithGlobals<PointsCommandOptions>());

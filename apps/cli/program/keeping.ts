@@ -1,6 +1,6 @@
-/** `remove`, `hold`, `release` and `key`. */
+/** `remove`, `undelete`, `hold`, `release` and `key`. */
 import type { Command } from 'commander';
-import type { RemoveCommandOptions } from '../commands/keep.ts';
+import type { HolderOptions, HoldCommandOptions, RemoveCommandOptions } from '../commands/keep.ts';
 import type { KeyAddOptions, KeyRecoveryOptions } from '../commands/key.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { command } from './command.ts';
@@ -14,24 +14,49 @@ function addPoints(program: Command): void {
   command(program, 'remove', 'remove points; gc then frees their space', [
     'coffer remove 3f2a91 77b0c2',
     'coffer remove laptop-home@2025-01-01 --dry-run',
+    'coffer remove 3f2a91 --keep-for 14',
   ])
     .argument('<point...>', 'points')
     .option('--dry-run', 'tell what would be removed')
+    .option('--keep-for <days>', 'only hide them, and keep them so long')
     .action(async (points: string[], _options, self: Command) => {
       const { runRemove } = await import('../commands/keep.ts');
       await runRemove(points, self.optsWithGlobals<RemoveCommandOptions>());
     });
-  command(program, 'hold', 'keep a point from being removed', ['coffer hold web01@latest'])
+  command(program, 'undelete', 'bring back a point that was removed with --keep-for', [
+    'coffer undelete 3f2a91',
+  ])
+    .argument('<point>', 'point; coffer points --deleted lists them')
+    .action(async (point: string, _options, self: Command) => {
+      const { runUndelete } = await import('../commands/keep.ts');
+      await runUndelete(point, self.optsWithGlobals<GlobalOptions>());
+    });
+  addHolds(program);
+}
+
+const HOLDER_DEFAULT = 'person';
+
+function addHolds(program: Command): void {
+  command(program, 'hold', 'keep a point from being removed', [
+    'coffer hold web01@latest',
+    'coffer hold 3f2a91 --reason "audit of 2026" --until 2027-03-31',
+  ])
     .argument('<point>', 'point')
+    .option('--reason <text>', 'why', '')
+    .option('--until <time>', 'when it ends by itself')
+    .option('--as <holder>', 'whose hold it is', HOLDER_DEFAULT)
     .action(async (point: string, _options, self: Command) => {
       const { runHold } = await import('../commands/keep.ts');
-      await runHold(point, self.optsWithGlobals<GlobalOptions>());
+      await runHold(point, self.optsWithGlobals<HoldCommandOptions>());
     });
-  command(program, 'release', 'end the hold of a point', ['coffer release 3f2a91'])
+  command(program, 'release', 'end a hold of a point; those of other holders stay', [
+    'coffer release 3f2a91',
+  ])
     .argument('<point>', 'point')
+    .option('--as <holder>', 'whose hold it is', HOLDER_DEFAULT)
     .action(async (point: string, _options, self: Command) => {
       const { runRelease } = await import('../commands/keep.ts');
-      await runRelease(point, self.optsWithGlobals<GlobalOptions>());
+      await runRelease(point, self.optsWithGlobals<HolderOptions>());
     });
 }
 

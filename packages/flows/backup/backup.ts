@@ -199,7 +199,7 @@ async function parentPoint(
     throw new CofferError('point-not-found', { point: parent.id });
   }
   // A damaged point is no parent, and no reason not to make a new one.
-  const points = await repository.points(() => {}, { item });
+  const points = await repository.points({ onDamaged: () => {}, filter: { item } });
   const ofKind = points.filter((point) => point.kind === kind);
   return latestPoint(ofKind, item, repository.clock.now());
 }

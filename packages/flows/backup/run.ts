@@ -96,7 +96,7 @@ export async function makePoints(
 
 /** A point that says it is later than now would be taken for the latest one for as long. */
 async function pointsAhead(repository: UnlockedRepository, item: string): Promise<Finding[]> {
-  const points = await repository.points(() => {}, { item });
+  const points = await repository.points({ onDamaged: () => {}, filter: { item } });
   const now = repository.clock.now();
   return points
     .filter((point) => isFromFuture(point, now))

@@ -44,6 +44,7 @@ export async function findVmBase(
   if (!session.isPointWhole && !(await isWholeStored(repository, session, point, signal))) {
     return undefined;
   }
+  session.relyOnAll();
   const { name: checkpoint, xml: checkpointXml } = newest.vm.checkpoint;
   const disks = vm.disks.flatMap(({ name, identities }) => {
     const root = point.roots.find((each) => each.name === name);
@@ -68,9 +69,8 @@ export async function itemOfVm(
 async function newestOfItems(
   repository: UnlockedRepository,
 ): Promise<{ point: RecoveryPoint; vm: VmManifest }[]> {
-  const points = await repository.points(() => {
-    // A damaged point is no base, and no reason not to make a new one.
-  });
+  // A damaged point is no base, and no reason not to make a new one.
+  const points = await repository.points({ onDamaged: () => {} });
   // Oldest first: the last one of an item stays. One from the future says nothing of its order.
   const now = repository.clock.now();
   const ofMachines = points.filter((point) => point.kind === 'vm' && !isFromFuture(point, now));

@@ -12,8 +12,6 @@ const InstantRecord = v.object({
   connect: v.string(),
   /** Of the process that serves the disks. */
   runFolder: v.string(),
-  /** The point is held for the machine, and was not before. */
-  holdsPoint: v.boolean(),
   disks: v.array(v.object({ name: v.string(), overlay: v.string(), image: v.string() })),
   /** Of the machine, besides its disks. */
   files: v.array(v.string()),
@@ -24,6 +22,11 @@ export type InstantRecords = RecordFolder<InstantRecord>;
 
 export function instantRecordsIn(folder: string): InstantRecords {
   return new RecordFolder(folder, InstantRecord);
+}
+
+/** The holder of the hold that the machine's point has for it; machines of other hosts have theirs. */
+export function holderOf({ uuid }: Pick<InstantRecord, 'uuid'>): string {
+  return `instant-${uuid.toLowerCase()}`;
 }
 
 export function socketPathOf({ runFolder }: Pick<InstantRecord, 'runFolder'>): string {

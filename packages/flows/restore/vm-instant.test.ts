@@ -7,7 +7,12 @@ import { CofferError } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { newProgress } from '../progress.ts';
-import { instantRecordsIn, type InstantRecords } from './instant-record.ts';
+import {
+  holderOf,
+  type InstantRecord,
+  instantRecordsIn,
+  type InstantRecords,
+} from './instant-record.ts';
 import {
   type FakeVmHost,
   fakeVmHost,
@@ -63,7 +68,9 @@ async function pointNow(): Promise<RecoveryPoint> {
   return (await repository.points()).find(({ id }) => id === point.id)!;
 }
 
-const releasePoint = (): Promise<void> => repository.release(point);
+const releasePoint = (record: InstantRecord): Promise<void> =>
+  repository.release(point, holderOf(record));
+const byPerson = { holder: 'person', reason: '', by: 'somebody' };
 
 test('a point is held as long as any machine runs on it', async () => {
   await started('a', VM_UUID);
@@ -76,10 +83,28 @@ test('a point is held as long as any machine runs on it', async () => {
 });
 
 test('a point that somebody holds is held after the machine, too', async () => {
-  await repository.hold(point);
+  await repository.hold(point, byPerson);
   await started('a', VM_UUID);
   await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
   assert.equal((await pointNow()).held, true);
+});
+
+test('a hold that a person puts while a machine runs stays when the machine goes', async () => {
+  await started('a', VM_UUID);
+  await repository.hold(point, byPerson);
+  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  assert.equal((await pointNow()).held, true);
+});
+
+test('machines of two hosts on one point hold it each', async () => {
+  await started('a', VM_UUID);
+  const here = records;
+  records = instantRecordsIn(join(base, 'records', `other-${folder.slice(-6)}`));
+  await started('b', OTHER_UUID);
+  await discardInstant({ host, records: here, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  assert.equal((await pointNow()).held, true);
+  await discardInstant({ host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
+  assert.equal((await pointNow()).held, false);
 });
 
 test('a machine is discarded also when its repository is gone', async () => {

@@ -8,7 +8,12 @@ import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { Progress } from '../progress.ts';
-import { type InstantRecord, type InstantRecords, socketPathOf } from './instant-record.ts';
+import {
+  holderOf,
+  type InstantRecord,
+  type InstantRecords,
+  socketPathOf,
+} from './instant-record.ts';
 import { MadeFolder } from './made-folder.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
 import type { VmRestoreResult } from './vm-copy.ts';
@@ -56,12 +61,15 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   refuseMisfits(misfits, [...problems, ...(await host.folderProblems(folder))]);
   using folderMade = new MadeFolder(folder);
   const record = recordOf(options, overlays, planned.files);
-  const releasePoint = async (): Promise<void> => await repository.release(point);
+  const releasePoint = async (): Promise<void> =>
+    await repository.release(point, holderOf({ uuid }));
   using _alone = records.lock(uuid);
   records.write(record);
   const made: { disks: InstantRecord['disks']; files: string[] } = { disks: [], files: [] };
   try {
-    await holdFor(options, record);
+    const by = `coffer on ${repository.processes.host}`;
+    // Its chunks are needed as long as the machine runs on them.
+    await repository.hold(point, { holder: holderOf(record), reason: `${name} runs on it`, by });
     // It takes as long as all the rest, and is needed only when the machine starts.
     const serving = options.serve();
     serving.catch(() => {
@@ -86,27 +94,6 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   }
 }
 
-/**
- * Its chunks are needed as long as the machine runs on them. That the point was held when it was
- * listed may have been for a machine that has gone since.
- */
-async function holdFor(
-  { repository, point, records }: VmInstantOptions,
-  record: InstantRecord,
-): Promise<void> {
-  const isNew = await repository.hold(point);
-  if (isNew && !record.holdsPoint) records.write({ ...record, holdsPoint: true });
-}
-
-function othersOn(
-  records: InstantRecords,
-  { uuid, point, repository }: InstantRecord,
-): InstantRecord[] {
-  return records
-    .list()
-    .filter((each) => each.uuid !== uuid && each.point === point && each.repository === repository);
-}
-
 function recordOf(
   { repository, point, name, uuid, connect, runFolder }: VmInstantOptions,
   overlays: ReadonlyMap<string, DiskImage>,
@@ -120,7 +107,6 @@ function recordOf(
     repository: repository.location,
     connect,
     runFolder,
-    holdsPoint: !point.held,
     disks: images.map(({ root, path }) => {
       return { name: root, overlay: overlays.get(root)?.path ?? '', image: path };
     }),
@@ -131,7 +117,7 @@ function recordOf(
 export interface InstantOptions {
   readonly host: VmHost;
   readonly records: InstantRecords;
-  /** Ends the hold of the record's point. */
+  /** Ends the hold that the record's point has for the machine. */
   releasePoint(record: InstantRecord): Promise<void>;
   readonly signal?: AbortSignal | undefined;
 }
@@ -200,27 +186,22 @@ async function discard(options: InstantOptions, record: InstantRecord): Promise<
 async function finish(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
   const { uuid, disks, runFolder } = record;
   for (const { overlay } of disks) rmSync(overlay, { force: true });
-  // Another machine that has gone meanwhile may have passed the hold of the point on.
-  const { holdsPoint = false } = options.records.read(uuid) ?? {};
-  const findings = holdsPoint ? await letGoOfPoint(options, record) : [];
+  const findings = await letGoOfPoint(options, record);
   options.records.remove(uuid);
   if (existsSync(runFolder)) rmSync(runFolder, { recursive: true, force: true });
   return findings;
 }
 
-/** Another machine may run on the point, which was held already when that began. */
 async function letGoOfPoint(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
-  const { records } = options;
   const { point } = record;
   try {
-    const [other] = othersOn(records, record);
-    if (other) records.write({ ...other, holdsPoint: true });
-    else await options.releasePoint(record);
+    await options.releasePoint(record);
     return [];
   } catch (error) {
     // The store may be gone; nothing else of the machine needs it.
     if (!isCofferError(error)) throw error;
-    const message = `it is held still: coffer release ${point} (${error.message})`;
+    const command = `coffer release ${point} --as ${holderOf(record)}`;
+    const message = `it is held still: ${command} (${error.message})`;
     return [{ code: 'point-still-held', path: point, message }];
   }
 }

@@ -5,6 +5,7 @@
  */
 import { CofferError, type Finding, isCofferError } from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
+import { damagedName, markedDamaged } from '../damaged-points.ts';
 import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
 import type { IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
@@ -22,6 +23,7 @@ import { type Repository, UnlockedRepository } from '../repository.ts';
 import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
 import { chunksOnlyIn } from '../tree/difference.ts';
+import { copyReceipt, receiptsMissing } from './receipts.ts';
 import { resealTree } from './reseal.ts';
 
 export interface CopyOptions {
@@ -53,19 +55,35 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
     ({ location }: Repository) =>
     (error: CofferError) =>
       void findings.push({ code: error.code, path: location, message: error.message });
-  const wanted = (await source.points(onUnreadable(source))).filter(options.isWanted);
+  const readable = await source.points({ onDamaged: onUnreadable(source) });
+  const wanted = readable.filter(options.isWanted);
   await source.index.synchronize(source.store, signal);
-  const present = await target.points(onUnreadable(target));
-  const missing = wanted.filter((point) => !isPresent(point, present, sealedAsTheyAre));
+  // What was deleted there for a while is there.
+  const present = await target.points({ onDamaged: onUnreadable(target), deleted: true });
+  const damaged = await markedDamaged(target.store);
+  const missing = wanted.filter(
+    (point) => damaged.has(point.id) || !isPresent(point, present, sealedAsTheyAre),
+  );
+  // Somebody who can add objects to the target can add a point that is none.
+  const ofSource = new Set(readable.map(({ id }) => id));
+  const trusted = target.keys ? present : present.filter(({ id }) => ofSource.has(id));
+  const receipts = await receiptsMissing(options);
+  const carryReceipt = async (id: string): Promise<void> => {
+    if (receipts.has(id)) findings.push(...(await copyReceipt(options, id)));
+  };
+  // Of points whose copy was interrupted before their receipts came.
+  for (const point of wanted) if (!missing.includes(point)) await carryReceipt(point.id);
   const copied: string[] = [];
   let chunksNew = 0;
   let bytesStored = 0;
   // Each point is a session of its own, so that what is copied is there, whatever comes later.
   for (const point of missing) {
-    const known = [...present, ...wanted.filter(({ id }) => copied.includes(id))];
+    const known = [...trusted, ...wanted.filter(({ id }) => copied.includes(id))];
     const outcome = await copyPoint(options, point, known);
     if (!outcome) continue;
     copied.push(outcome.id);
+    if (damaged.has(outcome.id)) await target.store.delete(damagedName(outcome.id));
+    await carryReceipt(outcome.id);
     chunksNew += outcome.chunksNew;
     bytesStored += outcome.bytesStored;
   }
@@ -88,7 +106,8 @@ async function copyPoint(
       return await copyOnce(options, point, known);
     } catch (error) {
       if (!mayBeMoved(error)) throw error;
-      if (!(await source.points(() => {})).some(({ id }) => id === point.id)) return undefined;
+      const left = await source.points({ onDamaged: () => {}, deleted: true });
+      if (!left.some(({ id }) => id === point.id)) return undefined;
       if (attempt === ATTEMPTS_MAX) throw error;
       await source.index.synchronize(source.store, signal);
     }
@@ -215,7 +234,9 @@ async function baseOf(
   if (!session.isPointWhole) return undefined;
   const base = present.filter((each) => each.item === item).at(-1);
   if (!base || (await target.isMarkedDamaged(base))) return undefined;
-  return (await target.isListed(base)) ? base : undefined;
+  if (!(await target.isListed(base))) return undefined;
+  session.relyOnAll();
+  return base;
 }
 
 /** Fails with `object-not-found` when a collection has removed a pack meanwhile. */

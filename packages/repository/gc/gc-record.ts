@@ -24,10 +24,17 @@ const Condemned = v.object({
   indexObjects: v.array(v.string()),
 });
 
-const Waiting = v.object({ generation: count, sessions: v.array(hexOf(16)) });
+const Waiting = v.object({
+  generation: count,
+  /** Of the condemned record that it belongs to; so nobody can write it before that is there. */
+  collection: hexOf(16),
+  sessions: v.array(hexOf(16)),
+});
 
 const Sweep = v.object({
   generation: count,
+  /** As in the waiting record. */
+  collection: hexOf(16),
   packs: v.array(hexOf(32)),
   survivors: v.array(hexOf(POINT_ID_SIZE_BYTES)),
   /** Names of the index objects of earlier generations that count. */
@@ -123,20 +130,26 @@ async function readState(store: ObjectStore): Promise<GcState> {
       before = names;
       continue;
     }
-    const { condemned, sweep } = chain;
-    return {
-      generation: chain.generation,
-      unfinished: condemned && (await readCondemned(store, condemned)),
-      sweep: sweep && decodeRecord('gc', Sweep, await getRecord(store, sweep.name), sweep.name),
-    };
+    const unfinished = chain.condemned && (await readCondemned(store, chain.condemned));
+    const decided = unfinished && chain.decided && (await readSweep(store, chain.decided));
+    const isOwn = decided?.collection === unfinished?.collection;
+    const sweep = decided && isOwn ? decided : chain.done && (await readSweep(store, chain.done));
+    return { generation: chain.generation, unfinished, sweep };
   }
+}
+
+async function readSweep(store: ObjectStore, { name }: GcObject): Promise<SweepRecord> {
+  return decodeRecord('gc', Sweep, await getRecord(store, name), name);
 }
 
 interface Chain {
   readonly generation: number;
   /** Of a collection that is not done. */
   readonly condemned: GcObject | undefined;
-  readonly sweep: GcObject | undefined;
+  /** What lies there as its sweep. */
+  readonly decided: GcObject | undefined;
+  /** The sweep of the newest that is done. */
+  readonly done: GcObject | undefined;
   /** False when there are records of higher generations that follow from nothing. */
   readonly isWhole: boolean;
 }
@@ -153,7 +166,8 @@ export function chainOf(objects: readonly GcObject[]): Chain {
   return {
     generation,
     condemned,
-    sweep: (condemned && find('sweep', generation)) ?? find('sweep', done),
+    decided: condemned && find('sweep', generation),
+    done: find('sweep', done),
     isWhole: objects.every((object) => object.generation <= generation),
   };
 }
@@ -209,33 +223,37 @@ export async function writeDone(store: ObjectStore, generation: number): Promise
 
 /**
  * Writes a record of a collection, unless it was written already; returns the one that counts. So
- * two that carry on the same collection do the same.
+ * two that carry on the same collection do the same. What is there of another collection was agreed
+ * on by nobody, and goes.
  */
 export async function agreeOnWaiting(
   store: ObjectStore,
   record: WaitingRecord,
 ): Promise<WaitingRecord> {
-  const stored = await putOrGet(store, 'waiting', record);
-  return stored ? decodeRecord('gc', Waiting, stored.bytes, stored.name) : record;
+  return await agree(store, 'waiting', Waiting, record);
 }
 
 export async function agreeOnSweep(store: ObjectStore, record: SweepRecord): Promise<SweepRecord> {
-  const stored = await putOrGet(store, 'sweep', record);
-  return stored ? decodeRecord('gc', Sweep, stored.bytes, stored.name) : record;
+  return await agree(store, 'sweep', Sweep, record);
 }
 
-async function putOrGet(
+async function agree<T extends Pick<SweepRecord, 'generation' | 'collection'>>(
   store: ObjectStore,
   step: GcStep,
-  record: WaitingRecord | SweepRecord,
-): Promise<{ name: string; bytes: Buffer } | undefined> {
-  try {
-    await writeGcRecord(store, step, record);
-    return undefined;
-  } catch (error) {
-    if (!isCofferError(error, 'object-exists')) throw error;
-    const name = gcObjectName(record.generation, step);
-    return { name, bytes: await getRecord(store, name) };
+  schema: v.GenericSchema<unknown, T>,
+  record: T,
+): Promise<T> {
+  const name = gcObjectName(record.generation, step);
+  for (;;) {
+    try {
+      await store.put(name, encodeGcRecord(step, record));
+      return record;
+    } catch (error) {
+      if (!isCofferError(error, 'object-exists')) throw error;
+    }
+    const stored = decodeRecord('gc', schema, await getRecord(store, name), name);
+    if (stored.collection === record.collection) return stored;
+    await store.delete(name);
   }
 }
 

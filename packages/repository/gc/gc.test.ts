@@ -23,6 +23,7 @@ import { probeName } from './leftovers.ts';
 import { GC_PLAN_DEFAULTS } from './plan.ts';
 import { collectGarbage, type GcResult } from './run.ts';
 
+const BY_PERSON = { holder: 'person', reason: '', by: 'somebody' };
 const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
 
 async function collect(repository: Repository): Promise<GcResult['outcome']> {
@@ -78,11 +79,11 @@ test('it needs no key', async () => {
 test('a held point cannot be removed', async () => {
   await using test = await TestRepository.create();
   const repository = await test.host();
-  await repository.hold(await protectDisk(repository, chunkRange(0, 3)));
+  await repository.hold(await protectDisk(repository, chunkRange(0, 3)), BY_PERSON);
   const [held] = await repository.points();
   assert.ok(held?.held);
   await assert.rejects(repository.removePoint(held), (error) => isCofferError(error, 'point-held'));
-  await repository.release(held);
+  await repository.release(held, BY_PERSON.holder);
   const [released] = await repository.points();
   await repository.removePoint(released!);
   assert.deepEqual(await repository.points(), []);

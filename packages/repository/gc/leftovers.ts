@@ -1,8 +1,9 @@
 /**
- * What killed processes leave beside a repository: temporary files of puts, and probes, by which the
- * doctor and the benchmark look at a store. FORMAT.md, section 1.
+ * What killed processes leave: temporary files of puts, records of points that are gone, and probes, by
+ * which the doctor and the benchmark look at a store. FORMAT.md, section 1.
  */
 import type { Random } from '@coffer/base';
+import { removeRecordsOfGonePoints } from '../beside-points.ts';
 import type { Repository } from '../repository.ts';
 
 const PROBES = 'probes/';
@@ -18,6 +19,7 @@ export function probeName(random: Random): string {
 /** A wrong clock here, or in the store, costs a probe too early or too late, and nothing else. */
 export async function removeLeftovers({ store, clock }: Repository): Promise<void> {
   await store.removeLeftovers(LEFTOVER_AGE_MS);
+  await removeRecordsOfGonePoints(store);
   const now = clock.now();
   for await (const { name, createdAt } of store.list(PROBES)) {
     if (now - createdAt > LEFTOVER_AGE_MS) await store.delete(name);

@@ -33,6 +33,8 @@ export interface LiveSetOptions {
 export class LiveSet {
   readonly #options: LiveSetOptions;
   readonly entries: EntrySet;
+  /** Nodes that were visited: an index object that lies may mark entries that are others'. */
+  readonly #nodes = new Set<string>();
   readonly missing: ChunkId[] = [];
   /** Nodes whose places name different children: at least one of them is forged. */
   readonly differing: ChunkId[] = [];
@@ -92,9 +94,10 @@ export class LiveSet {
       // With one place, which is nearly always so, nothing is waited for.
       const kept = places.length > 1 ? await this.#withoutLeaving(id, places) : places;
       const isNew = kept.map((place) => this.entries.add(place)).includes(true);
-      if (!isNew) continue;
-      this.chunkCount++;
-      if (places.some(({ kind }) => kind === 'node')) nodes.push(Buffer.from(id));
+      if (isNew) this.chunkCount++;
+      if (!places.some(({ kind }) => kind === 'node') || this.#nodes.has(idKey(id))) continue;
+      this.#nodes.add(idKey(id));
+      nodes.push(Buffer.from(id));
     }
     return nodes;
   }

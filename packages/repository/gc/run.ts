@@ -14,8 +14,9 @@ import { StoredPacks } from '../pack/stored-packs.ts';
 import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
-import { PackWriter } from '../session/pack-writer.ts';
-import { finishCommittedSessions, LEASE_MS } from '../session/session.ts';
+import { PackWriter, type Relied } from '../session/pack-writer.ts';
+import { packObjectName } from '../pack/pack-codec.ts';
+import { CLOCK_DIFFERENCE_MS_MAX, finishCommittedSessions, LEASE_MS } from '../session/session.ts';
 import {
   listSessions,
   readBegin,
@@ -85,7 +86,10 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
     await removeLeftovers(repository);
     return { outcome: 'nothing-to-do', plan };
   }
-  await unlessOvertaken(repository, state, () => repack(options, planned, state.generation));
+  const moved = await unlessOvertaken(repository, state, () =>
+    repack(options, planned, state.generation),
+  );
+  await requireMoved(repository, { ...planned, moved });
   const collection = repository.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
@@ -93,7 +97,9 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const record = { generation: state.generation + 1, collection, packs, sessions, indexObjects };
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
-  return await unlessOvertaken(repository, condemned, () => carryOn(options, record, planned));
+  return await unlessOvertaken(repository, condemned, () =>
+    carryOn(options, record, { ...planned, moved }),
+  );
 }
 
 /** What it passes over would be deleted for good. */
@@ -108,6 +114,8 @@ interface Planned {
   readonly plan: GcPlan;
   readonly live: LiveSet;
   readonly stored: StoredPacks;
+  /** What was moved out of packs that are to go. */
+  readonly moved: Relied;
   /** Ids of the points that were marked. */
   readonly marked: ReadonlySet<string>;
   /** Index objects that counted then. */
@@ -117,7 +125,7 @@ interface Planned {
 async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planned> {
   const { index, store } = repository;
   // Points first: what is listed then, the index objects that are read afterwards know.
-  const points = await repository.points();
+  const points = await repository.points({ deleted: true });
   const objects = await synchronizeOrRefuse(repository, signal);
   const records = new RecordReader({ store, index, signal });
   const accepts = index.acceptor(objects);
@@ -127,6 +135,7 @@ async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planne
     plan: planGc(packFacts(index, stored, live), plan ?? GC_PLAN_DEFAULTS),
     live,
     stored,
+    moved: NOTHING_MOVED,
     marked: new Set(points.map(({ id }) => id)),
     objects,
   };
@@ -175,12 +184,14 @@ function rootsOf(point: RecoveryPoint): Buffer[] {
 function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackFacts[] {
   const facts = new Map<string, PackFacts>();
   // Several index objects may name a pack, each under its own number.
-  for (const { pack: id, sizeBytes, entryCount } of index.packs()) {
+  for (const { pack: id, entryCount } of index.packs()) {
     const pack = id.toString('hex');
+    const sizeBytes = stored.sizeOf(id);
+    // One that is missing holds nothing that could be moved or freed.
+    if (sizeBytes === undefined) continue;
     const { count: liveCount, bytes: liveBytes } = live.entries.use(pack) ?? NO_USE;
     const entries = Math.max(entryCount, facts.get(pack)?.entryCount ?? 0);
-    const size = stored.sizeOf(id) ?? sizeBytes;
-    facts.set(pack, { pack, sizeBytes: size, entryCount: entries, liveCount, liveBytes });
+    facts.set(pack, { pack, sizeBytes, entryCount: entries, liveCount, liveBytes });
   }
   for (const { pack: id, sizeBytes } of stored.all()) {
     const pack = id.toString('hex');
@@ -193,6 +204,7 @@ function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackF
 }
 
 const NO_USE = { count: 0, bytes: 0 };
+const NOTHING_MOVED: Relied = { objects: [], packs: [], found: new Map() };
 
 /** Nothing was condemned; what another process did to the index is to be seen first. */
 function changedMeanwhile(): CofferError {
@@ -204,8 +216,8 @@ async function repack(
   { repository, signal }: GcOptions,
   { plan, live, stored }: Planned,
   generation: number,
-): Promise<void> {
-  if (plan.repack.length === 0) return;
+): Promise<Relied> {
+  if (plan.repack.length === 0) return NOTHING_MOVED;
   const { index, context, packSizeBytes } = repository;
   const absent = new Set([...plan.remove, ...plan.repack]);
   const objects = await synchronizeOrRefuse(repository, signal);
@@ -236,6 +248,7 @@ async function repack(
   try {
     await moveChunks({ source: repository, packs, wanted: live.entries, move, signal });
     await writer.flush();
+    return writer.relied;
   } finally {
     await writer.close();
   }
@@ -263,16 +276,18 @@ async function carryOn(
 ): Promise<GcResult> {
   const { repository, signal } = options;
   const { store } = repository;
-  const { generation } = condemned;
+  const { generation, collection } = condemned;
   const listed = (await listSessions(store)).map(({ session }) => session);
-  const { sessions } = await agreeOnWaiting(store, { generation, sessions: listed });
+  const { sessions } = await agreeOnWaiting(store, { generation, collection, sessions: listed });
   const open = await endExpired(repository, sessions);
   if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
   await finishCommittedSessions(store);
   const proposed = await rescue(options, condemned, planned);
   signal?.throwIfAborted();
+  await requireMoved(repository, planned);
   const record = await agreeOnSweep(store, proposed);
-  await refuseOvertaken(store, generation);
+  await refuseOvertaken(store, record);
+  refuseForged(record, proposed, condemned);
   const bytesFreed = await sweep(repository, record, condemned.sessions);
   await removeLeftovers(repository);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
@@ -282,10 +297,40 @@ async function carryOn(
  * Once a later collection is done, the sweep record of this one is gone, and what we wrote in its
  * place was agreed on by nobody. While no later sweep is decided, it is the one that counts.
  */
-async function refuseOvertaken(store: ObjectStore, generation: number): Promise<void> {
+async function refuseOvertaken(
+  store: ObjectStore,
+  { generation, collection }: SweepRecord,
+): Promise<void> {
   const { sweep: newest } = await readGcState(store);
-  if (newest?.generation === generation) return;
+  if (newest?.collection === collection) return;
   throw new CofferError('gc-superseded', { generation });
+}
+
+/** Whoever agrees on a sweep has condemned its packs, and has seen the points that are there. */
+function refuseForged(
+  { packs, survivors }: SweepRecord,
+  proposed: SweepRecord,
+  condemned: CondemnedRecord,
+): void {
+  const [known, named] = [new Set(condemned.packs), new Set(survivors)];
+  const isRight =
+    packs.every((pack) => known.has(pack)) && proposed.survivors.every((id) => named.has(id));
+  if (isRight) return;
+  const reason = 'its sweep names packs or points as no collection does';
+  throw new CofferError('repository-damaged', { reason, generation: condemned.generation });
+}
+
+/** A store that was set back has lost what was moved out of the packs that are to go. */
+async function requireMoved({ store }: Repository, planned: Planned | undefined): Promise<void> {
+  const { objects, packs } = planned?.moved ?? NOTHING_MOVED;
+  if (packs.length === 0) return;
+  const stored = await StoredPacks.list(store);
+  const lostPack = packs.find((pack) => !stored.has(pack));
+  if (lostPack)
+    throw new CofferError('store-rolled-back', { object: packObjectName(lostPack.pack) });
+  for (const object of objects) {
+    if (!(await store.stat(object))) throw new CofferError('store-rolled-back', { object });
+  }
 }
 
 /**
@@ -317,12 +362,12 @@ async function unlessOvertaken<T>(
  */
 async function rescue(
   { repository, signal }: GcOptions,
-  { generation, packs }: CondemnedRecord,
+  { generation, collection, packs }: CondemnedRecord,
   planned: Planned | undefined,
 ): Promise<SweepRecord> {
   const { index, store } = repository;
   const condemned = new Set(packs);
-  const points = await repository.points();
+  const points = await repository.points({ deleted: true });
   const objects = await synchronizeOrRefuse(repository, signal);
   const isAsSeen = planned && liesAsPlanned(repository, planned, { objects, condemned });
   const marked = isAsSeen ? planned.marked : new Set<string>();
@@ -346,6 +391,7 @@ async function rescue(
   const indexObjects = [...objects].filter((name) => !gone.has(name));
   return {
     generation,
+    collection,
     packs: [...condemned],
     survivors: points.map(({ id }) => id),
     indexObjects: [...indexObjects, ...written],
@@ -395,6 +441,8 @@ async function isExpired(
   now: number,
 ): Promise<boolean> {
   if (now - session.lastSignAt > LEASE_MS) return true;
+  // Of a clock that is so wrong, nobody would see the lease end.
+  if (session.lastSignAt - now > CLOCK_DIFFERENCE_MS_MAX) return true;
   const begin = await readBeginIfIntact(store, session.session);
   return begin?.process !== undefined && processes.hasEnded(begin.process);
 }

@@ -125,6 +125,11 @@ function impossible(entry: PackEntry, keyCount: number, recordsEnd: number): str
   return isInside ? undefined : 'an entry lies outside of its pack';
 }
 
+/** How long the footer of a pack is. */
+export function footerSizeBytes({ keyBoxes, entries }: PackFooter): number {
+  return 2 + keyBoxes.length * KEY_BOX_SIZE_BYTES + 4 + entries.length * ENTRY_SIZE_BYTES;
+}
+
 /** Footer and trailer, as they end a pack. */
 export function encodePackEnd(footer: PackFooter, footerStart: number): Buffer {
   const writer = new BinaryWriter(footer.entries.length * ENTRY_SIZE_BYTES + 1024);

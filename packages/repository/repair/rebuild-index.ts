@@ -1,14 +1,25 @@
 /** Makes index objects anew from the footers of the packs. It needs no key. */
 import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { encodeIndexObject, INDEX_ENTRIES_MAX } from '../index/index-codec.ts';
-import { decodePackEnd, PACK_END_BYTES_READ, type PackDescription } from '../pack/pack-codec.ts';
+import {
+  encodeIndexObject,
+  INDEX_ENTRIES_MAX,
+  INDEX_OBJECT_SIZE_BYTES_MAX,
+} from '../index/index-codec.ts';
+import {
+  decodePackEnd,
+  footerSizeBytes,
+  PACK_END_BYTES_READ,
+  type PackDescription,
+} from '../pack/pack-codec.ts';
 import { putIfAbsent } from '../store-calls.ts';
 
 /** Footers read at once. */
 const PACKS_AT_ONCE = 16;
 /** Packs in one index object. */
 const PACKS_PER_OBJECT = 256;
+/** Of the footers in one; the footer of a single pack is always less. */
+const OBJECT_SIZE_BYTES_MAX = INDEX_OBJECT_SIZE_BYTES_MAX / 2;
 
 export interface RebuildOptions {
   readonly store: ObjectStore;
@@ -78,18 +89,20 @@ function groupsOf<T>(packs: readonly T[]): T[][] {
   return groups;
 }
 
-/** Packs of small files have many entries each. */
+/** Packs of small files have many entries each, and those of moved chunks many key boxes. */
 function* limitEntries(packs: readonly PackDescription[]): Generator<PackDescription[]> {
   let part: PackDescription[] = [];
-  let entryCount = 0;
+  let [entryCount, sizeBytes] = [0, 0];
   for (const pack of packs) {
-    if (part.length > 0 && entryCount + pack.entries.length > INDEX_ENTRIES_MAX) {
+    entryCount += pack.entries.length;
+    sizeBytes += footerSizeBytes(pack);
+    const isFull = entryCount > INDEX_ENTRIES_MAX || sizeBytes > OBJECT_SIZE_BYTES_MAX;
+    if (part.length > 0 && isFull) {
       yield part;
       part = [];
-      entryCount = 0;
+      [entryCount, sizeBytes] = [pack.entries.length, footerSizeBytes(pack)];
     }
     part.push(pack);
-    entryCount += pack.entries.length;
   }
   if (part.length > 0) yield part;
 }

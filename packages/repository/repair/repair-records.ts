@@ -25,9 +25,11 @@ import {
 import { pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
-import { checkHold, encodeHold } from '../hold.ts';
+import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
+import { listCheckedRecords } from '../beside-points.ts';
+import { storedPoints } from '../points.ts';
 import type { Repository } from '../repository.ts';
-import { LEASE_MS } from '../session/session.ts';
+import { CLOCK_DIFFERENCE_MS_MAX, LEASE_MS } from '../session/session.ts';
 import {
   beginName,
   endName,
@@ -53,7 +55,7 @@ export async function repairRecords(repository: Repository, onFinding: OnFinding
   for (const session of await listSessions(store)) {
     await repairSession(repository, session, onFinding);
   }
-  await repairHolds(repository, onFinding);
+  await repairPointRecords(repository, onFinding);
   await dropKeySlots(repository, onFinding);
 }
 
@@ -123,7 +125,7 @@ async function replaceForgedSweep(repository: Repository, onFinding: OnFinding):
   const path = gcObjectName(generation, 'sweep');
   onFinding({ code: 'object-damaged', path, message: 'the record was written anew' });
   await store.delete(path);
-  await writeSweepOfAll(store, generation);
+  await writeSweepOfAll(repository, generation);
 }
 
 /**
@@ -133,13 +135,14 @@ async function replaceForgedSweep(repository: Repository, onFinding: OnFinding):
  * that goes on rescues what points reach.
  */
 async function replaceGcRecord(
-  { store, random }: Repository,
+  repository: Repository,
   { step, generation }: GcObject,
   newest: number,
 ): Promise<void> {
+  const { store, random } = repository;
   if (step === 'done') await writeDone(store, generation);
   if (step === 'sweep' && (await store.stat(gcObjectName(generation, 'done')))) {
-    await writeSweepOfAll(store, generation);
+    await writeSweepOfAll(repository, generation);
   }
   if (step !== 'condemned' || generation < newest) return;
   // Whoever began in between did not know: they are to be waited for.
@@ -150,7 +153,7 @@ async function replaceGcRecord(
   await writeGcRecord(store, 'condemned', { generation, collection, packs, ...rest });
 }
 
-async function writeSweepOfAll(store: ObjectStore, generation: number): Promise<void> {
+async function writeSweepOfAll({ store, random }: Repository, generation: number): Promise<void> {
   const survivors = new Set<string>();
   for await (const { name } of store.list('points/')) {
     const point = parsePointObjectName(name);
@@ -160,7 +163,8 @@ async function writeSweepOfAll(store: ObjectStore, generation: number): Promise<
   for await (const { name } of store.list('index/')) {
     if (indexGenerationOf(name) !== undefined) indexObjects.push(name);
   }
-  const record = { generation, packs: [], survivors: [...survivors], indexObjects };
+  const collection = random.bytes(16).toString('hex');
+  const record = { generation, collection, packs: [], survivors: [...survivors], indexObjects };
   await writeGcRecord(store, 'sweep', record);
 }
 
@@ -188,7 +192,8 @@ async function repairSession(
   const id = session.session;
   const endDamage = await damageOf(() => readEnd(store, id));
   const beginDamage = await damageOf(() => readBegin(store, id));
-  if (clock.now() - session.lastSignAt <= LEASE_MS) return;
+  const sinceMs = clock.now() - session.lastSignAt;
+  if (sinceMs <= LEASE_MS && sinceMs >= -CLOCK_DIFFERENCE_MS_MAX) return;
   if (endDamage) {
     onFinding({ code: endDamage.code, path: endName(id), message: 'the session was dropped' });
     await removeSession(store, session);
@@ -200,21 +205,39 @@ async function repairSession(
   }
 }
 
-/** That a point is held is said by the name; it stays so as long as the point exists. */
-async function repairHolds({ store, clock }: Repository, onFinding: OnFinding): Promise<void> {
-  const points = new Set<string>();
-  for await (const { name } of store.list('points/')) {
-    points.add(parsePointObjectName(name)?.id ?? '');
-  }
-  for await (const { name } of store.list('holds/')) {
-    const damage = await damageOf(async () => checkHold(await getRecord(store, name), name));
+/**
+ * That a point is held, and for whom, is said by the name: it stays so as long as the point exists, and
+ * until the holder releases it, since what ended the hold is not known any more. A mark of a deletion
+ * goes: it has hidden nothing since it is damaged, and nobody knows that anyone has put it. A receipt
+ * goes too, as nobody here can make one; a point without one is kept.
+ */
+async function repairPointRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+  const { store } = repository;
+  for (const { name, point, check } of await listCheckedRecords(store)) {
+    const damage = await damageOf(check);
     if (!damage) continue;
-    onFinding({ code: damage.code, path: name, message: 'the hold was written anew or dropped' });
-    await store.delete(name);
-    const point = name.slice('holds/'.length);
-    if (!points.has(point)) continue;
-    await store.put(name, encodeHold({ point, heldAt: clock.now() }));
+    const hold = parseHoldName(name);
+    const isKept = hold !== undefined && (await exists(store, point));
+    const message = isKept ? 'the hold was written anew' : 'it was dropped';
+    onFinding({ code: damage.code, path: name, message });
+    if (isKept) await renewHold(repository, hold);
+    else await store.delete(name);
   }
+}
+
+async function exists(store: ObjectStore, point: string): Promise<boolean> {
+  const ignoreDamaged = (): void => {};
+  const filter = { idPrefix: point };
+  return (await storedPoints(store, { filter, onDamaged: ignoreDamaged })).has(point);
+}
+
+async function renewHold(
+  repository: Repository,
+  { point, holder }: Pick<Hold, 'point' | 'holder'>,
+): Promise<void> {
+  const reason = 'what was said of the hold was damaged';
+  const heldAt = repository.clock.now();
+  await replaceHold(repository, { point, holder, reason, by: 'a repair', heldAt });
 }
 
 /** Only by someone who has the keys, and never the last one: a part of it may be read by hand. */

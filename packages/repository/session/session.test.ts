@@ -89,7 +89,9 @@ test('the end of another session ends nothing', async () => {
   await assert.rejects(readEnd(test.store, other.id), isDamaged);
   await assert.rejects(finishCommittedSessions(test.store), isDamaged);
   const told: unknown[] = [];
-  const points = await repository.points((error) => told.push(error.details['object']));
+  const points = await repository.points({
+    onDamaged: (error) => told.push(error.details['object']),
+  });
   assert.deepEqual(
     points.map(({ id }) => id),
     [point.id],

@@ -35,6 +35,9 @@ export const RENEWAL_INTERVAL_MS = 10 * 60_000;
 /** Without a sign of life for this long, a session may be fenced. It decides when, never whether. */
 export const LEASE_MS = 60 * 60_000;
 
+/** A sign of life that is so much later than now, by the store's clock, is none. */
+export const CLOCK_DIFFERENCE_MS_MAX = 24 * 60 * 60_000;
+
 const WRITER = 'the writer itself';
 
 export interface SessionOptions<W extends PackWriter> {
@@ -61,6 +64,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
   readonly writer: W;
   readonly #context: RepositoryContext;
   readonly #seen: Seen;
+  #reliesOnAll = false;
   readonly #stopRenewing = new AbortController();
   readonly #renewing: Promise<void>;
 
@@ -130,6 +134,11 @@ export class Session<W extends PackWriter = ChunkWriter> {
     return this.#seen.state.unfinished === undefined && !this.#seen.arePacksMissing;
   }
 
+  /** Says that whole trees of an older point are taken over: then no pack may vanish meanwhile. */
+  relyOnAll(): void {
+    this.#reliesOnAll = true;
+  }
+
   /**
    * Makes the points exist. Fails with `session-fenced` when somebody else closed the session, with
    * `store-rolled-back` when the store has lost what the session has stored, or found there.
@@ -178,8 +187,9 @@ export class Session<W extends PackWriter = ChunkWriter> {
       if (!(await store.stat(name))) throw await this.#lost(name);
     }
     const stored = await StoredPacks.list(store);
+    const before = this.#reliesOnAll ? this.#seen.packs.all() : [];
     const lost =
-      [...packs, ...found.values()].find((pack) => !stored.has(pack)) ??
+      [...packs, ...found.values(), ...before].find((pack) => !stored.has(pack)) ??
       (await this.#findUnnamed(found));
     if (lost) throw await this.#lost(packObjectName(lost.pack));
   }

@@ -44,11 +44,14 @@ const PACK_BYTES = 64 * 1024;
 /** More than one leaf node. */
 const DISK_CHUNKS = 520;
 const DISK_TAIL_BYTES = 1000;
+const RECEIPT_KEY = Buffer.alloc(32, 'receipt key');
 
 /** What a reader has to find in the golden repository. */
 export interface GoldenFacts {
   readonly passphrase: string;
   readonly recoveryKey: string;
+  /** Of the service that makes receipts, in hexadecimal. */
+  readonly receiptKey: string;
   readonly points: readonly GoldenPoint[];
 }
 
@@ -56,7 +59,11 @@ export interface GoldenPoint {
   readonly id: string;
   readonly item: string;
   readonly kind: PointKind;
-  readonly held: boolean;
+  /** Whose holds it has. */
+  readonly holders: readonly string[];
+  /** Deleted for a while. */
+  readonly isDeleted: boolean;
+  readonly hasReceipt: boolean;
   /** BLAKE3 of each disk by its name, or of each file's content by its path. */
   readonly contents: Readonly<Record<string, string>>;
 }
@@ -96,7 +103,9 @@ class GoldenWriter {
     const repository = await this.#open(passphrase);
     await this.#writePoints(repository);
     const points = this.#points.sort((a, b) => (a.id < b.id ? -1 : 1));
-    return { facts: { passphrase, recoveryKey, points }, objects: await objectsOf(store) };
+    const receiptKey = RECEIPT_KEY.toString('hex');
+    const facts = { passphrase, recoveryKey, receiptKey, points };
+    return { facts, objects: await objectsOf(store) };
   }
 
   async #open(passphrase: string): Promise<UnlockedRepository> {
@@ -118,16 +127,29 @@ class GoldenWriter {
     const second = await this.#commit(repository, (session) => writeGoldenDisk(session, 2));
     const files = await this.#commit(repository, writeGoldenFiles);
     const points = await repository.points();
-    await repository.hold(points.find(({ id }) => id === files.id)!);
+    await this.#writeRecords(repository, files.id, second.id);
     // What only the first disk holds goes; what is live in the same packs moves to other packs.
     await repository.removePoint(points.find(({ id }) => id === first.id)!);
     await collectGarbage({ repository, plan: { ...GC_PLAN_DEFAULTS, wasteMax: 0 } });
     const empty = await this.#commit(repository, writeEmpty);
-    this.#tell(await this.#commit(repository, writeGoldenMachine), false);
-    this.#tell(second, false);
-    this.#tell(files, true);
-    this.#tell(empty, false);
-    this.#tell(await this.#commitUnlisted(repository), false);
+    this.#tell(await this.#commit(repository, writeGoldenMachine), {});
+    this.#tell(second, { isDeleted: true, hasReceipt: true });
+    this.#tell(files, { holders: ['instant-0a1b', 'person'], hasReceipt: true });
+    this.#tell(empty, {});
+    this.#tell(await this.#commitUnlisted(repository), {});
+  }
+
+  async #writeRecords(repository: UnlockedRepository, held: string, hidden: string): Promise<void> {
+    const now = this.#clock.now();
+    const until = now + 14 * 24 * 3_600_000;
+    const by = 'golden@host';
+    const person = { holder: 'person', reason: 'audit', by };
+    await repository.hold({ id: held }, person);
+    await repository.hold({ id: held }, { holder: 'instant-0a1b', reason: 'runs', until, by });
+    const receipt = { arrivedAt: now, agent: 'agent-1', job: 'job-1' };
+    await repository.putReceipt({ point: held, ...receipt }, RECEIPT_KEY);
+    await repository.putReceipt({ point: hidden, ...receipt, occurrence: now }, RECEIPT_KEY);
+    await repository.softDelete({ id: hidden }, { until, by });
   }
 
   async #commit(
@@ -173,10 +195,13 @@ class GoldenWriter {
     return encodePoint(header, { golden: item }, { ...repository.keys, random: this.#random });
   }
 
-  #tell({ id, item, kind, contents }: Made, held: boolean): void {
-    this.#points.push({ id, item, kind, held, contents });
+  #tell({ id, item, kind, contents }: Made, beside: Partial<Beside>): void {
+    const records = { holders: [], isDeleted: false, hasReceipt: false, ...beside };
+    this.#points.push({ id, item, kind, ...records, contents });
   }
 }
+
+type Beside = Pick<GoldenPoint, 'holders' | 'isDeleted' | 'hasReceipt'>;
 
 interface Written {
   readonly item: string;

@@ -65,7 +65,7 @@ export class SimulationEnd {
   /** Restores give what was written, or fail for points that the verification names. */
   async #checkDamages(repository: UnlockedRepository): Promise<RecoveryPoint[]> {
     const { pointsDamaged } = await verifyRepository({ repository, readFraction: 1 });
-    const points = await repository.points(() => {});
+    const points = await repository.points({ onDamaged: () => {} });
     this.#checkPromises(points);
     const damaged = points.filter(({ id }) => pointsDamaged.includes(id));
     for (const point of points) {

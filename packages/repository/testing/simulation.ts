@@ -363,8 +363,10 @@ class Simulation {
   }
 
   async #points(repository: UnlockedRepository): Promise<RecoveryPoint[]> {
-    return await repository.points((error) => {
-      if (this.#adversary !== 'forger') throw error;
+    return await repository.points({
+      onDamaged: (error) => {
+        if (this.#adversary !== 'forger') throw error;
+      },
     });
   }
 

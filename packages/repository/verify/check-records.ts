@@ -9,7 +9,7 @@ import {
 } from '../gc/gc-record.ts';
 import { pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
-import { checkHold } from '../hold.ts';
+import { listCheckedRecords } from '../beside-points.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
@@ -41,9 +41,7 @@ export async function checkRecords(repository: Repository): Promise<Finding[]> {
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));
   }
-  for await (const { name } of store.list('holds/')) {
-    await check(name, async () => checkHold(await getRecord(store, name), name));
-  }
+  for (const record of await listCheckedRecords(store)) await check(record.name, record.check);
   return findings;
 }
 

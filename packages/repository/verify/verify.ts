@@ -50,7 +50,8 @@ export async function verifyRepository(options: VerifyOptions): Promise<VerifyRe
   const { store, index } = repository;
   const findings: Finding[] = await checkRecords(repository);
   // Points first: what is listed then, the index objects that are read afterwards know.
-  const all = await repository.points((error) => findings.push(toFinding(error, 'points')));
+  const onDamaged = (error: CofferError): void => void findings.push(toFinding(error, 'points'));
+  const all = await repository.points({ onDamaged, deleted: true });
   const points = options.points ?? all;
   const { damaged: unreadable, objects } = await index.synchronize(store, signal);
   const stored = await StoredPacks.list(store, signal);
