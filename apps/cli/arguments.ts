@@ -30,8 +30,12 @@ function commandLine(): Buffer[] {
   return words;
 }
 
-/** The absolute path of what the user named, whatever bytes the working folder has. */
+/**
+ * The absolute path of what the user named, whatever bytes the working folder has. Fails with `usage`
+ * for none: a variable that is not set must not mean the working folder.
+ */
 export function absolutePath(path: string): string {
+  if (path === '') throw new CofferError('usage', { reason: 'a path is empty' });
   return resolve(workingFolder(), path);
 }
 

@@ -2,7 +2,7 @@
 import { ERRORS } from '@coffer/base/errors.ts';
 import type { Finding } from '@coffer/base/file-entry.ts';
 import { EXIT_FINDINGS } from './exit-codes.ts';
-import { printable } from './printable.ts';
+import { printable, shownPath } from './printable.ts';
 import type { GlobalOptions } from './settings.ts';
 
 /** So many findings are shown to people; `--json` has them all. */
@@ -29,7 +29,7 @@ export function reportFindings(options: GlobalOptions, findings: readonly Findin
   process.exitCode = EXIT_FINDINGS;
   if (options.json) return;
   for (const { code, path, message } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
-    process.stderr.write(`${code}: ${printable(path)}: ${printable(message)}\n`);
+    process.stderr.write(`${code}: ${shownPath(path)}: ${printable(message)}\n`);
   }
   const hidden = findings.length - FINDINGS_SHOWN_MAX;
   if (hidden > 0) process.stderr.write(`and ${hidden} more; --json lists them all\n`);

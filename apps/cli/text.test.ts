@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { modeText } from './commands/ls.ts';
 import { formatBytes, formatDuration, isoTimeOfNs } from './output.ts';
 import { splitPointPath } from './point-path.ts';
-import { printable } from './printable.ts';
+import { printable, shownPath } from './printable.ts';
 import { normalizeArguments } from './run.ts';
 
 test('a point and a path are told apart', () => {
@@ -86,4 +86,12 @@ test('the value of --read-data stands behind an equals sign only', () => {
     '--read-data',
   ]);
   assert.deepEqual(normalizeArguments(['--read-data=10']), ['--read-data=10']);
+});
+
+test('of a path that nobody reads to its end, both ends are shown', () => {
+  const path = `start/${'d/'.repeat(20_000)}end\n`;
+  assert.match(shownPath(path), /^start\/[d/]+…[d/]+\/end\ufffd$/);
+  assert.equal(shownPath(path).length, 801);
+  assert.equal(shownPath('short/path'), 'short/path');
+  assert.ok(shownPath(`x${'😀'.repeat(1000)}`).isWellFormed());
 });

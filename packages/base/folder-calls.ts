@@ -146,20 +146,6 @@ export function openPath(path: Buffer, flags: number): number {
   );
 }
 
-/** Opens what is at a path below an open folder. Links are not followed, wherever they are. */
-export function openBelow(folder: number, relative: Buffer, flags: number): number {
-  const names: Buffer[] = [];
-  for (let start = 0; start <= relative.length;) {
-    const found = relative.indexOf(SLASH, start);
-    const end = found < 0 ? relative.length : found;
-    names.push(relative.subarray(start, end));
-    start = end + 1;
-  }
-  return openChain(names, folder, (from, name, isLast) =>
-    openAt(from, name, isLast ? flags : OPEN_NAME | OPEN_FOLDER),
-  );
-}
-
 /** Opens one after the other in the one before, of which only the last stays open. */
 function openChain(
   pieces: readonly Buffer[],

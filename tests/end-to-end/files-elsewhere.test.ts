@@ -228,6 +228,56 @@ test('folders deeper than a path can say are protected, listed, restored and ver
   for (const path of [source, out, sandbox.path('deep')]) run('rm', '-rf', path);
 });
 
+/** Makes, or compares, `d/d/d/…` with a file at the bottom, and files beside some of the folders. */
+const DEEP_TREE = `
+import os, sys
+what, path, depth, name = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+os.chdir(path)
+for level in range(depth):
+    if what == 'make': os.mkdir(name)
+    os.chdir(name)
+for level in range(depth, 0, -1):
+    if what == 'make':
+        if level % 100 == 0: open('a', 'w').write(str(level)); open('z', 'w').write(str(level))
+        os.chmod('.', 0o500 if level % 2 else 0o755)
+        os.utime('.', (level, level))
+    else:
+        if level % 100 == 0: assert open('a').read() == open('z').read() == str(level)
+        stats = os.stat('.')
+        assert stats.st_mtime == level, 'time'
+        assert stats.st_mode & 0o777 == (0o500 if level % 2 else 0o755), 'mode'
+    os.chdir('..')
+`;
+
+for (const { depth, name } of [
+  { depth: 6000, name: 'd' },
+  { depth: 2500, name: 'n'.repeat(200) },
+]) {
+  const title = `${depth} levels of folders with names of ${name.length} bytes come back whole`;
+  test(title, async () => {
+    using sandbox = await Sandbox.withRecoveryKey();
+    const at = sandbox.path('memory');
+    mkdirSync(at);
+    run('mount', '-t', 'tmpfs', 'tmpfs', at);
+    try {
+      const [source, out] = [join(at, 'source'), join(at, 'out')];
+      mkdirSync(source);
+      run('python3', '-c', DEEP_TREE, 'make', source, String(depth), name);
+      const made = await sandbox.json<Backup>(['backup', source, '--item', 'deep']);
+      assert.deepEqual(codesOf(made), []);
+      const words = ['restore', 'deep@latest', '--to', out];
+      assert.deepEqual(codesOf(await sandbox.json<Restore>([...words, '--dry-run'])), []);
+      const restored = await sandbox.json<Restore>([...words, '--verify']);
+      assert.deepEqual(codesOf(restored), []);
+      assert.ok(restored.verified);
+      run('python3', '-c', DEEP_TREE, 'compare', out, String(depth), name);
+      assert.ok((await sandbox.json<Restore>([...words, '--delta', '--verify'])).verified);
+    } finally {
+      run('umount', at);
+    }
+  });
+}
+
 test('names that are not UTF-8 can be given, and no others are taken for them', async () => {
   using sandbox = await Sandbox.withRecoveryKey();
   const source = Buffer.from(sandbox.source({ other: 'other' }));

@@ -18,7 +18,7 @@ import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { quoteWord } from '../libvirt/vm-name.ts';
 import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
-import { printable } from '../printable.ts';
+import { printable, shownPath } from '../printable.ts';
 import { showProgress } from '../progress.ts';
 import { confirm } from '../prompt.ts';
 import { interruptSignal } from '../run.ts';
@@ -155,7 +155,7 @@ function warn(options: RestoreCommandOptions, findings: readonly Finding[]): voi
   if (options.json) return;
   for (const { code, path, message } of findings) {
     if (code !== CHANGED_IN_PLACE) continue;
-    process.stderr.write(`${printable(path)}: ${printable(message)}\n`);
+    process.stderr.write(`${shownPath(path)}: ${printable(message)}\n`);
   }
 }
 

@@ -26,7 +26,7 @@ import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import type { Progress } from '../progress.ts';
 import { backupDisk } from './disk.ts';
-import { backupFiles } from './files.ts';
+import { backupFiles, type FilesBackupOptions } from './files.ts';
 import type { Manifest } from './manifest.ts';
 import { type BackupResult, type Captured, makePoints } from './run.ts';
 
@@ -115,7 +115,7 @@ async function captureFiles(
       session,
       reader: repository.reader(signal),
       slabCount: repository.work.slabsUseful,
-      isExcluded: excludeBy(source.exclude),
+      isExcluded: excludedBy(source.exclude),
       oneFileSystem: source.oneFileSystem,
       parentTakenAt: parent?.takenAt ?? 0,
       leftOut: folderOf(repository),
@@ -211,4 +211,10 @@ function rootIdOf(point: RecoveryPoint): ChunkId | undefined {
 
 function rootOf(name: string, root: ChunkId, sizeBytes: number): PointRoot {
   return { name, root: root.toString('hex'), sizeBytes };
+}
+
+function excludedBy(patterns: readonly string[]): FilesBackupOptions['isExcluded'] {
+  if (patterns.length === 0) return () => false;
+  const isNamed = excludeBy(patterns);
+  return (relative, isFolder) => isNamed(relative.bytes, isFolder);
 }

@@ -55,7 +55,7 @@ async function walked(
       reader: repository.reader(),
       slabCount: 1,
       isExcluded: (relative) => {
-        onPath(relative.toString());
+        onPath(relative.bytes.toString());
         return false;
       },
       oneFileSystem: false,

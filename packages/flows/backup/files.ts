@@ -26,19 +26,20 @@ import {
   clockDoubtNs,
   isUnchanged,
   ITSELF,
-  joinPath,
   readMetadata,
 } from '@coffer/workloads/files/metadata.ts';
-import { isCacheFolder, isCacheTag, type IsExcluded } from '@coffer/workloads/files/selection.ts';
+import { isCacheFolder, isCacheTag } from '@coffer/workloads/files/selection.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import type { Progress } from '../progress.ts';
+import { RelativePath } from '../relative-path.ts';
 import { ContentStore, type FileToStore } from './file-content.ts';
 
 export interface FilesBackupOptions {
   readonly session: Session;
   readonly reader: ChunkReader;
   readonly slabCount: number;
-  readonly isExcluded: IsExcluded;
+  /** Tells what is left out. */
+  readonly isExcluded: (relative: RelativePath, isFolder: boolean) => boolean;
   readonly oneFileSystem: boolean;
   /** When the parent point was taken, in ms since 1970. */
   readonly parentTakenAt: number;
@@ -72,14 +73,14 @@ interface WalkedFolder {
 
 interface FilePlace {
   readonly folder: SourceFolder;
-  readonly relative: Buffer;
+  readonly relative: RelativePath;
   readonly device: bigint;
 }
 
 interface FolderPlace {
   readonly folder: SourceFolder;
   /** Relative to the root of the backup; empty for the root. */
-  readonly relative: Buffer;
+  readonly relative: RelativePath;
   readonly parent: ChunkId | undefined;
 }
 
@@ -87,7 +88,7 @@ interface FoundFolder {
   readonly draft: Draft;
   /** The folder that it is in. */
   readonly place: FolderPlace;
-  readonly relative: Buffer;
+  readonly relative: RelativePath;
   readonly stats: FileStats;
   readonly before: FileEntry | undefined;
 }
@@ -128,7 +129,7 @@ class FilesBackup {
     await using _ = this.#contents;
     const root = await this.#walkFolder({
       folder: this.#root,
-      relative: Buffer.alloc(0),
+      relative: RelativePath.ROOT,
       parent: parentRoot,
     });
     await this.#contents.flush();
@@ -173,7 +174,7 @@ class FilesBackup {
       return new Map(entries.map((entry) => [entry.name.toString('latin1'), entry]));
     } catch (error) {
       // Damage of an older point must not keep us from making a whole one: all is read instead.
-      this.#find('parent-unreadable', Buffer.alloc(0), error);
+      this.#find('parent-unreadable', RelativePath.ROOT, error);
       return new Map();
     }
   }
@@ -195,7 +196,7 @@ class FilesBackup {
     before: FileEntry | undefined,
     waits: Set<Promise<void>>,
   ): Promise<Draft | undefined> {
-    const relative = joinPath(place.relative, name);
+    const relative = place.relative.at(name);
     try {
       const stats = statAt(place.folder.fd, name);
       if (this.#options.isExcluded(relative, stats.type === 'directory')) return undefined;
@@ -225,7 +226,7 @@ class FilesBackup {
     { fd: folder }: SourceFolder,
     name: Buffer,
     stats: FileStats,
-    relative: Buffer,
+    relative: RelativePath,
   ): FileMetadata | undefined {
     const { type } = stats;
     if (!type) {
@@ -276,7 +277,7 @@ class FilesBackup {
     above: SourceFolder,
     name: Buffer,
     stats: FileStats,
-    relative: Buffer,
+    relative: RelativePath,
   ): SourceFolder | undefined {
     try {
       return above.enter(name, stats);
@@ -375,9 +376,9 @@ class FilesBackup {
     this.#options.progress.itemsDone++;
   }
 
-  #find(code: string, relative: Buffer, error: unknown): void {
+  #find(code: string, relative: RelativePath, error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
-    this.#options.onFinding({ code, path: relative.toString('utf8'), message });
+    this.#options.onFinding({ code, path: relative.bytes.toString('utf8'), message });
   }
 }
 

@@ -18,7 +18,7 @@ export interface ListOptions {
 }
 
 /** A hostile file system may nest without end; one that people have made is never as deep. */
-const DEPTH_MAX = 65_536;
+export const FOLDER_DEPTH_MAX = 65_536;
 
 /** Fails with `path-not-found`. Links are not followed. */
 export async function findNode<Node extends FileMetadata>(
@@ -51,7 +51,7 @@ function listAll<Node extends FileMetadata>(
   found: ListedName<Node>,
 ): AsyncGenerator<ListedName<Node>> {
   return depthFirst(listFolder(fileSystem, found), (listed, depth) => {
-    if (depth > DEPTH_MAX) {
+    if (depth > FOLDER_DEPTH_MAX) {
       throw new CofferError('image-damaged', { reason: 'folders are in one another without end' });
     }
     return listed.node.type === 'directory' ? listFolder(fileSystem, listed) : undefined;

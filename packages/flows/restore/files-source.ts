@@ -29,8 +29,8 @@ export interface FilesSource<Node extends FileMetadata = FileMetadata> {
 }
 
 export interface FolderWalk<Node extends FileMetadata = FileMetadata> {
-  /** The names in the next folder. */
-  entries(folder: Node): AsyncIterable<Node>;
+  /** The names in the next folder, which is `depth` levels below where the walk began. */
+  entries(folder: Node, depth: number): AsyncIterable<Node>;
 }
 
 export interface FileContents<Node extends FileMetadata = FileMetadata> {

@@ -6,15 +6,15 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type FileMetadata, systemErrorCode } from '@coffer/base';
-import { joinPath } from '@coffer/workloads/files/metadata.ts';
 import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
+import { depthFirst } from '../depth-first.ts';
+import { RelativePath } from '../relative-path.ts';
 import { type Conflict, prepareName } from './conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import { type FilesRestoreResult, RestoreRun, type RestoreRunOptions } from './restore-run.ts';
 import { type FileJob, inPlace } from './target-file.ts';
-import { FOLDER_DEPTH_MAX } from './walk-source.ts';
 
 export interface FilesRestoreOptions extends RestoreRunOptions {
   /** Undefined: the target was empty, so only what is restored itself can be in the way. */
@@ -22,7 +22,7 @@ export interface FilesRestoreOptions extends RestoreRunOptions {
   /** The folder was made for what is restored. */
   readonly isNewTarget: boolean;
   /** True for a path (relative to what is restored) that is wanted. */
-  readonly isIncluded: (relative: Buffer, isFolder: boolean) => boolean;
+  readonly isIncluded: (relative: RelativePath, isFolder: boolean) => boolean;
 }
 
 /** Restores what is wanted of the source into the folder that `targetPath` names. */
@@ -37,16 +37,20 @@ export async function restoreFiles(
 /** A folder that is restored. */
 interface Place {
   readonly folder: OpenFolder;
-  readonly relative: Buffer;
-  readonly depth: number;
+  readonly relative: RelativePath;
   readonly metadata: FolderMetadata | undefined;
+  readonly entries: () => Iterable<FileMetadata> | AsyncIterable<FileMetadata>;
+  /** What has to be there before it is finished. */
+  readonly waits: Set<Promise<void>>;
+  /** The same of the folder that it is in. */
+  readonly waitsAbove: Set<Promise<void>>;
 }
 
 /** Where the first of several names of one file was restored, and when it is there. */
 interface FirstName {
   readonly entry: FileMetadata;
   readonly folder: OpenFolder;
-  readonly relative: Buffer;
+  readonly relative: RelativePath;
   /** The name that it has by now. */
   readonly name: () => Buffer;
   readonly stored: Promise<void>;
@@ -77,13 +81,21 @@ class FilesRestore {
     const { conflict, isNewTarget } = this.#options;
     const isTaken = isNewTarget || conflict === undefined || OVERWRITES.has(conflict);
     const metadata = isTaken ? rootMetadata : undefined;
-    const root = { folder, relative: Buffer.alloc(0), depth: 0, metadata };
-    const entries = wanted.type === 'directory' ? this.#walk.entries(wanted) : [wanted];
+    const finished = new Set<Promise<void>>();
+    const root: Place = {
+      folder,
+      relative: RelativePath.ROOT,
+      metadata,
+      entries: () => (wanted.type === 'directory' ? this.#walk.entries(wanted, 0) : [wanted]),
+      waits: new Set(),
+      waitsAbove: finished,
+    };
     try {
-      const { finished } = await this.#folder(entries, root);
+      const folders = depthFirst(this.#foldersIn(root), (place) => this.#foldersIn(place));
+      while (!(await folders.next()).done);
       await this.#contents.flush();
       await this.#run.tasks.drain();
-      await finished;
+      await Promise.all(finished);
       this.#run.findings.tellRefused();
       return this.#run.result;
     } finally {
@@ -94,33 +106,32 @@ class FilesRestore {
   /** Nothing is under way or open afterwards, even when the run was broken off. */
   async #close(): Promise<void> {
     await this.#run.tasks[Symbol.asyncDispose]();
-    for (const folder of this.#open) folder.close();
+    // A folder shows the way to the one that it is in, so that goes after it.
+    for (const folder of [...this.#open].toReversed()) folder.close();
   }
 
-  async #folder(
-    entries: Iterable<FileMetadata> | AsyncIterable<FileMetadata>,
-    place: Place,
-  ): Promise<{ finished: Promise<void> }> {
-    const waits = new Set<Promise<void>>();
+  /** Restores what is in a folder; the folders in it are for the caller to go on with. */
+  async *#foldersIn(place: Place): AsyncGenerator<Place> {
+    const { findings, signal } = this.#run;
     this.#open.add(place.folder);
-    await this.#run.findings.attempt(place.relative, async () => {
-      for await (const entry of entries) {
-        this.#run.signal?.throwIfAborted();
-        const relative = joinPath(place.relative, entry.name);
-        await this.#run.findings.attempt(relative, () =>
-          this.#entry(entry, place, relative, waits),
-        );
+    try {
+      for await (const entry of place.entries()) {
+        signal?.throwIfAborted();
+        const relative = place.relative.at(entry.name);
+        const below = await findings.attempt(relative, () => this.#entry(entry, place, relative));
+        if (below) yield below;
       }
-    });
-    const finished = this.#finishFolder(place, waits);
+    } catch (error) {
+      findings.caught(place.relative, error);
+    }
+    const finished = this.#finishFolder(place);
     // A failure is thrown where the root is awaited; until then it must not count as unhandled.
     finished.catch(() => {});
-    return { finished };
+    place.waitsAbove.add(finished);
   }
 
-  async #finishFolder(place: Place, waits: ReadonlySet<Promise<void>>): Promise<void> {
+  async #finishFolder({ folder, metadata, relative, waits }: Place): Promise<void> {
     await Promise.all(waits);
-    const { folder, metadata, relative } = place;
     if (metadata && folder.isOpen) {
       await this.#run.findings.attempt(relative, () =>
         folder.target.setMetadata(metadata, this.#run.findings.refused(relative)),
@@ -130,19 +141,20 @@ class FilesRestore {
     this.#open.delete(folder);
   }
 
+  /** Returns a folder that is to be gone into. */
   async #entry(
     entry: FileMetadata,
     place: Place,
-    relative: Buffer,
-    waits: Set<Promise<void>>,
-  ): Promise<void> {
+    relative: RelativePath,
+  ): Promise<Place | undefined> {
     const isFolder = entry.type === 'directory';
     const included = this.#options.isIncluded(relative, isFolder);
-    if (!included && !isFolder) return;
-    if (isFolder) {
-      await this.#subfolder(entry, { place, relative, included }, waits);
-      return;
-    }
+    if (isFolder) return this.#subfolder(entry, { place, relative, included });
+    if (included) await this.#file(entry, place, relative);
+    return undefined;
+  }
+
+  async #file(entry: FileMetadata, place: Place, relative: RelativePath): Promise<void> {
     const { folder } = place;
     const prepared = prepareName(folder.target, entry, this.#options.conflict);
     if (prepared.outcome === 'keep') {
@@ -157,27 +169,22 @@ class FilesRestore {
     const { name, existing } = prepared;
     const onRenamed = this.#onRenamed(relative);
     if (name !== entry.name) this.#renamed(relative, name);
-    await this.#create({ entry, folder, relative, name, existing, onRenamed }, waits);
+    await this.#create({ entry, folder, relative, name, existing, onRenamed }, place.waits);
   }
 
-  async #subfolder(
+  /** Undefined when something else has its place. */
+  #subfolder(
     entry: FileMetadata,
-    { place, relative, included }: { place: Place; relative: Buffer; included: boolean },
-    waits: Set<Promise<void>>,
-  ): Promise<void> {
+    { place, relative, included }: { place: Place; relative: RelativePath; included: boolean },
+  ): Place | undefined {
     const { conflict } = this.#options;
-    const depth = place.depth + 1;
-    if (depth > FOLDER_DEPTH_MAX) {
-      this.#run.findings.add('not-restored', relative, 'it is nested too deep');
-      return;
-    }
     let name = entry.name;
     let replaces = false;
     if (place.folder.isOpen || included) {
       const prepared = prepareName(place.folder.target, entry, conflict);
       if (prepared.outcome === 'refuse') {
         this.#run.findings.add('conflict', relative, prepared.reason);
-        return;
+        return undefined;
       }
       name = prepared.name;
       replaces = prepared.outcome === 'create' && prepared.existing === 'replace';
@@ -187,9 +194,14 @@ class FilesRestore {
     const folder = place.folder.folder({ name, replaces, onRenamed });
     // A folder that is wanted itself is made even when it is empty.
     if (included) void folder.target;
-    const child = { folder, relative, depth, metadata: entry };
-    const { finished } = await this.#folder(this.#walk.entries(entry), child);
-    waits.add(finished);
+    return {
+      folder,
+      relative,
+      metadata: entry,
+      entries: () => this.#walk.entries(entry, relative.depth),
+      waits: new Set(),
+      waitsAbove: place.waits,
+    };
   }
 
   async #create(job: FileJob, waits: Set<Promise<void>>): Promise<void> {
@@ -204,18 +216,18 @@ class FilesRestore {
     const stored = entry.type === 'file' ? (await this.#contents.write(job)).stored : DONE;
     if (entry.type !== 'file') this.#createOther(job);
     waits.add(stored);
-    const name = (): Buffer => this.#run.result.names.get(relative.toString('latin1')) ?? job.name;
+    const name = (): Buffer => this.#run.result.names.get(relative.key) ?? job.name;
     if (linkKey !== undefined) this.#linked.set(linkKey, { entry, folder, relative, name, stored });
   }
 
   /** Both are kept where that was asked for; else the target takes another name for this one. */
-  #renamed(relative: Buffer, name: Buffer): void {
+  #renamed(relative: RelativePath, name: Buffer): void {
     if (this.#options.conflict === 'keep-both') this.#run.named(relative, name);
     else this.#onRenamed(relative)(name);
   }
 
   /** Takes the name that something has instead of its own. */
-  #onRenamed(relative: Buffer): (name: Buffer) => void {
+  #onRenamed(relative: RelativePath): (name: Buffer) => void {
     return (name) => {
       this.#run.named(relative, name);
       this.#run.findings.renamed(relative, name);
@@ -261,9 +273,7 @@ class FilesRestore {
     const { entry, folder, relative } = job;
     try {
       inPlace(job, (newName) =>
-        first.folder.use((from) => {
-          folder.target.createHardLink(from.at(first.name()), newName);
-        }),
+        folder.target.createHardLink(first.folder.at(first.name()), newName),
       );
       return;
     } catch (error) {
@@ -277,8 +287,20 @@ class FilesRestore {
 
 const DONE = Promise.resolve();
 
-/** How targets say that they have no such things. exFAT over FUSE has an error of its disk for it. */
-const UNSUPPORTED_CODES = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV', 'EIO'];
+/**
+ * How targets say that they have no such things. exFAT over FUSE has an error of its disk for it.
+ * Where folders get other numbers by and by, what is closed is not found again.
+ */
+const UNSUPPORTED_CODES = [
+  'EPERM',
+  'EOPNOTSUPP',
+  'ENOTSUP',
+  'ENOSYS',
+  'EMLINK',
+  'EXDEV',
+  'EIO',
+  'ESTALE',
+];
 
 function isUnsupported(error: unknown): boolean {
   const code = systemErrorCode(error);

@@ -1,6 +1,6 @@
 /** Folders of the target of a restore. */
 import { assert, required } from '@coffer/base';
-import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import type { NameInTarget, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { underItsName } from './target-file.ts';
 
 export interface NewFolder {
@@ -45,9 +45,23 @@ export class OpenFolder {
 
   get target(): TargetFolder {
     assert(!this.#isClosed, 'nothing is added to a folder that is finished');
+    return this.#target ?? OpenFolder.#make(this);
+  }
+
+  /** With those above it that are not made yet. */
+  static #make(wanted: OpenFolder): TargetFolder {
+    const unmade: OpenFolder[] = [];
+    let folder = wanted;
     // The root folder is always given its target.
-    this.#target ??= this.#enter(required(this.#parent, 'the root is open').target);
-    return this.#target;
+    for (; !folder.#target; folder = required(folder.#parent, 'the root is open')) {
+      unmade.push(folder);
+    }
+    let target = folder.#target;
+    for (const below of unmade.toReversed()) {
+      target = below.#enter(target);
+      below.#target = target;
+    }
+    return target;
   }
 
   #enter(above: TargetFolder): TargetFolder {
@@ -61,28 +75,16 @@ export class OpenFolder {
 
   /** True from when it is made until it is closed. */
   get isOpen(): boolean {
-    return this.#target !== undefined;
+    return this.#target !== undefined && !this.#isClosed;
   }
 
-  /** Calls `task` with the folder. One that is closed already is opened for this while. */
-  use(task: (folder: TargetFolder) => void): void {
-    if (this.#target) {
-      task(this.#target);
-      return;
-    }
-    required(this.#parent, 'the root is closed last').use((above) => {
-      const opened = above.enter(this.#name);
-      try {
-        task(opened);
-      } finally {
-        opened.close();
-      }
-    });
+  /** A name of what was restored here, also when the folder is closed already. */
+  at(name: Buffer): NameInTarget {
+    return { folder: required(this.#target, 'a folder is made before what is in it'), name };
   }
 
   close(): void {
-    this.#target?.close();
-    this.#target = undefined;
+    if (!this.#isClosed) this.#target?.close();
     this.#isClosed = true;
   }
 }

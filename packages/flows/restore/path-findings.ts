@@ -2,6 +2,7 @@
 import { type Finding, isCofferError, systemErrorCode } from '@coffer/base';
 import { isChunkError } from '@coffer/repository';
 import type { OnRefused } from '@coffer/workloads/files/target-metadata.ts';
+import type { RelativePath } from '../relative-path.ts';
 
 export class PathFindings {
   readonly #onFinding: (finding: Finding) => void;
@@ -14,54 +15,60 @@ export class PathFindings {
     this.#onFinding = onFinding;
   }
 
-  add(code: string, relative: Buffer, message: string): void {
-    this.#failed.add(relative.toString('latin1'));
+  add(code: string, relative: RelativePath, message: string): void {
+    this.#failed.add(relative.key);
     this.#tell(code, relative, message);
   }
 
   /** False for what was restored, if not with all of its metadata. */
-  hasFailed(relative: Buffer): boolean {
-    return this.#failed.has(relative.toString('latin1'));
+  hasFailed(relative: RelativePath): boolean {
+    return this.#failed.size > 0 && this.#failed.has(relative.key);
   }
 
-  #tell(code: string, relative: Buffer, message: string): void {
-    this.#onFinding({ code, path: relative.toString('utf8'), message });
+  #tell(code: string, relative: RelativePath, message: string): void {
+    this.#onFinding({ code, path: relative.bytes.toString('utf8'), message });
   }
 
   /** What concerns one path is a finding; what concerns the store or the space ends the run. */
-  async attempt(relative: Buffer, task: () => void | Promise<void>): Promise<void> {
+  async attempt<T>(relative: RelativePath, task: () => T | Promise<T>): Promise<T | undefined> {
     try {
-      await task();
+      return await task();
     } catch (error) {
-      const code = pathErrorCode(error);
-      if (code === undefined) throw error;
-      this.add(code, relative, error instanceof Error ? error.message : String(error));
+      this.caught(relative, error);
+      return undefined;
     }
   }
 
+  /** The same for a failure that is known: throws it when it concerns more than the path. */
+  caught(relative: RelativePath, error: unknown): void {
+    const code = pathErrorCode(error);
+    if (code === undefined) throw error;
+    this.add(code, relative, error instanceof Error ? error.message : String(error));
+  }
+
   /** Takes what of the metadata of a path could not be restored. */
-  refused(relative: Buffer): OnRefused {
+  refused(relative: RelativePath): OnRefused {
     return (what, error) => this.#count(METADATA_CODE_OF[what], relative, error);
   }
 
   /** A second name of a file became a file of its own. */
-  copiedInsteadOfLinked(relative: Buffer, error: unknown): void {
+  copiedInsteadOfLinked(relative: RelativePath, error: unknown): void {
     this.#count('hard-link-not-restored', relative, error);
   }
 
   /** A link or a node that the target cannot have. */
-  missing(what: 'link' | 'node', relative: Buffer, error: unknown): void {
-    this.#failed.add(relative.toString('latin1'));
+  missing(what: 'link' | 'node', relative: RelativePath, error: unknown): void {
+    this.#failed.add(relative.key);
     this.#count(`${what}-not-restored`, relative, error);
   }
 
   /** What is there under another name than it had. */
-  renamed(relative: Buffer, name: Buffer): void {
+  renamed(relative: RelativePath, name: Buffer): void {
     const message = `the target cannot hold its name: it is ${name.toString('utf8')}`;
     this.#tell('name-not-restored', relative, message);
   }
 
-  #count(code: string, relative: Buffer, error: unknown): void {
+  #count(code: string, relative: RelativePath, error: unknown): void {
     const known = this.#refused.get(code);
     if (known) {
       known.count++;
@@ -69,7 +76,7 @@ export class PathFindings {
     }
     const message = error instanceof Error ? error.message : String(error);
     this.#refused.set(code, {
-      first: { code, path: relative.toString('utf8'), message },
+      first: { code, path: relative.bytes.toString('utf8'), message },
       count: 1,
     });
   }

@@ -1,9 +1,13 @@
 /** A recovery point of files as what is restored. */
-import { readSync } from 'node:fs';
+import { fstatSync, readSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import type { FileEntry } from '@coffer/base';
+import { nextData } from '@coffer/base/libc.ts';
 import {
+  type ChunkId,
   type ChunkReader,
   contentPieces,
+  isZeroId,
   openManifest,
   readFolder,
   type RecoveryPoint,
@@ -30,7 +34,7 @@ export async function openPointSource(
   const { rootFolder } = parseManifest(openManifest(point, repository.keys));
   // The root's metadata is not in a folder; early points have none.
   const metadata = node === files.root ? rootMetadata(rootFolder) : metadataOfFolder(node);
-  return new PointSource(repository, { node, metadata }, repository.reader(signal));
+  return new PointSource(repository, { node, metadata }, signal);
 }
 
 function metadataOfFolder(node: FileEntry): FolderMetadata | undefined {
@@ -42,16 +46,18 @@ class PointSource implements FilesSource<FileEntry> {
   readonly rootMetadata: FolderMetadata | undefined;
   readonly #repository: UnlockedRepository;
   readonly #reader: ChunkReader;
+  readonly #signal: AbortSignal | undefined;
 
   constructor(
     repository: UnlockedRepository,
     { node, metadata }: { node: FileEntry; metadata: FolderMetadata | undefined },
-    reader: ChunkReader,
+    signal: AbortSignal | undefined,
   ) {
     this.wanted = node;
     this.rootMetadata = metadata;
     this.#repository = repository;
-    this.#reader = reader;
+    this.#reader = repository.reader(signal);
+    this.#signal = signal;
   }
 
   /** Folders refer to each other by their digests, so none can be in itself. */
@@ -68,20 +74,38 @@ class PointSource implements FilesSource<FileEntry> {
   /** Content is compared by the digests of its chunks, and not fetched. */
   async difference(file: FileEntry, fd: number): Promise<string | undefined> {
     if (!file.content) return 'the point has no content for it';
-    const buffer = Buffer.alloc(SLAB_SIZE_BYTES);
+    const buffer = Buffer.alloc(Math.min(SLAB_SIZE_BYTES, Math.max(file.sizeBytes, 1)));
     let offset = 0;
     for await (const { id, length } of contentPieces(this.#reader, file.content)) {
-      // Runs of zeroes are of any length; every part of one is zero too.
-      for (let done = 0; done < length; done += buffer.length) {
-        const wanted = Math.min(buffer.length, length - done);
-        const bytesRead = readSync(fd, buffer, 0, wanted, offset + done);
-        const isEqual =
-          bytesRead === wanted && this.#reader.matches(id, buffer.subarray(0, wanted));
-        if (!isEqual) return `it differs at or after byte ${offset + done}`;
-      }
+      const piece = { id, offset, end: offset + length };
+      const differsAt = await this.#differsAt(fd, piece, buffer);
+      if (differsAt !== undefined) return `it differs at or after byte ${differsAt}`;
       offset += length;
     }
     return readSync(fd, buffer, 0, 1, offset) > 0 ? 'it is longer than in the point' : undefined;
+  }
+
+  /** Runs of zeroes are of any length; what is a hole in the file, too, is not read. */
+  async #differsAt(
+    fd: number,
+    { id, offset, end }: { readonly id: ChunkId; readonly offset: number; readonly end: number },
+    buffer: Buffer,
+  ): Promise<number | undefined> {
+    const sizeBytes = fstatSync(fd).size;
+    if (end > sizeBytes) return Math.max(offset, sizeBytes);
+    for (let place = offset; place < end;) {
+      // Long runs are the only ones that take a while.
+      if (place > offset) await setImmediate();
+      this.#signal?.throwIfAborted();
+      const run = isZeroId(id) ? nextData(fd, place, end) : { offset: place, length: end - place };
+      if (!run) return undefined;
+      const wanted = Math.min(buffer.length, run.length);
+      const bytesRead = readSync(fd, buffer, 0, wanted, run.offset);
+      const isEqual = bytesRead === wanted && this.#reader.matches(id, buffer.subarray(0, wanted));
+      if (!isEqual) return run.offset;
+      place = run.offset + wanted;
+    }
+    return undefined;
   }
 
   async close(): Promise<void> {}

@@ -1,6 +1,7 @@
 /** What the parts of one restore of files share: limits, counts, findings. */
 import { TaskQueue } from '@coffer/base';
 import type { Progress } from '../progress.ts';
+import type { RelativePath } from '../relative-path.ts';
 import type { PathFindings } from './path-findings.ts';
 
 /** Batches and single files under way at once. */
@@ -33,8 +34,8 @@ export class RestoreRun {
   }
 
   /** Remembers what is there under another name than it had. */
-  named(relative: Buffer, name: Buffer): void {
-    this.result.names.set(relative.toString('latin1'), name);
+  named(relative: RelativePath, name: Buffer): void {
+    this.result.names.set(relative.key, name);
   }
 
   /**
@@ -42,7 +43,7 @@ export class RestoreRun {
    * is resolved when it is done, and also when it became a finding.
    */
   async start(
-    relative: Buffer,
+    relative: RelativePath,
     task: () => Promise<void>,
   ): Promise<{ readonly stored: Promise<void> }> {
     const stored = Promise.withResolvers<void>();

@@ -7,6 +7,7 @@ import { CofferError, type FileMetadata, systemErrorCode } from '@coffer/base';
 import { punchHole } from '@coffer/base/libc.ts';
 import { giveBack, type TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { isNameRefused, substituteName } from '@coffer/workloads/files/target-name.ts';
+import type { RelativePath } from '../relative-path.ts';
 import type { OpenFolder } from './open-folder.ts';
 
 const ZEROES_SIZE_BYTES_MAX = 4 * 1024 * 1024;
@@ -15,7 +16,7 @@ const ZEROES_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 export interface FileJob<Node extends FileMetadata = FileMetadata> {
   readonly entry: Node;
   readonly folder: OpenFolder;
-  readonly relative: Buffer;
+  readonly relative: RelativePath;
   /** The name it gets, which is another one when both versions are kept. */
   readonly name: Buffer;
   /** Whether a file of that name is there, and is to be replaced or brought up to date. */

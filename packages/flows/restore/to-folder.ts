@@ -151,9 +151,10 @@ function makeFolder(target: string): boolean {
   }
 }
 
-function includeBy(patterns: readonly string[]): (relative: Buffer, isFolder: boolean) => boolean {
+function includeBy(patterns: readonly string[]): WalkOptions['isIncluded'] {
   if (patterns.length === 0) return () => true;
-  return excludeBy(patterns);
+  const isNamed = excludeBy(patterns);
+  return (relative, isFolder) => isNamed(relative.bytes, isFolder);
 }
 
 const LOSSES: ReadonlySet<string> = new Set(['chunk-damaged', 'chunk-missing', 'object-damaged']);

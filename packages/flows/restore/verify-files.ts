@@ -1,15 +1,16 @@
 /** Reads restored files back and compares them with what they were restored from. */
 import { closeSync } from 'node:fs';
-import { isCofferError, systemErrorCode } from '@coffer/base';
+import { isCofferError, required, systemErrorCode } from '@coffer/base';
 import {
-  openBelow,
   OPEN_FOLDER,
   OPEN_NAME,
   OPEN_NO_WAIT,
   OPEN_READ,
+  openAt,
   openPath,
 } from '@coffer/base/folder-calls.ts';
-import { joinPath } from '@coffer/workloads/files/metadata.ts';
+import { HeldFolder } from '@coffer/workloads/files/held-folder.ts';
+import type { RelativePath } from '../relative-path.ts';
 import type { FilesSource } from './files-source.ts';
 import { type WalkedEntry, type WalkOptions, walkSource } from './walk-source.ts';
 
@@ -23,40 +24,66 @@ export async function verifyFiles(
   targetPath: Buffer,
   options: VerifyOptions,
 ): Promise<void> {
-  const target = openPath(targetPath, OPEN_NAME | OPEN_FOLDER);
+  const folders = new RestoredFolders(targetPath, options.names);
   try {
     await walkSource(source, options, async (walked) => {
       if (walked.entry.type !== 'file') return;
-      const { findings, names } = options;
+      const { findings } = options;
       await findings.attempt(walked.relative, async () => {
-        const there = namedPath(walked.relative, names);
-        const reason = await difference(source, walked, () =>
-          openBelow(target, there, OPEN_READ | OPEN_NO_WAIT),
-        );
+        const reason = await difference(source, walked, () => folders.openFile(walked.relative));
         if (reason !== undefined) findings.add('differs', walked.relative, reason);
       });
     });
   } finally {
-    closeSync(target);
+    folders.close();
   }
 }
 
-/** The path by the names that the target has. */
-function namedPath(relative: Buffer, names: ReadonlyMap<string, Buffer>): Buffer {
-  if (names.size === 0) return relative;
-  let named: Buffer = Buffer.alloc(0);
-  let end = 0;
-  while (end < relative.length) {
-    const start = end === 0 ? 0 : end + 1;
-    const found = relative.indexOf(SLASH, start);
-    end = found < 0 ? relative.length : found;
-    const name = names.get(relative.toString('latin1', 0, end)) ?? relative.subarray(start, end);
-    named = joinPath(named, name);
-  }
-  return named;
-}
+/** Folders that are open at once. */
+const OPEN_FOLDERS_MAX = 128;
 
-const SLASH = 0x2f;
+/** The folders of the target, from the root to the one that the walk is in. */
+class RestoredFolders {
+  readonly #names: VerifyOptions['names'];
+  readonly #root: HeldFolder;
+  readonly #way: { readonly relative: RelativePath; readonly folder: HeldFolder }[] = [];
+
+  constructor(targetPath: Buffer, names: VerifyOptions['names']) {
+    const fd = openPath(targetPath, OPEN_NAME | OPEN_FOLDER);
+    this.#root = HeldFolder.root(fd, { openFlags: OPEN_NAME, openMax: OPEN_FOLDERS_MAX });
+    this.#names = names;
+  }
+
+  openFile(relative: RelativePath): number {
+    const folder = this.#folderAt(required(relative.above, 'a file is in a folder'));
+    return openAt(folder.fd, this.#nameOf(relative), OPEN_READ | OPEN_NO_WAIT);
+  }
+
+  #folderAt(relative: RelativePath): HeldFolder {
+    const missing: RelativePath[] = [];
+    let at = relative;
+    for (; at.above && this.#way[at.depth - 1]?.relative !== at; at = at.above) missing.push(at);
+    while (this.#way.length > at.depth) this.#way.pop()?.folder.close();
+    let folder = this.#way.at(-1)?.folder ?? this.#root;
+    for (const below of missing.toReversed()) {
+      const name = this.#nameOf(below);
+      folder = folder.hold(name, openAt(folder.fd, name, OPEN_NAME | OPEN_FOLDER));
+      this.#way.push({ relative: below, folder });
+    }
+    return folder;
+  }
+
+  /** The name that the target has for it. */
+  #nameOf(relative: RelativePath): Buffer {
+    const other = this.#names.size > 0 ? this.#names.get(relative.key) : undefined;
+    return other ?? relative.name;
+  }
+
+  close(): void {
+    while (this.#way.length > 0) this.#way.pop()?.folder.close();
+    this.#root.release();
+  }
+}
 
 async function difference(
   source: FilesSource,

@@ -5,31 +5,45 @@
 import { CofferError, type FileMetadata, isFileName } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
-import { findNode } from '../browse/list.ts';
+import { findNode, FOLDER_DEPTH_MAX } from '../browse/list.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import type { RestoreRun } from './restore-run.ts';
 import { differenceFromVolume, VolumeContents } from './volume-contents.ts';
 
-/** Takes the file system over, unless it fails. Fails with `path-not-found`. */
-export async function openVolumeSource(fileSystem: FileSystem, path: string): Promise<FilesSource> {
+/**
+ * Takes the file system over, unless it fails. Folders are followed to `depthMax` levels below `path`.
+ * Fails with `path-not-found`.
+ */
+export async function openVolumeSource(
+  fileSystem: FileSystem,
+  path: string,
+  depthMax: number = FOLDER_DEPTH_MAX,
+): Promise<FilesSource> {
   const { node } = await findNode(fileSystem, path);
-  return new VolumeSource(fileSystem, node);
+  return new VolumeSource(fileSystem, node, depthMax);
 }
 
 class VolumeSource implements FilesSource {
   readonly wanted: FileMetadata;
   readonly rootMetadata: FolderMetadata | undefined;
   readonly #fileSystem: FileSystem;
+  readonly #depthMax: number;
 
-  constructor(fileSystem: FileSystem, wanted: FileMetadata) {
+  constructor(fileSystem: FileSystem, wanted: FileMetadata, depthMax: number) {
     this.wanted = wanted;
     this.rootMetadata = wanted.type === 'directory' ? wanted : undefined;
     this.#fileSystem = fileSystem;
+    this.#depthMax = depthMax;
   }
 
   walk(): FolderWalk {
     const listed = new Set<bigint>();
-    return { entries: (folder) => listFolder(this.#fileSystem, folder, listed) };
+    return {
+      entries: (folder, depth) => {
+        if (depth > this.#depthMax) throw damaged('folders are in one another without end', folder);
+        return listFolder(this.#fileSystem, folder, listed);
+      },
+    };
   }
 
   contents(run: RestoreRun): FileContents {

@@ -1,57 +1,58 @@
 /** A walk over what is restored, without restoring it. */
 import type { FileMetadata } from '@coffer/base';
-import { joinPath } from '@coffer/workloads/files/metadata.ts';
+import { depthFirst } from '../depth-first.ts';
+import { RelativePath } from '../relative-path.ts';
 import type { FilesSource, FolderWalk } from './files-source.ts';
 import type { PathFindings } from './path-findings.ts';
-
-/** Folders are held open from the root down; a hostile file system may nest without end. */
-export const FOLDER_DEPTH_MAX = 2048;
 
 export interface WalkedEntry {
   readonly entry: FileMetadata;
   /** From where the walk began. */
-  readonly relative: Buffer;
+  readonly relative: RelativePath;
 }
 
 export interface WalkOptions {
   /** Takes what cannot be read. */
   readonly findings: PathFindings;
-  readonly isIncluded: (relative: Buffer, isFolder: boolean) => boolean;
+  readonly isIncluded: (relative: RelativePath, isFolder: boolean) => boolean;
   readonly signal?: AbortSignal | undefined;
 }
+
+type Visit = (walked: WalkedEntry) => void | Promise<void>;
 
 /** Calls `visit` with all that is included but folders, one after the other. */
 export async function walkSource(
   source: FilesSource,
   options: WalkOptions,
-  visit: (walked: WalkedEntry) => void | Promise<void>,
+  visit: Visit,
 ): Promise<void> {
   const { wanted } = source;
   if (wanted.type !== 'directory') {
-    if (options.isIncluded(wanted.name, false))
-      await visit({ entry: wanted, relative: wanted.name });
+    const relative = RelativePath.ROOT.at(wanted.name);
+    if (options.isIncluded(relative, false)) await visit({ entry: wanted, relative });
     return;
   }
-  const folders = source.walk();
-  await walkFolder({ entry: wanted, relative: Buffer.alloc(0) }, { ...options, folders, visit }, 0);
+  const walk = { ...options, folders: source.walk(), visit };
+  const root = foldersIn({ entry: wanted, relative: RelativePath.ROOT }, walk);
+  const all = depthFirst(root, (folder) => foldersIn(folder, walk));
+  while (!(await all.next()).done);
 }
 
 interface Walk extends WalkOptions {
   readonly folders: FolderWalk;
-  readonly visit: (walked: WalkedEntry) => void | Promise<void>;
+  readonly visit: Visit;
 }
 
-async function walkFolder(folder: WalkedEntry, walk: Walk, depth: number): Promise<void> {
-  if (depth > FOLDER_DEPTH_MAX) {
-    walk.findings.add('not-restored', folder.relative, 'it is nested too deep');
-    return;
-  }
-  await walk.findings.attempt(folder.relative, async () => {
-    for await (const entry of walk.folders.entries(folder.entry)) {
+/** Visits what is in a folder; the folders in it are for the caller to walk. */
+async function* foldersIn(folder: WalkedEntry, walk: Walk): AsyncGenerator<WalkedEntry> {
+  try {
+    for await (const entry of walk.folders.entries(folder.entry, folder.relative.depth)) {
       walk.signal?.throwIfAborted();
-      const relative = joinPath(folder.relative, entry.name);
-      if (entry.type === 'directory') await walkFolder({ entry, relative }, walk, depth + 1);
+      const relative = folder.relative.at(entry.name);
+      if (entry.type === 'directory') yield { entry, relative };
       else if (walk.isIncluded(relative, false)) await walk.visit({ entry, relative });
     }
-  });
+  } catch (error) {
+    walk.findings.caught(folder.relative, error);
+  }
 }

@@ -187,9 +187,9 @@ export class Session<W extends PackWriter = ChunkWriter> {
       if (!(await store.stat(name))) throw await this.#lost(name);
     }
     const stored = await StoredPacks.list(store);
-    const before = this.#reliesOnAll ? this.#seen.packs.all() : [];
     const lost =
-      [...packs, ...found.values(), ...before].find((pack) => !stored.has(pack)) ??
+      firstLost([...packs, ...found.values()], stored) ??
+      firstLost(this.#reliesOnAll ? this.#seen.packs.all() : [], stored) ??
       (await this.#findUnnamed(found));
     if (lost) throw await this.#lost(packObjectName(lost.pack));
   }
@@ -244,6 +244,14 @@ async function enter({
   const begin = { session: id, startedAt, host, ...(own && { process: own }) };
   await store.put(beginName(id), encodeBegin(begin));
   return { id, state: await readGcState(store) };
+}
+
+function firstLost<P extends { readonly pack: Buffer; readonly sizeBytes: number }>(
+  packs: Iterable<P>,
+  stored: StoredPacks,
+): P | undefined {
+  for (const pack of packs) if (!stored.has(pack)) return pack;
+  return undefined;
 }
 
 interface Stored {

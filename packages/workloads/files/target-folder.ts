@@ -1,7 +1,6 @@
 /**
- * A folder that is being restored into. It is held open, and names are resolved in the open folder
- * only, so nothing that lies in the target, and nobody who changes it meanwhile, can lead a write
- * elsewhere.
+ * A folder that is being restored into. Names are resolved in the open folder only, so nothing that
+ * lies in the target, and nobody who changes it meanwhile, can lead a write elsewhere.
  *
  * Invariant: a folder or file of ours that lacked the right to write has its mode back when it is
  * closed, unless it was given another one.
@@ -30,6 +29,7 @@ import {
   statAt,
   statOf,
 } from '@coffer/base/folder-calls.ts';
+import { HeldFolder } from './held-folder.ts';
 import { ITSELF } from './metadata.ts';
 import {
   type FolderMetadata,
@@ -55,21 +55,43 @@ export interface Opened {
   readonly modeBefore: number | undefined;
 }
 
+/**
+ * Folders that are open at once: those from the root down to where the restore is, and those whose
+ * files are still under way.
+ */
+const OPEN_FOLDERS_MAX = 1024;
+
+/** A name in a folder, which may be finished. */
+export interface NameInTarget {
+  readonly folder: TargetFolder;
+  readonly name: Buffer;
+}
+
 export class TargetFolder {
-  readonly #fd: number;
+  readonly #above: TargetFolder | undefined;
+  readonly #name: Buffer;
+  readonly #held: HeldFolder;
   #modeBefore: number | undefined;
   #names: ReadonlySet<string> | undefined;
+  #isClosed = false;
 
-  private constructor({ fd, modeBefore }: Opened) {
-    this.#fd = fd;
+  private constructor(
+    above: TargetFolder | undefined,
+    { name, held, modeBefore }: { name: Buffer; held: HeldFolder; modeBefore: number | undefined },
+  ) {
+    this.#above = above;
+    this.#name = name;
+    this.#held = held;
     this.#modeBefore = modeBefore;
   }
 
   /** Opens a folder by its path, which the user gave: links in it are followed. */
-  static open(path: Buffer): TargetFolder {
+  static open(path: Buffer, openMax: number = OPEN_FOLDERS_MAX): TargetFolder {
     const named = openPath(path, OPEN_NAME | OPEN_FOLDER);
     try {
-      return new TargetFolder(openFolder(named, ITSELF));
+      const { fd, modeBefore } = openFolder(named, ITSELF);
+      const held = HeldFolder.root(fd, { openFlags: OPEN_READ, openMax });
+      return new TargetFolder(undefined, { name: path, held, modeBefore });
     } finally {
       closeSync(named);
     }
@@ -77,19 +99,44 @@ export class TargetFolder {
 
   /** Opens a folder in this one, and makes it when it is not there. Links are not followed. */
   enter(name: Buffer): TargetFolder {
+    const { fd, modeBefore } = this.#make(name);
+    const held = this.#held.hold(name, fd);
+    return new TargetFolder(this, { name, held, modeBefore });
+  }
+
+  #make(name: Buffer): Opened {
     try {
       makeFolderAt(this.#fd, name, FOLDER_RIGHTS);
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
-      return new TargetFolder(openFolder(this.#fd, name));
+      return openFolder(this.#fd, name);
     }
     const fd = openAt(this.#fd, name, OPEN_READ | OPEN_FOLDER);
-    return new TargetFolder({ fd, modeBefore: undefined });
+    return { fd, modeBefore: undefined };
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get #fd(): number {
+    return this.#held.fd;
   }
 
   close(): void {
-    giveBack({ fd: this.#fd, modeBefore: this.#modeBefore });
-    closeSync(this.#fd);
+    this.#isClosed = true;
+    this.#held.openAbove();
+    if (this.#modeBefore !== undefined) this.#giveModeBack(this.#modeBefore);
+    this.#held.close();
+  }
+
+  #giveModeBack(modeBefore: number): void {
+    try {
+      giveBack({ fd: this.#fd, modeBefore });
+    } catch (error) {
+      // It is not there any more.
+      if (systemErrorCode(error) === undefined) throw error;
+    }
   }
 
   /** Undefined for a name that nothing has, or can have. */
@@ -128,8 +175,7 @@ export class TargetFolder {
       openAt(folder, opens, OPEN_READ_WRITE | OPEN_NO_WAIT),
     );
     if (statOf(opened.fd).type === 'file') return opened;
-    giveBack(opened);
-    closeSync(opened.fd);
+    leave(opened);
     return undefined;
   }
 
@@ -156,13 +202,47 @@ export class TargetFolder {
     return this.#stats(name).linkCount > 1;
   }
 
-  /** A name in this folder, for a link from another one. */
-  at(name: Buffer): NameIn {
-    return { folder: this.#fd, name };
+  /** The file may be in a folder that is closed. Fails with `ESTALE` when another took its place. */
+  createHardLink(existing: NameInTarget, name: Buffer): void {
+    const from = TargetFolder.#openApart(existing.folder);
+    try {
+      linkAt({ folder: from.fd, name: existing.name }, { folder: this.#fd, name });
+    } finally {
+      leave(from);
+    }
   }
 
-  createHardLink(existing: NameIn, name: Buffer): void {
-    linkAt(existing, this.at(name));
+  /** Opens a folder apart from those that are held, from the nearest above it that is not closed. */
+  static #openApart(wanted: TargetFolder): Opened {
+    const closed: TargetFolder[] = [];
+    let folder = wanted;
+    for (; folder.isClosed; folder = required(folder.#above, 'the root is closed last')) {
+      closed.push(folder);
+    }
+    let opened: Opened = {
+      fd: openAt(folder.#fd, ITSELF, OPEN_NAME | OPEN_FOLDER),
+      modeBefore: undefined,
+    };
+    for (const below of closed.toReversed()) {
+      const above = opened;
+      try {
+        opened = below.#openIn(above.fd);
+      } finally {
+        leave(above);
+      }
+    }
+    return opened;
+  }
+
+  #openIn(above: number): Opened {
+    const opened = openFolder(above, this.#name);
+    try {
+      this.#held.checkSame(opened.fd);
+      return opened;
+    } catch (error) {
+      leave(opened);
+      throw error;
+    }
   }
 
   remove(name: Buffer): void {
@@ -174,6 +254,8 @@ export class TargetFolder {
   }
 
   setMetadata(metadata: FolderMetadata, onRefused: OnRefused): void {
+    // Its mode may take away the right to enter it.
+    this.#held.openAbove();
     setMetadataOfFile(this.#fd, metadata, onRefused);
     this.#modeBefore = undefined;
   }
@@ -187,6 +269,11 @@ export function giveBack({ fd, modeBefore }: Opened): void {
   } catch {
     // Who may not do that any more is not its owner any more.
   }
+}
+
+function leave(opened: Opened): void {
+  giveBack(opened);
+  closeSync(opened.fd);
 }
 
 /** A folder that is there, with the right to change it where that is ours to give. */
