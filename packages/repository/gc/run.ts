@@ -186,10 +186,10 @@ function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackF
   // Several index objects may name a pack, each under its own number.
   for (const { pack: id, entryCount } of index.packs()) {
     const pack = id.toString('hex');
-    const sizeBytes = stored.sizeOf(id);
-    // One that is missing holds nothing that could be moved or freed.
-    if (sizeBytes === undefined) continue;
     const { count: liveCount, bytes: liveBytes } = live.entries.use(pack) ?? NO_USE;
+    const sizeBytes = stored.sizeOf(id) ?? 0;
+    // Out of one that is missing, nothing can be moved; it is named until nothing needs it.
+    if (sizeBytes === 0 && liveCount > 0) continue;
     const entries = Math.max(entryCount, facts.get(pack)?.entryCount ?? 0);
     facts.set(pack, { pack, sizeBytes, entryCount: entries, liveCount, liveBytes });
   }

@@ -363,11 +363,10 @@ class Simulation {
   }
 
   async #points(repository: UnlockedRepository): Promise<RecoveryPoint[]> {
-    return await repository.points({
-      onDamaged: (error) => {
-        if (this.#adversary !== 'forger') throw error;
-      },
-    });
+    const onDamaged = (error: CofferError): void => {
+      if (this.#adversary !== 'forger') throw error;
+    };
+    return await repository.points({ onDamaged });
   }
 
   async #oneOf(repository: UnlockedRepository): Promise<RecoveryPoint | undefined> {
