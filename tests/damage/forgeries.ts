@@ -6,10 +6,13 @@ import { type Random, seededRandom } from '@coffer/base';
 import { decodeKeySlot, encodeKeySlot, type RepositoryKeys } from '@coffer/repository/keys.ts';
 import { decodeConfig, encodeConfig, type RepositoryConfig } from '@coffer/repository/config.ts';
 import { encodeMark } from '@coffer/repository/damaged-points.ts';
+import { deletionName, encodeDeletion } from '@coffer/repository/deleted-points.ts';
 import {
   type CondemnedRecord,
   encodeGcRecord,
   gcObjectName,
+  type SweepRecord,
+  type WaitingRecord,
 } from '@coffer/repository/gc/gc-record.ts';
 import { encodeHold, holdName } from '@coffer/repository/hold.ts';
 import { decodeIndexObject, encodeIndexObject } from '@coffer/repository/index/index-codec.ts';
@@ -20,6 +23,7 @@ import {
   packObjectName,
 } from '@coffer/repository/pack/pack-codec.ts';
 import { encodePoint, pointObjectName } from '@coffer/repository/recovery-point.ts';
+import { encodeReceipt, receiptName } from '@coffer/repository/receipt.ts';
 import {
   beginName,
   encodeBegin,
@@ -78,7 +82,7 @@ export class Forgeries {
     yield* this.#pointRecords();
     yield* this.#sessions();
     yield* this.#collections();
-    yield* this.#holdsAndMarks();
+    yield* this.#besidePoints();
   }
 
   *#configs(): Generator<Damage> {
@@ -220,35 +224,53 @@ export class Forgeries {
     }
   }
 
-  /** Not a sweep: whoever writes one decides what exists. */
+  /** Not a sweep with its `done`: who can write both hides what they like, which is a known limit. */
   *#collections(): Generator<Damage> {
     const generation = GENERATION;
     const packs = this.#packs.map(({ pack }) => pack.toString('hex'));
-    const known = { collection: NOBODY, sessions: [], indexObjects: [] };
-    const everything: CondemnedRecord = { generation, packs, ...known };
-    const condemned = encodeGcRecord('condemned', everything);
-    const name = gcObjectName(generation, 'condemned');
-    yield forged('all packs condemned', [[name, condemned]], HARMLESS);
-    for (const step of ['waiting', 'done'] as const) {
-      const record = encodeGcRecord(step, {
-        generation,
-        ...(step === 'waiting' && { collection: '00'.repeat(16), sessions: [] }),
-      });
-      yield forged(`a ${step} of nothing`, [[gcObjectName(generation, step), record]], HARMLESS);
+    const own = { generation, collection: NOBODY };
+    const condemned: CondemnedRecord = { ...own, packs, sessions: [], indexObjects: [] };
+    const waiting: WaitingRecord = { ...own, sessions: [] };
+    const sweep: SweepRecord = { ...own, packs, survivors: [], indexObjects: [] };
+    const records = { condemned, waiting, sweep, done: { generation } };
+    for (const step of ['condemned', 'waiting', 'sweep', 'done'] as const) {
+      const record = encodeGcRecord(step, records[step]);
+      yield forged(`a ${step} alone`, [[gcObjectName(generation, step), record]], HARMLESS);
     }
   }
 
-  *#holdsAndMarks(): Generator<Damage> {
-    const terms = { point: NOBODY, holder: 'person', reason: '', by: 'nobody', heldAt: 1 };
-    const hold = encodeHold(terms);
-    yield forged('a hold of no point', [[holdName(terms), hold]], HARMLESS);
-    for (const name of this.#names(/^holds\//)) {
-      yield forged('the hold of another point', [[name, hold]], FOUND);
+  *#besidePoints(): Generator<Damage> {
+    const terms = { holder: 'person', reason: 'forged', by: 'a forger' };
+    const hold = encodeHold({ point: NOBODY, ...terms, heldAt: 1 });
+    const name = holdName({ point: NOBODY, holder: terms.holder });
+    yield forged('a hold of no point', [[name, hold]], HARMLESS);
+    const arrival = { point: NOBODY, arrivedAt: 1, agent: 'agent', job: 'job' };
+    const receipt = encodeReceipt(arrival, this.#random.bytes(32));
+    yield forged('a receipt of no point', [[receiptName(NOBODY), receipt]], HARMLESS);
+    for (const [kind, record] of [
+      [/^holds\//, hold],
+      [/^receipts\//, receipt],
+    ] as const) {
+      for (const each of this.#names(kind)) {
+        yield forged(`the record of another point: ${each}`, [[each, record]], FOUND);
+      }
     }
-    for (const { id } of this.#points) {
-      const mark = encodeMark({ point: id, foundAt: 1 });
-      yield forged('a point that is marked as damaged', [[`damaged/${id}`, mark]], HARMLESS);
-    }
+    for (const { id } of this.#points) yield* this.#marks(id);
+  }
+
+  *#marks(id: string): Generator<Damage> {
+    const mark = encodeMark({ point: id, foundAt: 1 });
+    yield forged('a point that is marked as damaged', [[`damaged/${id}`, mark]], HARMLESS);
+    const name = deletionName(id);
+    const deletion = { point: id, at: 1, until: 2, by: 'a forger' };
+    const hidden = {
+      ...HARMLESS,
+      isExact: false,
+      touches: (point: IntactPoint) => point.id === id,
+    };
+    yield forged('a point that is deleted for a while', [[name, encodeDeletion(deletion)]], hidden);
+    const another = encodeDeletion({ ...deletion, point: NOBODY });
+    yield forged('the deletion of another point', [[name, another]], FOUND);
   }
 
   #isNeeded(id: Buffer): boolean {
