@@ -28,6 +28,8 @@ export interface SimulatedPlace {
   begin(): Promise<void>;
   /** Nothing fails any more. */
   settle(): Promise<void>;
+  /** Nothing changes by itself any more, also where it was broken off. */
+  end(): void;
 }
 
 export interface PlaceOptions {
@@ -58,6 +60,7 @@ export function singlePlace({ clock, random, objects }: SinglePlaceOptions): Sim
     },
     begin: async () => {},
     settle: async () => {},
+    end: () => {},
   };
 }
 
@@ -116,8 +119,12 @@ class ReplicatedPlace implements SimulatedPlace {
     };
   }
 
-  async settle(): Promise<void> {
+  end(): void {
     this.#isSettled = true;
+  }
+
+  async settle(): Promise<void> {
+    this.end();
     for (const weather of this.#weather.values()) weather.clear();
     await this.#clock.sleep(24 * 3_600_000);
     const options = { units: this.#units, membersMin: MEMBERS_MIN };

@@ -82,9 +82,11 @@ export async function simulate(
   const adversary = options.adversary ?? (replicated ? 'none' : inTurn);
   assert(!replicated || adversary === 'none', 'adversaries play over single stores only');
   hosts.clear();
+  const simulation = new Simulation(seed, hosts, { adversary, replicated });
   try {
-    return await new Simulation(seed, hosts, { adversary, replicated }).run();
+    return await simulation.run();
   } finally {
+    simulation.end();
     // Not before: a process that crashed may still be about to fail.
     await hosts.closeSingle();
   }
@@ -139,6 +141,11 @@ class Simulation {
     this.#forgers = this.#storages.map(
       ({ place }) => new SimulatedForger(place.quiet, random, publicKey),
     );
+  }
+
+  /** What goes on by itself would keep the process alive. */
+  end(): void {
+    for (const { place } of this.#storages) place.end();
   }
 
   async run(): Promise<SimulationResult> {
