@@ -3,27 +3,19 @@
  * packs, waits for the sessions that may not know that, and then deletes. It can be killed between
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
-import { CofferError, digest, isCofferError } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
-import { moveChunks } from '../pack/move-chunks.ts';
-import type { MovedChunk } from '../pack/pack-builder.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
 import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
-import { PackWriter, type Relied } from '../session/pack-writer.ts';
-import { packObjectName } from '../pack/pack-codec.ts';
-import { CLOCK_DIFFERENCE_MS_MAX, finishCommittedSessions, LEASE_MS } from '../session/session.ts';
-import {
-  listSessions,
-  readBegin,
-  type SessionBegin,
-  type StoredSession,
-  writeEnd,
-} from '../session/session-record.ts';
+import type { Relied } from '../session/pack-writer.ts';
+import { finishCommittedSessions } from '../session/session.ts';
+import { listSessions } from '../session/session-record.ts';
+import { endExpired, hasEndedSessions } from './expired-sessions.ts';
 import {
   agreeOnSweep,
   agreeOnWaiting,
@@ -33,6 +25,7 @@ import {
   type SweepRecord,
   writeGcRecord,
 } from './gc-record.ts';
+import { changedMeanwhile, synchronizeOrRefuse } from './index-in-step.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { pointsPassedOver } from './passed-over.ts';
 import { LiveSet, type LiveSetOptions, Wholeness } from './live-set.ts';
@@ -43,6 +36,7 @@ import {
   type PackFacts,
   planGc,
 } from './plan.ts';
+import { NOTHING_MOVED, repack, requireMoved } from './repack.ts';
 import { removeOldRecords, sweep } from './sweep.ts';
 
 export interface GcOptions {
@@ -89,7 +83,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const moved = await unlessOvertaken(repository, state, () =>
     repack(options, planned, state.generation),
   );
-  await requireMoved(repository, { ...planned, moved });
+  await requireMoved(repository, moved);
   const collection = repository.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
@@ -140,17 +134,6 @@ async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planne
     marked: new Set(points.map(({ id }) => id)),
     objects,
   };
-}
-
-/** What an index object that cannot be read names would be taken for garbage. */
-async function synchronizeOrRefuse(
-  { index, store }: Repository,
-  signal?: AbortSignal,
-): Promise<ReadonlySet<string>> {
-  const { damaged, objects } = await index.synchronize(store, signal);
-  const [first] = damaged;
-  if (first) throw new CofferError('repository-damaged', { reason: first.message }, first);
-  return objects;
 }
 
 /**
@@ -205,55 +188,6 @@ function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackF
 }
 
 const NO_USE = { count: 0, bytes: 0 };
-const NOTHING_MOVED: Relied = { objects: [], packs: [], found: new Map() };
-
-/** Nothing was condemned; what another process did to the index is to be seen first. */
-function changedMeanwhile(): CofferError {
-  return new CofferError('gc-superseded', { reason: 'the index was changed meanwhile' });
-}
-
-/** Moves what is live out of the packs that are to go, into packs that no plan knows yet. */
-async function repack(
-  { repository, signal }: GcOptions,
-  { plan, live, stored }: Planned,
-  generation: number,
-): Promise<Relied> {
-  if (plan.repack.length === 0) return NOTHING_MOVED;
-  const { index, context, packSizeBytes } = repository;
-  const absent = new Set([...plan.remove, ...plan.repack]);
-  const objects = await synchronizeOrRefuse(repository, signal);
-  const acceptsPack = index.acceptor(objects, absent);
-  const writer = new PackWriter({ context, generation, acceptsPack, packSizeBytes, signal });
-  const records = new RecordReader({ store: repository.store, index, signal });
-  const moved = new Set<string>();
-  // That a pack which stays has the id says little: only the same bytes make a move needless.
-  const move = async (chunk: MovedChunk): Promise<void> => {
-    if (index.places(chunk.entry.id).length < 2) {
-      await writer.move(chunk);
-      return;
-    }
-    const bytes = digest(chunk.record).toString('latin1');
-    if (moved.has(bytes)) return;
-    if (await records.isAmong(chunk, index.places(chunk.entry.id, acceptsPack))) return;
-    moved.add(bytes);
-    await writer.moveBeside(chunk);
-  };
-  const left = new Set(plan.repack);
-  // A pack that several index objects name is moved once, as one says that knows its size.
-  const packs = [...index.packs()].filter(
-    (pack) => stored.has(pack) && left.delete(pack.pack.toString('hex')),
-  );
-  const isNamed = [...index.packs()].some(({ pack }) => left.has(pack.toString('hex')));
-  if (isNamed) throw new CofferError('repository-damaged', { packsMissing: left.size });
-  if (left.size > 0) throw changedMeanwhile();
-  try {
-    await moveChunks({ source: repository, packs, wanted: live.entries, move, signal });
-    await writer.flush();
-    return writer.relied;
-  } finally {
-    await writer.close();
-  }
-}
 
 async function condemn({ store }: Repository, record: CondemnedRecord): Promise<void> {
   const { generation, collection } = record;
@@ -285,7 +219,7 @@ async function carryOn(
   await finishCommittedSessions(store);
   const proposed = await rescue(options, condemned, planned);
   signal?.throwIfAborted();
-  await requireMoved(repository, planned);
+  await requireMoved(repository, planned?.moved ?? NOTHING_MOVED);
   const record = await agreeOnSweep(store, proposed);
   await refuseOvertaken(store, record);
   refuseForged(record, proposed, condemned);
@@ -319,19 +253,6 @@ function refuseForged(
   if (isRight) return;
   const reason = 'its sweep names packs or points as no collection does';
   throw new CofferError('repository-damaged', { reason, generation: condemned.generation });
-}
-
-/** A store that was set back has lost what was moved out of the packs that are to go. */
-async function requireMoved({ store }: Repository, planned: Planned | undefined): Promise<void> {
-  const { objects, packs } = planned?.moved ?? NOTHING_MOVED;
-  if (packs.length === 0) return;
-  const stored = await StoredPacks.list(store);
-  const lostPack = packs.find((pack) => !stored.has(pack));
-  if (lostPack)
-    throw new CofferError('store-rolled-back', { object: packObjectName(lostPack.pack) });
-  for (const object of objects) {
-    if (!(await store.stat(object))) throw new CofferError('store-rolled-back', { object });
-  }
 }
 
 /**
@@ -414,59 +335,4 @@ function liesAsPlanned(
     if (now.condemned.has(pack.toString('hex')) && !planned.objects.has(object)) return false;
   }
   return true;
-}
-
-/** Fences the sessions that gave no sign of life for too long; returns how many are open. */
-async function endExpired(repository: Repository, waiting: readonly string[]): Promise<number> {
-  const { store, clock } = repository;
-  const wanted = new Set(waiting);
-  let open = 0;
-  for (const session of await listSessions(store)) {
-    if (!wanted.has(session.session) || session.hasEnd) continue;
-    if (await isExpired(repository, session, clock.now())) {
-      const end = {
-        session: session.session,
-        outcome: 'fenced',
-        by: 'a garbage collection',
-      } as const;
-      await writeEnd(store, end);
-    } else {
-      open++;
-    }
-  }
-  return open;
-}
-
-async function isExpired(
-  { store, processes }: Repository,
-  session: StoredSession,
-  now: number,
-): Promise<boolean> {
-  if (now - session.lastSignAt > LEASE_MS) return true;
-  // Of a clock that is so wrong, nobody would see the lease end.
-  if (session.lastSignAt - now > CLOCK_DIFFERENCE_MS_MAX) return true;
-  const begin = await readBeginIfIntact(store, session.session);
-  return begin?.process !== undefined && processes.hasEnded(begin.process);
-}
-
-/** Of a session whose begin is damaged, the lease alone tells whether it lives. */
-async function readBeginIfIntact(
-  store: ObjectStore,
-  session: string,
-): Promise<SessionBegin | undefined> {
-  try {
-    return await readBegin(store, session);
-  } catch (error) {
-    if (isCofferError(error, 'object-damaged')) return undefined;
-    throw error;
-  }
-}
-
-/** Sessions that were abandoned or fenced are cleaned up by the next sweep. */
-async function hasEndedSessions(repository: Repository): Promise<boolean> {
-  const { store, clock } = repository;
-  for (const session of await listSessions(store)) {
-    if (session.hasEnd || (await isExpired(repository, session, clock.now()))) return true;
-  }
-  return false;
 }
