@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Sandbox } from './testing/sandbox.ts';
 
 const COMMANDS = (
-  'init backup restore vms check test instant undo accept export serve mount items points ls cat find diff remove hold release key gc ' +
+  'init backup restore vms check test instant undo accept export serve mount items points ls cat find diff remove undelete hold release key gc ' +
   'verify repair ' +
   'copy benchmark doctor completion'
 ).split(' ');
