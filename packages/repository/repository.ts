@@ -1,6 +1,7 @@
 /** A repository: an object store with keys and structure. */
 import { join } from 'node:path';
-import { type Clock, CofferError, digest, type Processes, type Random } from '@coffer/base';
+import { CofferError, digest, parting, type Processes, type RunContext } from '@coffer/base';
+import { interruptible } from '@coffer/storage/interruptible.ts';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
@@ -50,8 +51,6 @@ export interface OpenOptions {
   readonly store: ObjectStore;
   /** The open index of this repository, or where it lies. */
   readonly index: ChunkIndex | CachePlace;
-  readonly clock: Clock;
-  readonly random: Random;
   /** By which a collection knows whether a writer has ended. */
   readonly processes: Processes;
   /** Who computes: threads that all repositories of the process share, or the caller's thread. */
@@ -59,7 +58,7 @@ export interface OpenOptions {
   readonly packSizeBytes?: number | undefined;
 }
 
-/** What a repository and those that were unlocked of it share. */
+/** What a repository shares with those that were unlocked of it, and for other runs. */
 interface Opened {
   readonly options: OpenOptions;
   readonly config: RepositoryConfig;
@@ -68,45 +67,55 @@ interface Opened {
   readonly work: ChunkWork[];
 }
 
+/** With what the keys compute. */
+interface Unlocked {
+  readonly keys: RepositoryKeys;
+  readonly work: ChunkWork;
+}
+
 /**
  * A repository whose keys are not at hand. It can be listed, verified, repaired, collected and copied
  * within its key domain, and points can be removed and held; what makes or reads content needs an
- * `UnlockedRepository`.
+ * `UnlockedRepository`. It belongs to a run: whatever waits ends with that, and all that is worth
+ * knowing is told to it.
  */
 export class Repository {
   readonly config: RepositoryConfig;
   readonly store: ObjectStore;
   readonly index: ChunkIndex;
-  readonly clock: Clock;
-  readonly random: Random;
+  readonly run: RunContext;
   readonly processes: Processes;
   readonly #opened: Opened;
 
-  protected constructor(opened: Opened) {
+  protected constructor(run: RunContext, opened: Opened) {
+    this.run = run;
     this.#opened = opened;
     this.config = opened.config;
     this.index = opened.index;
-    this.store = opened.options.store;
-    this.clock = opened.options.clock;
-    this.random = opened.options.random;
+    this.store = interruptible(opened.options.store, run.signal);
     this.processes = opened.options.processes;
   }
 
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
-  static async open(options: OpenOptions): Promise<Repository> {
+  static async open(run: RunContext, options: OpenOptions): Promise<Repository> {
     const config = await readConfig(options.store);
     const index =
       options.index instanceof ChunkIndex
         ? options.index
         : openIndex(config, { place: options.store.location, ...options.index });
-    return new Repository({ options, config, index, work: [] });
+    return new Repository(run, { options, config, index, work: [] });
+  }
+
+  /** The same for another run, or a part of one. Closing one of them closes all. */
+  during(run: RunContext): Repository {
+    return new Repository(run, this.#opened);
   }
 
   /** Closes the store and the index, also for what was unlocked of it, and forgets the keys. */
   async close(): Promise<void> {
     for (const work of this.#opened.work) work.close();
     await this.index.close();
-    await this.store.close();
+    await this.#opened.options.store.close();
   }
 
   get location(): string {
@@ -129,7 +138,9 @@ export class Repository {
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
   unlockWith(keys: RepositoryKeys): UnlockedRepository {
     if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
-    return new UnlockedRepository(this.#opened, keys);
+    const work = this.#opened.options.chunkPool.work(keys);
+    this.#opened.work.push(work);
+    return new UnlockedRepository(this.run, this.#opened, { keys, work });
   }
 
   get packSizeBytes(): number | undefined {
@@ -145,14 +156,17 @@ export class Repository {
   }
 
   get context(): RepositoryContext {
-    const { store, index, clock, random, processes } = this;
+    const { store, index, processes } = this;
+    const { clock, random, signal } = this.run;
     const publicKey = Buffer.from(this.config.publicKey, 'hex');
-    return { store, index, clock, random, processes, publicKey };
+    const last = (): ObjectStore =>
+      interruptible(this.#opened.options.store, parting(this.run).signal);
+    return { store, parting: last, index, clock, random, signal, processes, publicKey };
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */
-  async beginMove(signal?: AbortSignal): Promise<Session<PackWriter>> {
-    return await this.begin({ signal, makeWriter: (options) => new PackWriter(options) });
+  async beginMove(): Promise<Session<PackWriter>> {
+    return await this.begin({ makeWriter: (options) => new PackWriter(options) });
   }
 
   protected async begin<W extends PackWriter>(
@@ -170,7 +184,7 @@ export class Repository {
    */
   async points(options: PointsOptions = {}): Promise<RecoveryPoint[]> {
     const { store, index } = this;
-    const now = this.clock.now();
+    const now = this.run.clock.now();
     return await readPoints({ ...options, store, index, now, hashKey: this.keys?.hashKey });
   }
 
@@ -226,7 +240,7 @@ export class Repository {
     // Whoever cannot delete could not bring it back.
     refuseAppendOnly(this.store);
     await this.#refuseHeld(point);
-    await markDeleted(this.store, { point: point.id, at: this.clock.now(), until, by });
+    await markDeleted(this.store, { point: point.id, at: this.run.clock.now(), until, by });
   }
 
   /** Shows a point again that was deleted for a while. */
@@ -242,7 +256,7 @@ export class Repository {
 
   /** Holds a point, or changes the hold that the holder has on it. */
   async hold({ id }: Pick<RecoveryPoint, 'id'>, terms: HoldTerms): Promise<void> {
-    await putHold(this, { ...terms, point: id, heldAt: this.clock.now() });
+    await putHold(this.context, { ...terms, point: id, heldAt: this.run.clock.now() });
   }
 
   /** Ends the hold that the holder has, if any; those of others stay. */
@@ -253,7 +267,7 @@ export class Repository {
 
   /** The holds that are in force, of points whose ids begin so. */
   async holds(idPrefix = ''): Promise<StoredHold[]> {
-    const now = this.clock.now();
+    const now = this.run.clock.now();
     const holds = await readHolds(this.store, await listHolds(this.store, idPrefix));
     return holds.filter((hold) => isInForce(hold, now));
   }
@@ -287,35 +301,38 @@ export class Repository {
 
 /** A repository whose keys are at hand: content can be made and read. */
 export class UnlockedRepository extends Repository {
+  readonly #opened: Opened;
   readonly #keys: RepositoryKeys;
   readonly work: ChunkWork;
 
   /** Made by `Repository.unlock`. */
-  constructor(opened: Opened, keys: RepositoryKeys) {
-    super(opened);
+  constructor(run: RunContext, opened: Opened, { keys, work }: Unlocked) {
+    super(run, opened);
+    this.#opened = opened;
     this.#keys = keys;
-    this.work = opened.options.chunkPool.work(keys);
-    opened.work.push(this.work);
+    this.work = work;
+  }
+
+  override during(run: RunContext): UnlockedRepository {
+    return new UnlockedRepository(run, this.#opened, { keys: this.#keys, work: this.work });
   }
 
   override get keys(): RepositoryKeys {
     return this.#keys;
   }
 
-  reader(signal?: AbortSignal): ChunkReader {
-    return new ChunkReader({ store: this.store, index: this.index, keys: this.keys, signal });
+  reader(): ChunkReader {
+    const { store, index, keys, run } = this;
+    return new ChunkReader({ store, index, keys, signal: run.signal });
   }
 
   /** Begins a writer's run. */
-  async beginSession(
-    signal?: AbortSignal,
-    { readsBack }: { readsBack?: boolean | undefined } = {},
-  ): Promise<Session> {
+  async beginSession({ readsBack }: { readsBack?: boolean | undefined } = {}): Promise<Session> {
     const { work } = this;
     const { hashKey } = this.#keys;
     const makeWriter = (options: PackWriterOptions): ChunkWriter =>
       new ChunkWriter({ ...options, hashKey, work });
-    return await this.begin({ signal, readsBack, makeWriter });
+    return await this.begin({ readsBack, makeWriter });
   }
 }
 

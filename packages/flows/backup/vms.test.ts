@@ -19,8 +19,8 @@ test('what fails after a point was made is told with it', async () => {
     };
     const { point, findings } = await backUp(repository, image, { onDispose });
     assert.deepEqual(
-      findings.map(({ code }) => code),
-      ['libvirt-unreachable'],
+      findings.map(({ code, subject, details }) => [code, subject.name, details['error']]),
+      [['failed-afterwards', point, 'libvirt-unreachable']],
     );
     assert.deepEqual(
       (await repository.points()).map(({ id }) => id),

@@ -24,10 +24,10 @@ export class PointFiles implements FileSystem<FileEntry> {
   readonly #recent: RecentChunks;
 
   /** Fails with `kind-mismatch` when the point holds no files. */
-  constructor(repository: UnlockedRepository, point: RecoveryPoint, signal?: AbortSignal) {
+  constructor(repository: UnlockedRepository, point: RecoveryPoint) {
     if (point.kind !== 'files') throw new CofferError('kind-mismatch', { point: point.id });
     const { rootFolder: stored } = parseManifest(openManifest(point, repository.keys));
-    this.#reader = repository.reader(signal);
+    this.#reader = repository.reader();
     this.#recent = new RecentChunks(this.#reader);
     this.root = { ...NO_METADATA, ...rootMetadata(stored), folder: rootFolder(point) };
   }

@@ -27,14 +27,13 @@ export async function openPointSource(
   repository: UnlockedRepository,
   point: RecoveryPoint,
   path: string,
-  signal?: AbortSignal,
 ): Promise<FilesSource<FileEntry>> {
-  const files = new PointFiles(repository, point, signal);
+  const files = new PointFiles(repository, point);
   const { node } = await findNode(files, path);
   const { rootFolder } = parseManifest(openManifest(point, repository.keys));
   // The root's metadata is not in a folder; early points have none.
   const metadata = node === files.root ? rootMetadata(rootFolder) : metadataOfFolder(node);
-  return new PointSource(repository, { node, metadata }, signal);
+  return new PointSource(repository, { node, metadata });
 }
 
 function metadataOfFolder(node: FileEntry): FolderMetadata | undefined {
@@ -46,18 +45,15 @@ class PointSource implements FilesSource<FileEntry> {
   readonly rootMetadata: FolderMetadata | undefined;
   readonly #repository: UnlockedRepository;
   readonly #reader: ChunkReader;
-  readonly #signal: AbortSignal | undefined;
 
   constructor(
     repository: UnlockedRepository,
     { node, metadata }: { node: FileEntry; metadata: FolderMetadata | undefined },
-    signal: AbortSignal | undefined,
   ) {
     this.wanted = node;
     this.rootMetadata = metadata;
     this.#repository = repository;
-    this.#reader = repository.reader(signal);
-    this.#signal = signal;
+    this.#reader = repository.reader();
   }
 
   /** Folders refer to each other by their digests, so none can be in itself. */
@@ -96,7 +92,7 @@ class PointSource implements FilesSource<FileEntry> {
     for (let place = offset; place < end;) {
       // Long runs are the only ones that take a while.
       if (place > offset) await setImmediate();
-      this.#signal?.throwIfAborted();
+      this.#repository.run.signal.throwIfAborted();
       const run = isZeroId(id) ? nextData(fd, place, end) : { offset: place, length: end - place };
       if (!run) return undefined;
       const wanted = Math.min(buffer.length, run.length);

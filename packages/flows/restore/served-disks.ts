@@ -21,16 +21,15 @@ export interface ServeOptions {
   readonly socketPath: string;
   /** Failures of single reads. */
   readonly onError: (error: CofferError) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Until it is disposed. */
 export async function serveDisks(options: ServeOptions): Promise<AsyncDisposable> {
-  const { repository, point, disks, socketPath, onError, signal } = options;
+  const { repository, point, disks, socketPath, onError } = options;
   await using scope = new AsyncDisposableStack();
   const exports: NbdExport[] = [];
   for (const root of rootsOf(point, disks)) {
-    const disk = openPointDisk(repository, root, signal);
+    const disk = openPointDisk(repository, root);
     scope.defer(() => disk.close());
     const { name } = root;
     const description = `${point.item}, ${name}`;

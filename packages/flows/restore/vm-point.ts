@@ -25,9 +25,8 @@ export function vmOf({ keys }: UnlockedRepository, point: RecoveryPoint): VmMani
 export async function dataBytesOf(
   repository: UnlockedRepository,
   roots: readonly PointRoot[],
-  signal?: AbortSignal,
 ): Promise<number> {
-  const reader = repository.reader(signal);
+  const reader = repository.reader();
   const sizes = await mapBounded(roots, ROOTS_AT_ONCE, async ({ root, sizeBytes }) => {
     let chunkCount = 0;
     for await (const { ids = [] } of diskLeaves(reader, {
