@@ -4,12 +4,12 @@ import {
   holderOf,
   type InstantRecord,
   socketPathOf,
-} from '@coffer/flows/restore/instant-record.ts';
+} from '@coffer/flows/machine/instant-record.ts';
 import {
   discardInstant,
   type InstantOptions,
   migrateInstant,
-} from '@coffer/flows/restore/vm-instant.ts';
+} from '@coffer/flows/machine/restore-instant.ts';
 import { clock } from '../compose.ts';
 import { instantRecordOf, instantRecords } from '../instant/records.ts';
 import { isServed } from '../instant/served.ts';

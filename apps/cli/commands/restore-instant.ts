@@ -1,6 +1,6 @@
 /** `coffer restore POINT --instant`: a machine that runs at once. */
 import { CofferError, type RunContext } from '@coffer/base';
-import { holderOf, type InstantRecord } from '@coffer/flows/restore/instant-record.ts';
+import { holderOf, type InstantRecord } from '@coffer/flows/machine/instant-record.ts';
 import { instantRecords } from '../instant/records.ts';
 import { StartedKeeper } from '../instant/start-keeper.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
@@ -33,7 +33,7 @@ export async function runRestoreInstant(
   const folder = await folderOf(host, options);
   const records = instantRecords();
   // Loaded while the key is derived.
-  const flow = import('@coffer/flows/restore/vm-instant.ts');
+  const flow = import('@coffer/flows/machine/restore-instant.ts');
   const result = await withUnlocked(options, async (repository) => {
     const { migrateInstant, restoreVmInstant } = await flow;
     const point = await namedPoint(repository, splitPointPath(source).name);

@@ -2,7 +2,7 @@
 import { existsSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CofferError, ERRORS } from '@coffer/base';
-import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/boot-test/boot-test.ts';
+import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/machine/boot-test.ts';
 import { isServed } from '../instant/served.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult } from '../output.ts';

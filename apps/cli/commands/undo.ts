@@ -1,7 +1,7 @@
 /** `coffer undo` and `coffer accept`: what becomes of a restore over an original. */
 import { CofferError, unstoppable } from '@coffer/base';
-import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
-import { acceptOriginal, undoOriginal } from '@coffer/flows/restore/vm-undo.ts';
+import type { UndoRecord } from '@coffer/flows/machine/undo-record.ts';
+import { acceptOriginal, undoOriginal } from '@coffer/flows/machine/undo.ts';
 import { openVmHost } from '../libvirt/compose.ts';
 import { findRecordNamed } from '../libvirt/named-record.ts';
 import { vmNameOf } from '../libvirt/vm-name.ts';

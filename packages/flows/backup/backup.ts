@@ -32,7 +32,7 @@ import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { backupDisk } from './disk.ts';
 import { backupFiles, type FilesBackupOptions } from './files.ts';
-import type { Manifest } from './manifest.ts';
+import type { Manifest } from '../manifest.ts';
 import { type BackupResult, type Captured, makePoints } from './run.ts';
 
 export type { BackupResult };

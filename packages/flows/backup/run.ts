@@ -17,7 +17,7 @@ import {
   type UnlockedRepository,
   type Session,
 } from '@coffer/repository';
-import { keptFindings, type Manifest } from './manifest.ts';
+import { keptFindings, type Manifest } from '../manifest.ts';
 
 export interface RunOptions {
   readonly repository: UnlockedRepository;

@@ -9,7 +9,7 @@ import {
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
 import { chunksOnlyIn } from '@coffer/repository/tree/difference.ts';
 import type { CaptureBase } from '@coffer/workloads/vm-capture.ts';
-import { parseManifest, type VmManifest } from './manifest.ts';
+import { parseManifest, type VmManifest } from '../manifest.ts';
 
 const UUID_SHOWN = 8;
 

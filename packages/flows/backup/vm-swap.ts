@@ -9,7 +9,7 @@ import type { ByteRange } from '@coffer/disk/disk.ts';
 import { mergedRanges, rangesOutside, withoutRanges } from '@coffer/disk/without-ranges.ts';
 import { findSwap, type SwapArea } from '@coffer/file-system/swap/swap.ts';
 import type { CapturedDisk, VmCapture } from '@coffer/workloads/vm-capture.ts';
-import type { VmManifest } from './manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 
 /** A disk without what was left out of it. */
 export interface ReadDisk extends CapturedDisk {

@@ -25,7 +25,7 @@ import type { CapturedDisk, CapturedFile, VmCapture } from '@coffer/workloads/vm
 import { diffDisks } from '../browse/diff-disks.ts';
 import { backupChangedDisk, changedChunks } from './changed-disk.ts';
 import { backupDisk, type DiskBackupOptions, type DiskBackupResult } from './disk.ts';
-import type { VmManifest } from './manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 import type { VmBase } from './vm-base.ts';
 import { type ReadDisk, type WithoutSwap, withoutSwap } from './vm-swap.ts';
 

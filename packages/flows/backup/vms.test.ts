@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { CofferError } from '@coffer/base';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
-import { backUp, writeChunks } from '../restore/testing/fake-vm-host.ts';
+import { backUp, writeChunks } from '../machine/testing/fake-vm-host.ts';
 
 test('what fails after a point was made is told with it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'coffer-vms-'));

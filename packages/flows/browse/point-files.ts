@@ -11,7 +11,7 @@ import {
   type RecoveryPoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { parseManifest, rootMetadata } from '../backup/manifest.ts';
+import { parseManifest, rootMetadata } from '../manifest.ts';
 import { rootFolder } from '../point-path.ts';
 import { RecentChunks } from './recent-chunks.ts';
 

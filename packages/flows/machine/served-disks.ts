@@ -7,7 +7,7 @@ import { type NbdExport, startNbdServer } from '@coffer/disk/nbd/server.ts';
 import { createQcow2Overlay } from '@coffer/disk/qemu/qcow2-overlay.ts';
 import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 import { openPointDisk } from '../point-disks.ts';
 
 /** What a read costs least: a chunk. */

@@ -24,7 +24,7 @@ import {
 } from './instant-record.ts';
 import { MadeFolder } from './made-folder.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
-import type { VmRestoreResult } from './vm-copy.ts';
+import type { VmRestoreResult } from './restore-as-new.ts';
 import {
   fileMisfits,
   placesOf,
@@ -33,8 +33,8 @@ import {
   refuseMisfits,
   removeFiles,
   restoreFiles,
-} from './vm-files.ts';
-import { vmOf } from './vm-point.ts';
+} from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 export interface VmInstantOptions {
   readonly repository: UnlockedRepository;

@@ -20,23 +20,23 @@ import {
 import { openKeeping } from '@coffer/disk/overlay/keeping.ts';
 import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
-import { type DiskRestoreResult, restoreDisk } from './disk.ts';
+import type { VmManifest } from '../manifest.ts';
+import { type DiskRestoreResult, restoreDisk } from '../restore/disk.ts';
 import {
   fileMisfits,
   type PlannedFile,
   refuseMisfits,
   removeFiles,
   restoreFiles,
-} from './vm-files.ts';
+} from './machine-files.ts';
 import {
   type OriginalPlan,
   planAgain,
   type PlannedReplacement,
   planOriginal,
-} from './original-plan.ts';
-import type { VmRestoreResult } from './vm-copy.ts';
-import { dataBytesOf, vmOf } from './vm-point.ts';
+} from './in-place-plan.ts';
+import type { VmRestoreResult } from './restore-as-new.ts';
+import { dataBytesOf, vmOf } from './machine-point.ts';
 import {
   keptPathOf,
   type KeptReplacement,
@@ -46,7 +46,7 @@ import {
   type UndoRecords,
   oldPathOf,
 } from './undo-record.ts';
-import { accept, isOtherImage, keptIn, openImage, refuseSaved, undo } from './vm-undo.ts';
+import { accept, isOtherImage, keptIn, openImage, refuseSaved, undo } from './undo.ts';
 
 export interface VmOriginalOptions {
   readonly repository: UnlockedRepository;

@@ -26,9 +26,9 @@ import {
   VM_UUID,
   writeChunks,
 } from './testing/fake-vm-host.ts';
-import { goOnWithMemory } from './vm-memory.ts';
-import { restoreVmOriginal, type VmOriginalOptions } from './vm-original.ts';
-import { acceptOriginal, acceptStarted, undoOriginal } from './vm-undo.ts';
+import { goOnWithMemory } from './memory.ts';
+import { restoreVmOriginal, type VmOriginalOptions } from './restore-in-place.ts';
+import { acceptOriginal, acceptStarted, undoOriginal } from './undo.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-original-'));
 const repositories = await TestRepository.create();

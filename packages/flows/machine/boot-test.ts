@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { type CofferError, isCofferError, type RunContext, tellPhase } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { Picture, VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
-import { createOverlays, planOverlays, serveDisks } from '../restore/served-disks.ts';
-import { placesOf, planFiles, restoreFiles } from '../restore/vm-files.ts';
-import { vmOf } from '../restore/vm-point.ts';
+import { createOverlays, planOverlays, serveDisks } from './served-disks.ts';
+import { placesOf, planFiles, restoreFiles } from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 const POLL_MS = 200;
 const SCREEN_POLL_MS = 2000;

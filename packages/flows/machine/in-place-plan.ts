@@ -5,7 +5,7 @@
 import { basename, join } from 'node:path';
 import { CofferError, type Finding, type FindingCode } from '@coffer/base';
 import type { KnownDisk, KnownVm } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 
 /** A root of the point, and the file or device that gets its content. */
 export interface PlannedReplacement {

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CofferError, mapBoundedOrNone, type RunContext, tellPhase, tellTotal } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
-import type { RestoreResult } from './restore.ts';
-import { type FileRestore, restoreImage } from './vm-files.ts';
-import { vmOf } from './vm-point.ts';
+import type { RestoreResult } from '../restore/restore.ts';
+import { type FileRestore, restoreImage } from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 /** While one is synced, the next one is written. */
 const IMAGES_AT_ONCE = 2;

@@ -10,8 +10,8 @@ import {
   refuseMisfits,
   removeFiles,
   restoreFiles,
-} from './vm-files.ts';
-import { dataBytesOf, vmOf } from './vm-point.ts';
+} from './machine-files.ts';
+import { dataBytesOf, vmOf } from './machine-point.ts';
 
 export interface VmCopyOptions {
   readonly repository: UnlockedRepository;

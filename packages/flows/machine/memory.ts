@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { CofferError, type RunContext, tellPhase, tellTotal } from '@coffer/base';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
-import { type FileRestore, removeFiles, restoreImage } from './vm-files.ts';
-import { vmOf } from './vm-point.ts';
+import { type FileRestore, removeFiles, restoreImage } from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 /** The name of the root. Fails with `memory-missing` when the point has none. */
 export function memoryOf({ repository, point }: Pick<FileRestore, 'repository' | 'point'>): string {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Finding } from '@coffer/base';
 import type { KnownDisk } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
-import { type OriginalOptions, planAgain, planOriginal } from './original-plan.ts';
+import type { VmManifest } from '../manifest.ts';
+import { type OriginalOptions, planAgain, planOriginal } from './in-place-plan.ts';
 import { knownVm, VM_UUID } from './testing/fake-vm-host.ts';
 
 const PLAIN: OriginalOptions = { delta: false, sizes: new Map([['vda', 100]]) };

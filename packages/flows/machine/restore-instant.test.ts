@@ -20,8 +20,8 @@ import {
   VM_UUID,
   writeChunks,
 } from './testing/fake-vm-host.ts';
-import { restoreFiles } from './vm-files.ts';
-import { discardInstant, restoreVmInstant } from './vm-instant.ts';
+import { restoreFiles } from './machine-files.ts';
+import { discardInstant, restoreVmInstant } from './restore-instant.ts';
 
 const OTHER_UUID = '22222222-2222-4333-8444-555555555555';
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-instant-'));

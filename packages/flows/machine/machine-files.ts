@@ -11,10 +11,10 @@ import {
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
-import { partialPathOf } from './disk-target.ts';
+import type { VmManifest } from '../manifest.ts';
+import { partialPathOf } from '../restore/disk-target.ts';
 import { makeFolder } from './made-folder.ts';
-import { restore, type RestoreResult } from './restore.ts';
+import { restore, type RestoreResult } from '../restore/restore.ts';
 
 /** Of a file system of Linux. */
 const NAME_BYTES_MAX = 255;

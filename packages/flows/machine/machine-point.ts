@@ -9,7 +9,7 @@ import {
   type RecoveryPoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { parseManifest, type VmManifest } from '../backup/manifest.ts';
+import { parseManifest, type VmManifest } from '../manifest.ts';
 
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 const ROOTS_AT_ONCE = 4;
