@@ -90,8 +90,8 @@ export const REPOSITORY_ERRORS = {
     12,
     409,
     'never',
-    'The last key slot cannot be removed',
-    'Add another passphrase first: `coffer key add`.',
+    'This key slot may be the last one that opens',
+    'Give the passphrase or recovery key that is to stay: only what is opened is sure to open. To add one: `coffer key add`.',
   ),
   'point-not-found': row(
     12,

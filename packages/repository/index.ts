@@ -13,9 +13,11 @@ export {
   checkPassphrase,
   type KeySlot,
   newKeySlot,
+  newSealedSlot,
   PASSPHRASE_LENGTH_MIN,
   readKeySlots,
   removeKeySlot,
+  type SlotSecret,
 } from './keys.ts';
 export type { HoldTerms, StoredHold } from './hold.ts';
 export type { PointFilter, PointsOptions } from './points.ts';

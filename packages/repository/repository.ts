@@ -21,7 +21,7 @@ import {
   type StoredHold,
 } from './hold.ts';
 import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
-import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
+import { matchesConfig, type RepositoryKeys, type SlotSecret, unlockKeys } from './keys.ts';
 import { removeRecordsOf } from './beside-points.ts';
 import { type PointsOptions, readPoints, storedPoints } from './points.ts';
 import { putReceipt, type Receipt, readReceipt, readReceipts, receiptName } from './receipt.ts';
@@ -119,10 +119,10 @@ export class Repository {
   }
 
   /**
-   * Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`, or with
-   * `object-damaged` when the key slot of the secret is.
+   * Opens the keys with a passphrase or the recovery key, or with the private key (32 raw bytes) that
+   * a slot is sealed to. Fails with `passphrase-wrong`, or with `object-damaged` when the slot is.
    */
-  async unlock(secret: string): Promise<UnlockedRepository> {
+  async unlock(secret: SlotSecret): Promise<UnlockedRepository> {
     return this.unlockWith(await unlockKeys(this, secret));
   }
 
