@@ -65,6 +65,13 @@ export const REPOSITORY_ERRORS = {
     'The passphrase or recovery key opens no key slot of this repository',
     'Check the passphrase; the printed recovery key opens the repository too.',
   ),
+  'key-refused': row(
+    11,
+    403,
+    'never',
+    'Whoever holds the private key did not open what is needed',
+    'Ask for a restore of this point; the key stays where it is.',
+  ),
   'passphrase-weak': row(
     2,
     400,

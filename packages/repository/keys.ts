@@ -295,7 +295,7 @@ function slotName(slot: string): string {
 }
 
 /** True when these are the keys that the repository was made with. */
-export function matchesConfig(config: RepositoryConfig, keys: RepositoryKeys): boolean {
+export function matchesConfig(config: RepositoryConfig, keys: WriterKeys): boolean {
   return (
     keys.publicKey.toString('hex') === config.publicKey &&
     hashKeyCheck(keys.hashKey) === config.hashKeyCheck

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Clock, CofferError, digest, type Processes, type Random } from '@coffer/base';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
+import { type BoxKeys, EntrustedBoxKeys, type OpenBoxes, ownBoxKeys } from './chunk/box-keys.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
 import type { RepositoryConfig } from './config.ts';
@@ -21,12 +22,19 @@ import {
   type StoredHold,
 } from './hold.ts';
 import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
-import { matchesConfig, type RepositoryKeys, type SlotSecret, unlockKeys } from './keys.ts';
+import {
+  matchesConfig,
+  type RepositoryKeys,
+  type SlotSecret,
+  unlockKeys,
+  type WriterKeys,
+} from './keys.ts';
 import { removeRecordsOf } from './beside-points.ts';
 import { type PointsOptions, readPoints, storedPoints } from './points.ts';
 import { putReceipt, type Receipt, readReceipt, readReceipts, receiptName } from './receipt.ts';
 import {
   itemFolder,
+  openManifest,
   parsePointObjectName,
   pointObjectName,
   type RecoveryPoint,
@@ -114,7 +122,7 @@ export class Repository {
   }
 
   /** Undefined, unless it is unlocked. */
-  get keys(): RepositoryKeys | undefined {
+  get keys(): WriterKeys | undefined {
     return undefined;
   }
 
@@ -130,6 +138,15 @@ export class Repository {
   unlockWith(keys: RepositoryKeys): UnlockedRepository {
     if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
     return new UnlockedRepository(this.#opened, keys);
+  }
+
+  /**
+   * For a process that never has the private key, and reads what another party opens for it. Fails
+   * with `passphrase-wrong` when the keys are not ours.
+   */
+  entrustWith(entrusted: EntrustedKeys): UnlockedRepository {
+    if (!matchesConfig(this.config, entrusted)) throw new CofferError('passphrase-wrong');
+    return new UnlockedRepository(this.#opened, entrusted);
   }
 
   get packSizeBytes(): number | undefined {
@@ -285,25 +302,56 @@ export class Repository {
   }
 }
 
-/** A repository whose keys are at hand: content can be made and read. */
-export class UnlockedRepository extends Repository {
-  readonly #keys: RepositoryKeys;
-  readonly work: ChunkWork;
+/** What a process has that reads without the private key. */
+export interface EntrustedKeys extends WriterKeys {
+  readonly openBoxes: OpenBoxes;
+  /** What manifests say that were opened for it, by the ids of their points. */
+  readonly manifests: ReadonlyMap<string, unknown>;
+}
 
-  /** Made by `Repository.unlock`. */
-  constructor(opened: Opened, keys: RepositoryKeys) {
+/**
+ * A repository whose keys are at hand: content can be made, and read, with the private key or with
+ * what another party opens.
+ */
+export class UnlockedRepository extends Repository {
+  readonly work: ChunkWork;
+  readonly #keys: RepositoryKeys | EntrustedKeys;
+  readonly #boxKeys: BoxKeys;
+
+  /** Made by `Repository.unlock` and `entrustWith`. */
+  constructor(opened: Opened, keys: RepositoryKeys | EntrustedKeys) {
     super(opened);
     this.#keys = keys;
-    this.work = opened.options.chunkPool.work(keys);
+    const isOwn = 'privateKey' in keys;
+    this.#boxKeys = isOwn ? ownBoxKeys(keys.privateKey) : new EntrustedBoxKeys(keys.openBoxes);
+    const { publicKey, hashKey } = keys;
+    const privateKey = isOwn ? keys.privateKey : undefined;
+    this.work = opened.options.chunkPool.work({ publicKey, hashKey, privateKey });
     opened.work.push(this.work);
   }
 
-  override get keys(): RepositoryKeys {
+  override get keys(): WriterKeys {
     return this.#keys;
   }
 
+  /** With the private key. Fails with `passphrase-missing` where another party has it. */
+  get allKeys(): RepositoryKeys {
+    if ('privateKey' in this.#keys) return this.#keys;
+    throw new CofferError('passphrase-missing', { repository: this.location });
+  }
+
+  /** What the manifest of a point says. Fails with `key-refused` when nobody has opened it for us. */
+  openManifest(point: RecoveryPoint): unknown {
+    if ('privateKey' in this.#keys) return openManifest(point, this.#keys);
+    const { manifests } = this.#keys;
+    if (manifests.has(point.id)) return manifests.get(point.id);
+    throw new CofferError('key-refused', { what: 'manifest', point: point.id });
+  }
+
   reader(signal?: AbortSignal): ChunkReader {
-    return new ChunkReader({ store: this.store, index: this.index, keys: this.keys, signal });
+    const { store, index } = this;
+    const { hashKey } = this.#keys;
+    return new ChunkReader({ store, index, hashKey, boxKeys: this.#boxKeys, signal });
   }
 
   /** Begins a writer's run. */

@@ -101,7 +101,7 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
 function ignoreDamaged(): void {}
 
 async function makeSlot(
-  { keys, clock }: UnlockedRepository,
+  { allKeys: keys, clock }: UnlockedRepository,
   what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
 ): Promise<KeySlot> {
   return await newKeySlot({ ...what, keys, createdAt: clock.now() });

@@ -270,7 +270,7 @@ async function copyOpened(
     });
     roots.push({ name, root: resealed.toString('hex'), sizeBytes });
   }
-  return encodePointAgain(point, roots, source.keys, { ...target.keys, random: target.random });
+  return encodePointAgain(point, roots, source.allKeys, { ...target.keys, random: target.random });
 }
 
 /** The point's record, byte for byte. */
