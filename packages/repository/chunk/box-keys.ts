@@ -54,8 +54,8 @@ const KEY_SIZE_BYTES = 32;
 
 interface Waiting {
   readonly box: Buffer;
-  resolve(key: Buffer): void;
-  reject(error: unknown): void;
+  readonly resolve: (key: Buffer) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /** Through another party. Boxes that are needed at about the same time are asked for together. */
