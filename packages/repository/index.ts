@@ -44,7 +44,8 @@ export {
   Repository,
   UnlockedRepository,
 } from './repository.ts';
-export { type Session } from './session/session.ts';
+export type { Attempt, JobResult } from './session/job.ts';
+export type { BegunAttempt, Session } from './session/session.ts';
 export {
   ContentBuilder,
   contentPieces,

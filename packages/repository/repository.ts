@@ -41,7 +41,9 @@ import {
 } from './recovery-point.ts';
 import { ChunkWriter } from './session/chunk-writer.ts';
 import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
-import { finishCommittedSessions, Session, type SessionOptions } from './session/session.ts';
+import { finishCommittedSessions } from './session/finish.ts';
+import type { Attempt } from './session/job.ts';
+import { type BegunAttempt, Session, type SessionOptions } from './session/session.ts';
 import { getRecord } from './store-calls.ts';
 
 export interface CachePlace extends IndexOptions {
@@ -357,13 +359,31 @@ export class UnlockedRepository extends Repository {
   /** Begins a writer's run. */
   async beginSession(
     signal?: AbortSignal,
-    { readsBack }: { readsBack?: boolean | undefined } = {},
+    { readsBack }: { readonly readsBack?: boolean | undefined } = {},
   ): Promise<Session> {
+    return await this.begin({ signal, readsBack, makeWriter: this.#writerMaker() });
+  }
+
+  /**
+   * Begins a writer's run that is an attempt of a job: of all of them one makes points. A process that
+   * begins one ends those before it, of its own attempt, too; where one of them has committed, that is
+   * given, and nothing begins. Fails with `session-fenced` when a later one has begun.
+   */
+  async beginAttempt(
+    attempt: Attempt,
+    options: Pick<SessionOptions<ChunkWriter>, 'signal' | 'readsBack'> = {},
+  ): Promise<BegunAttempt<ChunkWriter>> {
+    await finishCommittedSessions(this.store, ignoreDamaged);
+    const { context, packSizeBytes } = this;
+    const makeWriter = this.#writerMaker();
+    const session = { ...options, context, packSizeBytes, makeWriter };
+    return await Session.beginAttempt(session, attempt);
+  }
+
+  #writerMaker(): (options: PackWriterOptions) => ChunkWriter {
     const { work } = this;
     const { hashKey } = this.#keys;
-    const makeWriter = (options: PackWriterOptions): ChunkWriter =>
-      new ChunkWriter({ ...options, hashKey, work });
-    return await this.begin({ signal, readsBack, makeWriter });
+    return (options) => new ChunkWriter({ ...options, hashKey, work });
   }
 }
 

@@ -8,27 +8,18 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { CofferError } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { RepositoryContext } from '../context.ts';
-import { type GcState, readGcState, survives, willIndexObjectCount } from '../gc/gc-record.ts';
+import { type GcState, readGcState, willIndexObjectCount } from '../gc/gc-record.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
-import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
+import type { EncodedPoint } from '../recovery-point.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
-import { putIfAbsent } from '../store-calls.ts';
 import type { ChunkWriter } from './chunk-writer.ts';
 import type { PackWriter, PackWriterOptions, ReliedPack } from './pack-writer.ts';
-import {
-  beginName,
-  type CommittedEnd,
-  encodeBegin,
-  endName,
-  listSessions,
-  readEndIfIntact,
-  removeSession,
-  renewalName,
-  writeEnd,
-} from './session-record.ts';
+import { type Entered, enter, enterAttempt, WRITER } from './enter.ts';
+import { listCommitted, removeEnded } from './finish.ts';
+import type { Attempt, JobResult } from './job.ts';
+import { beginName, type CommittedEnd, endName, renewalName, writeEnd } from './session-record.ts';
 
 /** How often a session shows that it is alive. */
 export const RENEWAL_INTERVAL_MS = 10 * 60_000;
@@ -37,8 +28,6 @@ export const LEASE_MS = 60 * 60_000;
 
 /** A sign of life that is so much later than now, by the store's clock, is none. */
 export const CLOCK_DIFFERENCE_MS_MAX = 24 * 60 * 60_000;
-
-const WRITER = 'the writer itself';
 
 export interface SessionOptions<W extends PackWriter> {
   readonly context: RepositoryContext;
@@ -49,9 +38,14 @@ export interface SessionOptions<W extends PackWriter> {
   readonly readsBack?: boolean | undefined;
 }
 
+/** What came of beginning an attempt. */
+export type BegunAttempt<W extends PackWriter> =
+  | { readonly outcome: 'begun'; readonly session: Session<W> }
+  /** By an earlier attempt: its points exist, unless somebody has removed them. */
+  | { readonly outcome: 'committed'; readonly result: JobResult };
+
 /** What the session saw in the store when it began. */
-interface Seen {
-  readonly id: string;
+interface Seen extends Entered {
   readonly state: GcState;
   readonly packs: StoredPacks;
   readonly acceptsPack: AcceptsPack;
@@ -86,24 +80,49 @@ export class Session<W extends PackWriter = ChunkWriter> {
 
   static async begin<W extends PackWriter>(options: SessionOptions<W>): Promise<Session<W>> {
     const { context, signal } = options;
-    const { store, index } = context;
     for (;;) {
       signal?.throwIfAborted();
-      const { id, state } = await enter(context);
-      // A collection that waits for us, or has swept what we showed, took us for one of before it;
-      // we would work as one of after it, which the next collection does not wait for.
-      if (state.unfinished?.sessions.includes(id)) {
-        await writeEnd(store, { session: id, outcome: 'fenced', by: WRITER });
-        continue;
-      }
-      if (!(await store.stat(beginName(id)))) continue;
-      const { objects } = await index.synchronize(store, signal);
-      // After the index: what an index object names was stored before it.
-      const packs = await StoredPacks.list(store, signal);
-      const acceptsPack = acceptorIn(state, index, { objects, packs });
-      const arePacksMissing = isAnyMissing(index, objects, packs);
-      return new Session({ id, state, packs, acceptsPack, arePacksMissing }, options);
+      const session = await Session.#beginAs(await enter(context), options);
+      if (session) return session;
     }
+  }
+
+  /** The same for an attempt of a job, unless that has committed. Fails with `session-fenced`. */
+  static async beginAttempt<W extends PackWriter>(
+    options: SessionOptions<W>,
+    attempt: Attempt,
+  ): Promise<BegunAttempt<W>> {
+    const { context, signal } = options;
+    for (;;) {
+      signal?.throwIfAborted();
+      const entered = await enterAttempt(context, attempt);
+      if (entered.outcome === 'committed') return entered;
+      const session = await Session.#beginAs(entered, options);
+      if (session) return { outcome: 'begun', session };
+    }
+  }
+
+  /** Undefined when it has to begin anew, under another id. */
+  static async #beginAs<W extends PackWriter>(
+    { id, job }: Entered,
+    options: SessionOptions<W>,
+  ): Promise<Session<W> | undefined> {
+    const { context, signal } = options;
+    const { store, index } = context;
+    const state = await readGcState(store);
+    // A collection that waits for us, or has swept what we showed, took us for one of before it;
+    // we would work as one of after it, which the next collection does not wait for.
+    if (state.unfinished?.sessions.includes(id)) {
+      await writeEnd(store, { session: id, outcome: 'fenced', by: WRITER });
+      return undefined;
+    }
+    if (!(await store.stat(beginName(id)))) return undefined;
+    const { objects } = await index.synchronize(store, signal);
+    // After the index: what an index object names was stored before it.
+    const packs = await StoredPacks.list(store, signal);
+    const acceptsPack = acceptorIn(state, index, { objects, packs });
+    const arePacksMissing = isAnyMissing(index, objects, packs);
+    return new Session({ id, job, state, packs, acceptsPack, arePacksMissing }, options);
   }
 
   /**
@@ -150,6 +169,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
     const end: CommittedEnd = {
       session: this.id,
       outcome: 'committed',
+      ...(this.#seen.job !== undefined && { job: this.#seen.job }),
       generation: this.generation,
       points: points.map(({ id, item, bytes }) => ({ id, item, record: bytes.toString('base64') })),
     };
@@ -229,23 +249,6 @@ export class Session<W extends PackWriter = ChunkWriter> {
   }
 }
 
-/**
- * First the sign that we are here, then the look at what is condemned: a collection that we do not
- * see yet sees us.
- */
-async function enter({
-  store,
-  random,
-  clock,
-  processes: { host, own },
-}: RepositoryContext): Promise<{ id: string; state: GcState }> {
-  const id = random.bytes(16).toString('hex');
-  const startedAt = clock.now();
-  const begin = { session: id, startedAt, host, ...(own && { process: own }) };
-  await store.put(beginName(id), encodeBegin(begin));
-  return { id, state: await readGcState(store) };
-}
-
 function firstLost<P extends { readonly pack: Buffer; readonly sizeBytes: number }>(
   packs: Iterable<P>,
   stored: StoredPacks,
@@ -304,44 +307,4 @@ function isAnyMissing(
     if (objects.has(pack.object) && !stored.has(pack)) return true;
   }
   return false;
-}
-
-/**
- * Lists the points of sessions that were committed and could not list them themselves. Everybody
- * who is about to write does this first. Ends that are damaged are told to `onDamaged`, or thrown.
- */
-export async function finishCommittedSessions(
-  store: ObjectStore,
-  onDamaged?: (error: CofferError) => void,
-): Promise<void> {
-  if (store.capabilities.finishesSessions) return;
-  for (const session of await listSessions(store)) {
-    if (!session.hasEnd) continue;
-    const end = await readEndIfIntact(store, session.session, onDamaged);
-    if (end?.outcome !== 'committed' || !(await listCommitted(store, end))) continue;
-    // Where nobody deletes, who collects garbage does it later, at the other end of the store.
-    if (store.capabilities.deletes) await removeSession(store, session);
-  }
-}
-
-/**
- * Lists the points, unless the store does. False when a sweep has passed over the session: it was
- * fenced, and its points do not exist.
- */
-async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boolean> {
-  const state = await readGcState(store);
-  const { generation } = end;
-  for (const { id, item, record } of end.points) {
-    if (!survives({ generation, id }, state)) return false;
-    if (store.capabilities.finishesSessions) continue;
-    await putIfAbsent(store, pointObjectName(item, generation, id), Buffer.from(record, 'base64'));
-  }
-  return true;
-}
-
-async function removeEnded(store: ObjectStore, id: string): Promise<void> {
-  const { deletes, finishesSessions } = store.capabilities;
-  if (!deletes || finishesSessions) return;
-  const own = (await listSessions(store)).find(({ session }) => session === id);
-  if (own) await removeSession(store, own);
 }
