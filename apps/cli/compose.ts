@@ -1,6 +1,6 @@
 /** Puts the parts together: the only file that names concrete stores. */
 import { realpathSync } from 'node:fs';
-import { systemClock, systemProcesses, systemRandom } from '@coffer/base';
+import { type RunContext, systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { Repository, startChunkThreads } from '@coffer/repository';
 import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import { formatLocation, parseLocation } from '@coffer/storage/location.ts';
@@ -10,12 +10,20 @@ import { retrying } from '@coffer/storage/retrying.ts';
 import { throttled } from '@coffer/storage/throttled.ts';
 import { tryStore } from '@coffer/storage/try-store.ts';
 import { tellPassing, usableCacheFolder } from './cache-folder.ts';
+import { interruptSignal, noteWhatIsBusy } from './run.ts';
 
 /** With back-off this is more than a minute: longer than the restart of a store takes. */
 const ATTEMPTS_MAX = 9;
 
 export const clock = systemClock;
 export const random = systemRandom;
+/** The run of the command: Ctrl-C ends it. */
+export const commandRun: RunContext = {
+  clock,
+  random,
+  signal: interruptSignal,
+  tell: noteWhatIsBusy,
+};
 /** Threads start with the first work, also after `close`, for which they have to be idle. */
 export const chunkPool = startChunkThreads();
 
@@ -84,7 +92,7 @@ export async function openRepositoryAt(
 
 async function openWithCache(store: ObjectStore, location: string): Promise<Repository> {
   const cache = usableCacheFolder();
-  return await Repository.open({
+  return await Repository.open(commandRun, {
     store,
     index: {
       cacheFolder: cache.path,
@@ -92,8 +100,6 @@ async function openWithCache(store: ObjectStore, location: string): Promise<Repo
       onPassing: (folder, reason) =>
         tellPassing(folder, cache.path === undefined ? cache.reason : reason),
     },
-    clock,
-    random,
     processes: systemProcesses,
     chunkPool,
   });

@@ -1,7 +1,9 @@
 /** What commands print: one JSON document, or text for people. */
 import { ERRORS } from '@coffer/base/errors.ts';
-import type { Finding } from '@coffer/base/file-entry.ts';
+import { shownText } from '@coffer/base/path-text.ts';
+import { type Finding, severityOf } from '@coffer/base/findings.ts';
 import { EXIT_FINDINGS } from './exit-codes.ts';
+import { describeFinding, findingDocument } from './findings.ts';
 import { printable, shownPath } from './printable.ts';
 import type { GlobalOptions } from './settings.ts';
 
@@ -23,26 +25,49 @@ export function printResult(options: GlobalOptions, document: unknown, text: () 
   else if (!options.quiet) text();
 }
 
-/** Tells findings on stderr and makes the exit code say that there are some. */
+/** What a command has done, and what it met meanwhile. */
+interface Outcome {
+  readonly findings: readonly Finding[];
+}
+
+/** The same for what has findings: they are in the document, or told on stderr after the text. */
+export function printOutcome<O extends Outcome>(
+  options: GlobalOptions,
+  outcome: O,
+  text: () => void,
+): void {
+  printResult(options, documentOf(outcome), text);
+  reportFindings(options, outcome.findings);
+}
+
+/** With findings as scripts read them. */
+export function documentOf<O extends Outcome>(outcome: O): object {
+  return { ...outcome, findings: outcome.findings.map(findingDocument) };
+}
+
+/** Tells findings on stderr and makes the exit code say that something is not as it should be. */
 export function reportFindings(options: GlobalOptions, findings: readonly Finding[]): void {
-  if (findings.length === 0) return;
-  process.exitCode = EXIT_FINDINGS;
+  if (findings.some((finding) => severityOf(finding) !== 'note')) process.exitCode = EXIT_FINDINGS;
   if (options.json) return;
-  for (const { code, path, message } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
-    process.stderr.write(`${code}: ${shownPath(path)}: ${printable(message)}\n`);
+  for (const finding of findings.slice(0, FINDINGS_SHOWN_MAX)) {
+    const { code, subject } = finding;
+    const said = printable(describeFinding(finding));
+    process.stderr.write(`${code}: ${shownPath(shownText(subject.name))}: ${said}\n`);
   }
   const hidden = findings.length - FINDINGS_SHOWN_MAX;
   if (hidden > 0) process.stderr.write(`and ${hidden} more; --json lists them all\n`);
 }
 
 /** The same; points that cannot be restored whole are more than a remark. */
-export function reportDamage(
+export function printDamage(
   options: GlobalOptions,
-  findings: readonly Finding[],
-  pointsDamaged: readonly string[],
+  outcome: Outcome & { readonly pointsDamaged: readonly string[] },
+  text: () => void,
 ): void {
-  reportFindings(options, findings);
-  if (pointsDamaged.length > 0) process.exitCode = ERRORS['repository-damaged'].exitCode;
+  printOutcome(options, outcome, text);
+  if (outcome.pointsDamaged.length > 0) {
+    process.exitCode = ERRORS['repository-damaged'].exitCode;
+  }
 }
 
 /** A table for people; numbers are aligned to the right. */

@@ -6,10 +6,13 @@ import {
   firstFailure,
   isCofferError,
   isOutOfSpace,
+  reasonOf,
   systemErrorCode,
 } from '@coffer/base/errors.ts';
+import type { RunEvent } from '@coffer/base/run-context.ts';
 import { type Command, CommanderError } from 'commander';
 import { EXIT_DONE } from './exit-codes.ts';
+import { describePhase } from './phases.ts';
 import { printable } from './printable.ts';
 
 /** Aborted by the first SIGINT or SIGTERM; the second one ends the process at once. */
@@ -58,10 +61,31 @@ function guardOutput(wantsJson: boolean): void {
   process.on('uncaughtException', (error) => process.exit(report(error, wantsJson)));
 }
 
+/** After so long, who waits for the end is told why it takes longer. */
+const PATIENCE_MS = 2000;
+
 function interrupt(): void {
   if (interruption.signal.aborted) process.exit(ERRORS.interrupted.exitCode);
   process.stderr.write('\nStopping; press Ctrl-C again to stop at once.\n');
   interruption.abort(new CofferError('interrupted'));
+  setTimeout(() => {
+    process.stderr.write(`coffer: ${whyItTakesLonger()}\n`);
+  }, PATIENCE_MS).unref();
+}
+
+let busyWith: Extract<RunEvent, { kind: 'phase' }> | undefined;
+let hasChangedMachine = false;
+
+/** Listens to the run of the command. */
+export function noteWhatIsBusy(event: RunEvent): void {
+  if (event.kind === 'phase') busyWith = event;
+  if (event.kind === 'milestone' && event.at === 'record-written') hasChangedMachine = true;
+}
+
+function whyItTakesLonger(): string {
+  const what = busyWith ? `still ${describePhase(busyWith.phase, busyWith.subject)}` : 'still busy';
+  if (!hasChangedMachine) return what;
+  return `${what}: the machine has been changed, and gets its old state back first, which cannot be stopped`;
 }
 
 /** Ends with the first SIGINT or SIGTERM, for commands whose end that is. */
@@ -100,7 +124,7 @@ function tellLater(error: unknown): void {
 function toFailure(thrown: unknown): CofferError {
   const error = firstFailure(thrown);
   if (isCofferError(error)) return error;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = reasonOf(error);
   if (error instanceof CommanderError) return new CofferError('usage', { reason }, error);
   const code = foreseen(error);
   // What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG.

@@ -1,5 +1,5 @@
 /** Opens repositories for commands, and closes them whatever happens. */
-import { type Finding, isCofferError } from '@coffer/base';
+import { type Finding, findingOf, isCofferError } from '@coffer/base';
 import {
   filterOf,
   isFromFuture,
@@ -72,7 +72,8 @@ export async function readablePoints(
   const damaged: Finding[] = [];
   const points = await repository.points({
     ...query,
-    onDamaged: ({ code, message }) => damaged.push({ code, path: repository.location, message }),
+    onDamaged: (error) =>
+      damaged.push(findingOf(error, { kind: 'repository', name: repository.location })),
   });
   damaged.push(...(await hiddenPoints(repository)));
   reportFindings(options, damaged);
@@ -82,8 +83,8 @@ export async function readablePoints(
 /** Whoever can add objects can hide points; that looks like a repository without them. */
 async function hiddenPoints(repository: Repository): Promise<Finding[]> {
   const count = await repository.countHiddenPoints();
-  const message = `${count} points are there that a record of a garbage collection hides: run \`coffer verify\` with the passphrase`;
-  return count === 0 ? [] : [{ code: 'object-damaged', path: repository.location, message }];
+  const subject = { kind: 'repository', name: repository.location } as const;
+  return count === 0 ? [] : [{ code: 'points-hidden', subject, details: { points: count } }];
 }
 
 /** Which points a name can mean: `id` means also a deleted one, by its id. */

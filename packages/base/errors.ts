@@ -76,15 +76,25 @@ export function systemErrorCode(error: unknown): string | undefined {
 }
 
 function describe(code: ErrorCode, details: ErrorDetails): string {
+  return `${ERRORS[code].title}${factsOf(details)}`;
+}
+
+/** What is known of an error or a finding, in brackets; nothing where nothing is. */
+export function factsOf(details: ErrorDetails): string {
   const facts = Object.entries(details)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}: ${String(value)}`);
-  return facts.length === 0 ? ERRORS[code].title : `${ERRORS[code].title} (${facts.join(', ')})`;
+  return facts.length === 0 ? '' : ` (${facts.join(', ')})`;
 }
 
 /** True when a system call failed for want of space, on the disk or in a quota. */
 export function isOutOfSpace(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(systemErrorCode(error) ?? '');
+}
+
+/** Why something failed, in the words of whoever threw it. */
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
 /** What began it: giving back what a run held may have failed, too, and for the same reason. */

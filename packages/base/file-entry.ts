@@ -72,10 +72,3 @@ export function isFileName(name: Buffer): boolean {
   if (name.includes(0x2f) || name.includes(0)) return false;
   return !(name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e)));
 }
-
-/** What could not be done for one thing among many; the run goes on. */
-export interface Finding {
-  readonly code: string;
-  readonly path: string;
-  readonly message: string;
-}

@@ -26,10 +26,9 @@ export function diskOf(point: RecoveryPoint, name: string | undefined): PointRoo
 export function openPointDisk(
   repository: UnlockedRepository,
   { root, sizeBytes }: PointRoot,
-  signal?: AbortSignal,
 ): Disk {
   return new PointDisk({
-    reader: repository.reader(signal),
+    reader: repository.reader(),
     work: repository.work,
     root: Buffer.from(root, 'hex'),
     sizeBytes,

@@ -1,3 +1,6 @@
+import type { Subject } from '@coffer/base';
+import { textOfBytes } from '@coffer/base/path-text.ts';
+
 /**
  * A path from where a walk began. Each knows its own name and the path above it: in a deep tree, all
  * paths joined would take memory by the square of its depth.
@@ -24,6 +27,11 @@ export class RelativePath {
   /** Joined by slashes; empty where the walk began. */
   get bytes(): Buffer {
     return joined(this);
+  }
+
+  /** As findings name it. */
+  get subject(): Subject {
+    return { kind: 'path', name: textOfBytes(this.bytes) };
   }
 
   /** The same bytes as text (latin1), which maps and sets can look up. */

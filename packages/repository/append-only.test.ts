@@ -23,6 +23,7 @@ import {
 } from './testing/test-repository.ts';
 import { verifyRepository } from './verify/verify.ts';
 import { seededRandom } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 
 async function failsWith(code: ErrorCode, call: Promise<unknown>): Promise<void> {
   await assert.rejects(call, (error) => isCofferError(error, code));
@@ -111,8 +112,8 @@ test('a repository is made in an append-only store', async () => {
   await using test = await TestRepository.create();
   const index = (await test.host()).index;
   const chunkPool = inlineChunkPool(random);
-  const opened = await Repository.open({
-    ...options,
+  const opened = await Repository.open(testRun({ clock: options.clock, random }), {
+    store,
     index,
     chunkPool,
     processes: testProcesses,

@@ -79,7 +79,7 @@ test('a damaged mark hides nothing, is found, and goes with a repair', async () 
   assert.equal((await repository.points()).length, 2);
   const { findings } = await verifyRepository({ repository, readFraction: 0 });
   assert.deepEqual(
-    findings.map(({ path }) => path),
+    findings.map(({ subject }) => subject.name),
     [name],
   );
   await repairRepository({ repository, rebuildIndex: false });

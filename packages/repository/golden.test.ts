@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Digest, type FileEntry, isCofferError, seededRandom } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import { type ChunkId, idKey, isZeroId } from './chunk/chunk-id.ts';
 import type { ChunkReader } from './chunk/chunk-reader.ts';
@@ -38,11 +39,9 @@ async function openGolden(): Promise<{ repository: Repository } & AsyncDisposabl
   for (const [name, bytes] of goldenObjects()) await store.put(name, bytes);
   const cacheFolder = mkdtempSync(join(tmpdir(), 'coffer-golden-'));
   const random = seededRandom(1);
-  const repository = await Repository.open({
+  const repository = await Repository.open(testRun({ clock, random }), {
     store,
     index: { cacheFolder },
-    clock,
-    random,
     processes: testProcesses,
     chunkPool: inlineChunkPool(random),
   });

@@ -109,7 +109,7 @@ test('a damaged hold holds, is found, and stays a hold of its holder after a rep
   assert.equal(await isHeld(repository, point), true);
   const { findings } = await verifyRepository({ repository, readFraction: 0 });
   assert.deepEqual(
-    findings.map(({ path }) => path),
+    findings.map(({ subject }) => subject.name),
     [name],
   );
   await repairRepository({ repository, rebuildIndex: false });

@@ -87,7 +87,7 @@ test('a damaged receipt is found, stays behind when its point is copied, and is 
   await test.store.put(name, Buffer.from('damaged'));
   const { findings } = await verifyRepository({ repository, readFraction: 0 });
   assert.deepEqual(
-    findings.map(({ path }) => path),
+    findings.map(({ subject }) => subject.name),
     [name],
   );
   await using target = await TestRepository.create({ keys: test.keys, seed: 2 });

@@ -124,12 +124,12 @@ test('a damaged config closes nothing: it is found, and repaired from its copy',
   assert.deepEqual(await readDisk(repository, point), CHUNKS);
   const before = await verifyRepository({ repository, readFraction: 0 });
   assert.deepEqual(
-    before.findings.map(({ path }) => path),
+    before.findings.map(({ subject }) => subject.name),
     ['config'],
   );
   const { findings } = await repairRepository({ repository, rebuildIndex: false });
   assert.deepEqual(
-    findings.map(({ path }) => path),
+    findings.map(({ subject }) => subject.name),
     ['config'],
   );
   assert.deepEqual((await verifyRepository({ repository, readFraction: 0 })).findings, []);

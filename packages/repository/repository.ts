@@ -1,10 +1,12 @@
 /** A repository: an object store with keys and structure. */
 import { join } from 'node:path';
-import { type Clock, CofferError, digest, type Processes, type Random } from '@coffer/base';
+import { CofferError, digest, parting, type Processes, type RunContext } from '@coffer/base';
+import { interruptible } from '@coffer/storage/interruptible.ts';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { type BoxKeys, EntrustedBoxKeys, type OpenBoxes, ownBoxKeys } from './chunk/box-keys.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
+import type { EngineKeys } from './chunk/engine.ts';
 import type { RepositoryConfig } from './config.ts';
 import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
@@ -60,8 +62,6 @@ export interface OpenOptions {
   readonly store: ObjectStore;
   /** The open index of this repository, or where it lies. */
   readonly index: ChunkIndex | CachePlace;
-  readonly clock: Clock;
-  readonly random: Random;
   /** By which a collection knows whether a writer has ended. */
   readonly processes: Processes;
   /** Who computes: threads that all repositories of the process share, or the caller's thread. */
@@ -69,7 +69,7 @@ export interface OpenOptions {
   readonly packSizeBytes?: number | undefined;
 }
 
-/** What a repository and those that were unlocked of it share. */
+/** What a repository shares with those that were unlocked of it, and for other runs. */
 interface Opened {
   readonly options: OpenOptions;
   readonly config: RepositoryConfig;
@@ -78,45 +78,56 @@ interface Opened {
   readonly work: ChunkWork[];
 }
 
+/** With what the keys compute. */
+interface Unlocked {
+  readonly keys: RepositoryKeys | EntrustedKeys;
+  readonly boxKeys: BoxKeys;
+  readonly work: ChunkWork;
+}
+
 /**
  * A repository whose keys are not at hand. It can be listed, verified, repaired, collected and copied
  * within its key domain, and points can be removed and held; what makes or reads content needs an
- * `UnlockedRepository`.
+ * `UnlockedRepository`. It belongs to a run: whatever waits ends with that, and all that is worth
+ * knowing is told to it.
  */
 export class Repository {
   readonly config: RepositoryConfig;
   readonly store: ObjectStore;
   readonly index: ChunkIndex;
-  readonly clock: Clock;
-  readonly random: Random;
+  readonly run: RunContext;
   readonly processes: Processes;
   readonly #opened: Opened;
 
-  protected constructor(opened: Opened) {
+  protected constructor(run: RunContext, opened: Opened) {
+    this.run = run;
     this.#opened = opened;
     this.config = opened.config;
     this.index = opened.index;
-    this.store = opened.options.store;
-    this.clock = opened.options.clock;
-    this.random = opened.options.random;
+    this.store = interruptible(opened.options.store, run.signal);
     this.processes = opened.options.processes;
   }
 
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
-  static async open(options: OpenOptions): Promise<Repository> {
+  static async open(run: RunContext, options: OpenOptions): Promise<Repository> {
     const config = await readConfig(options.store);
     const index =
       options.index instanceof ChunkIndex
         ? options.index
         : openIndex(config, { place: options.store.location, ...options.index });
-    return new Repository({ options, config, index, work: [] });
+    return new Repository(run, { options, config, index, work: [] });
+  }
+
+  /** The same for another run, or a part of one. Closing one of them closes all. */
+  during(run: RunContext): Repository {
+    return new Repository(run, this.#opened);
   }
 
   /** Closes the store and the index, also for what was unlocked of it, and forgets the keys. */
   async close(): Promise<void> {
     for (const work of this.#opened.work) work.close();
     await this.index.close();
-    await this.store.close();
+    await this.#opened.options.store.close();
   }
 
   get location(): string {
@@ -138,8 +149,7 @@ export class Repository {
 
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
   unlockWith(keys: RepositoryKeys): UnlockedRepository {
-    if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
-    return new UnlockedRepository(this.#opened, keys);
+    return this.#unlockAs(keys, { keys, boxKeys: ownBoxKeys(keys.privateKey) });
   }
 
   /**
@@ -147,8 +157,17 @@ export class Repository {
    * with `passphrase-wrong` when the keys are not ours.
    */
   entrustWith(entrusted: EntrustedKeys): UnlockedRepository {
-    if (!matchesConfig(this.config, entrusted)) throw new CofferError('passphrase-wrong');
-    return new UnlockedRepository(this.#opened, entrusted);
+    const { publicKey, hashKey, openBoxes } = entrusted;
+    const boxKeys = new EntrustedBoxKeys(openBoxes);
+    const keys = { publicKey, hashKey, privateKey: undefined };
+    return this.#unlockAs(keys, { keys: entrusted, boxKeys });
+  }
+
+  #unlockAs(keys: EngineKeys, unlocked: Omit<Unlocked, 'work'>): UnlockedRepository {
+    if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
+    const work = this.#opened.options.chunkPool.work(keys);
+    this.#opened.work.push(work);
+    return new UnlockedRepository(this.run, this.#opened, { ...unlocked, work });
   }
 
   get packSizeBytes(): number | undefined {
@@ -164,14 +183,17 @@ export class Repository {
   }
 
   get context(): RepositoryContext {
-    const { store, index, clock, random, processes } = this;
+    const { store, index, processes } = this;
+    const { clock, random, signal } = this.run;
     const publicKey = Buffer.from(this.config.publicKey, 'hex');
-    return { store, index, clock, random, processes, publicKey };
+    const last = (): ObjectStore =>
+      interruptible(this.#opened.options.store, parting(this.run).signal);
+    return { store, parting: last, index, clock, random, signal, processes, publicKey };
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */
-  async beginMove(signal?: AbortSignal): Promise<Session<PackWriter>> {
-    return await this.begin({ signal, makeWriter: (options) => new PackWriter(options) });
+  async beginMove(): Promise<Session<PackWriter>> {
+    return await this.begin({ makeWriter: (options) => new PackWriter(options) });
   }
 
   protected async begin<W extends PackWriter>(
@@ -189,7 +211,7 @@ export class Repository {
    */
   async points(options: PointsOptions = {}): Promise<RecoveryPoint[]> {
     const { store, index } = this;
-    const now = this.clock.now();
+    const now = this.run.clock.now();
     return await readPoints({ ...options, store, index, now, hashKey: this.keys?.hashKey });
   }
 
@@ -245,7 +267,7 @@ export class Repository {
     // Whoever cannot delete could not bring it back.
     refuseAppendOnly(this.store);
     await this.#refuseHeld(point);
-    await markDeleted(this.store, { point: point.id, at: this.clock.now(), until, by });
+    await markDeleted(this.store, { point: point.id, at: this.run.clock.now(), until, by });
   }
 
   /** Shows a point again that was deleted for a while. */
@@ -261,7 +283,7 @@ export class Repository {
 
   /** Holds a point, or changes the hold that the holder has on it. */
   async hold({ id }: Pick<RecoveryPoint, 'id'>, terms: HoldTerms): Promise<void> {
-    await putHold(this, { ...terms, point: id, heldAt: this.clock.now() });
+    await putHold(this.context, { ...terms, point: id, heldAt: this.run.clock.now() });
   }
 
   /** Ends the hold that the holder has, if any; those of others stay. */
@@ -272,7 +294,7 @@ export class Repository {
 
   /** The holds that are in force, of points whose ids begin so. */
   async holds(idPrefix = ''): Promise<StoredHold[]> {
-    const now = this.clock.now();
+    const now = this.run.clock.now();
     const holds = await readHolds(this.store, await listHolds(this.store, idPrefix));
     return holds.filter((hold) => isInForce(hold, now));
   }
@@ -317,51 +339,49 @@ export interface EntrustedKeys extends WriterKeys {
  */
 export class UnlockedRepository extends Repository {
   readonly work: ChunkWork;
-  readonly #keys: RepositoryKeys | EntrustedKeys;
-  readonly #boxKeys: BoxKeys;
+  readonly #opened: Opened;
+  readonly #unlocked: Unlocked;
 
   /** Made by `Repository.unlock` and `entrustWith`. */
-  constructor(opened: Opened, keys: RepositoryKeys | EntrustedKeys) {
-    super(opened);
-    this.#keys = keys;
-    const isOwn = 'privateKey' in keys;
-    this.#boxKeys = isOwn ? ownBoxKeys(keys.privateKey) : new EntrustedBoxKeys(keys.openBoxes);
-    const { publicKey, hashKey } = keys;
-    const privateKey = isOwn ? keys.privateKey : undefined;
-    this.work = opened.options.chunkPool.work({ publicKey, hashKey, privateKey });
-    opened.work.push(this.work);
+  constructor(run: RunContext, opened: Opened, unlocked: Unlocked) {
+    super(run, opened);
+    this.#opened = opened;
+    this.#unlocked = unlocked;
+    this.work = unlocked.work;
+  }
+
+  override during(run: RunContext): UnlockedRepository {
+    return new UnlockedRepository(run, this.#opened, this.#unlocked);
   }
 
   override get keys(): WriterKeys {
-    return this.#keys;
+    return this.#unlocked.keys;
   }
 
   /** With the private key. Fails with `passphrase-missing` where another party has it. */
   get allKeys(): RepositoryKeys {
-    if ('privateKey' in this.#keys) return this.#keys;
+    const { keys } = this.#unlocked;
+    if ('privateKey' in keys) return keys;
     throw new CofferError('passphrase-missing', { repository: this.location });
   }
 
   /** What the manifest of a point says. Fails with `key-refused` when nobody has opened it for us. */
   openManifest(point: RecoveryPoint): unknown {
-    if ('privateKey' in this.#keys) return openManifest(point, this.#keys);
-    const { manifests } = this.#keys;
-    if (manifests.has(point.id)) return manifests.get(point.id);
+    const { keys } = this.#unlocked;
+    if ('privateKey' in keys) return openManifest(point, keys);
+    if (keys.manifests.has(point.id)) return keys.manifests.get(point.id);
     throw new CofferError('key-refused', { what: 'manifest', point: point.id });
   }
 
-  reader(signal?: AbortSignal): ChunkReader {
-    const { store, index } = this;
-    const { hashKey } = this.#keys;
-    return new ChunkReader({ store, index, hashKey, boxKeys: this.#boxKeys, signal });
+  reader(): ChunkReader {
+    const { store, index, run } = this;
+    const { boxKeys, keys } = this.#unlocked;
+    return new ChunkReader({ store, index, hashKey: keys.hashKey, boxKeys, signal: run.signal });
   }
 
   /** Begins a writer's run. */
-  async beginSession(
-    signal?: AbortSignal,
-    { readsBack }: { readonly readsBack?: boolean | undefined } = {},
-  ): Promise<Session> {
-    return await this.begin({ signal, readsBack, makeWriter: this.#writerMaker() });
+  async beginSession({ readsBack }: WritingOptions = {}): Promise<Session> {
+    return await this.begin({ readsBack, makeWriter: this.#writerMaker() });
   }
 
   /**
@@ -371,20 +391,24 @@ export class UnlockedRepository extends Repository {
    */
   async beginAttempt(
     attempt: Attempt,
-    options: Pick<SessionOptions<ChunkWriter>, 'signal' | 'readsBack'> = {},
+    { readsBack }: WritingOptions = {},
   ): Promise<BegunAttempt<ChunkWriter>> {
     await finishCommittedSessions(this.store, ignoreDamaged);
     const { context, packSizeBytes } = this;
     const makeWriter = this.#writerMaker();
-    const session = { ...options, context, packSizeBytes, makeWriter };
-    return await Session.beginAttempt(session, attempt);
+    return await Session.beginAttempt({ readsBack, context, packSizeBytes, makeWriter }, attempt);
   }
 
   #writerMaker(): (options: PackWriterOptions) => ChunkWriter {
     const { work } = this;
-    const { hashKey } = this.#keys;
+    const { hashKey } = this.#unlocked.keys;
     return (options) => new ChunkWriter({ ...options, hashKey, work });
   }
+}
+
+interface WritingOptions {
+  /** What is stored is read again before anything refers to it. */
+  readonly readsBack?: boolean | undefined;
 }
 
 function openIndex(

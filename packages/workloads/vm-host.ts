@@ -1,5 +1,5 @@
 /** Where virtual machines are restored to. */
-import type { Finding } from '@coffer/base';
+import type { Finding, RunContext } from '@coffer/base';
 
 export interface DiskImage {
   readonly path: string;
@@ -62,12 +62,6 @@ export interface KnownDisk {
   readonly pool: string | undefined;
 }
 
-export interface MoveOptions {
-  readonly to: DiskImage;
-  readonly onProgress: (bytesDone: number, bytesTotal: number) => void;
-  readonly signal?: AbortSignal | undefined;
-}
-
 /** A machine on trial. */
 export interface VmTrial extends AsyncDisposable {
   readonly hasAgent: boolean;
@@ -77,6 +71,7 @@ export interface VmTrial extends AsyncDisposable {
   isAnswering(): Promise<boolean>;
   /** Runs a command of the shell in the guest; undefined when it takes longer. */
   run(
+    run: RunContext,
     command: string,
     timeoutMs: number,
   ): Promise<{ readonly exitCode: number | undefined; readonly output: string } | undefined>;
@@ -113,8 +108,8 @@ export interface VmHost {
   /** Starts a machine with the memory that was captured with its disks: it goes on where it was. */
   goOn(uuid: string, memoryPath: string): Promise<void>;
 
-  /** Asks the guest to shut down, and cuts its power when it does not. */
-  stop(uuid: string): Promise<void>;
+  /** Asks the guest to shut down, and cuts its power when it does not within a minute. */
+  stop(run: RunContext, uuid: string): Promise<void>;
 
   /** Forgets what tracked changes of images that are others now. */
   forgetTracking(uuid: string): Promise<void>;
@@ -130,9 +125,9 @@ export interface VmHost {
 
   /**
    * Moves a disk to a new image while the machine runs; what an interrupted move has left of it is
-   * replaced.
+   * replaced. Tells how much is moved.
    */
-  moveDisk(uuid: string, disk: string, options: MoveOptions): Promise<void>;
+  moveDisk(run: RunContext, uuid: string, disk: string, to: DiskImage): Promise<void>;
 
   /** Starts a machine that reaches nothing, and that ends with the trial, however that ends. */
   startTrial(vm: RestoredVm): Promise<VmTrial>;

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Random, systemClock, systemProcesses, systemRandom } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
+import { type Random, systemProcesses, systemRandom } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import {
   collectGarbage,
@@ -128,10 +128,9 @@ export class CrashSite {
   async checkRestore({ repository, promised }: Side, point: RecoveryPoint): Promise<void> {
     const target = join(this.folder, 'restored');
     rmSync(target, { recursive: true, force: true });
-    const progress = newProgress();
     const conflict = undefined;
     const wanted = { path: '', include: [], dryRun: false, verify: false, conflict };
-    const result = await restore({ repository, point, target, progress, ...wanted });
+    const result = await restore(testRun(), { repository, point, target, ...wanted });
     assert.deepEqual(result.findings, []);
     const { kind, state } = promised.get(point.id)!;
     assert.equal(stateOf(target, kind), state, `point ${point.id} restores to its source`);
@@ -172,11 +171,9 @@ export class CrashSite {
   async #open(name: Side['name']): Promise<Side> {
     const location = this.location(name);
     assert.ok(existsSync(location));
-    const repository = await Repository.open({
+    const repository = await Repository.open(testRun(), {
       store: await openFilesystemStore(location),
       index: { cacheFolder: join(this.folder, `cache-of-${name}`) },
-      clock: systemClock,
-      random: systemRandom,
       processes: systemProcesses,
       chunkPool: inlineChunkPool(systemRandom),
     });

@@ -6,8 +6,8 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, CofferError, type Random, seededRandom, systemProcesses } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { backup } from '@coffer/flows/backup/backup.ts';
-import { newProgress } from '@coffer/flows/progress.ts';
 import {
   ChunkIndex,
   collectGarbage,
@@ -92,12 +92,10 @@ export class IntactRepository {
   /** Opens a repository over these objects, `hours` after the fixture was made; without its keys. */
   async open(store: ObjectStore, hours = 0): Promise<Repository> {
     const { random } = this;
-    return await Repository.open({
+    return await Repository.open(testRun({ clock: stillClock(hours), random }), {
       store,
       // One for all: it is a cache, and what it holds of other stores is no harm.
       index: this.#index,
-      clock: stillClock(hours),
-      random,
       processes: systemProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,
@@ -110,8 +108,8 @@ export class IntactRepository {
     // Without a parent: what was lost is read again.
     const source = await this.source.open(kind, 'none');
     try {
-      const wanted = { repository, source, item: kind, tags, progress: newProgress() };
-      return (await backup(wanted)).point;
+      const wanted = { repository, source, item: kind, tags };
+      return (await backup(testRun(), wanted)).point;
     } finally {
       if (source.kind === 'disk') await source.disk.close();
     }

@@ -4,7 +4,7 @@ import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CofferError, isCofferError } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import {
   collectGarbage,
@@ -157,9 +157,8 @@ export class DamageMatrix {
     const target = join(this.intact.folder, 'restored');
     rmSync(target, { recursive: true, force: true });
     const wanted = { path: '', include: [], dryRun: false, verify: false, conflict: undefined };
-    const progress = newProgress();
     try {
-      const { findings } = await restore({ repository, point, target, progress, ...wanted });
+      const { findings } = await restore(testRun(), { repository, point, target, ...wanted });
       assert.deepEqual(findings, []);
     } catch (error) {
       if (!isCofferError(error)) throw error;

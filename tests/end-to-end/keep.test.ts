@@ -230,9 +230,12 @@ test('truncated objects are told as damage, each', async () => {
     truncateSync(sandbox.path('repo/config'), size);
     assert.equal((await sandbox.json<unknown[]>(['points'])).length, 1, 'its copy is read');
   }
-  const { findings } = await sandbox.json<{ findings: { path: string }[] }>(['verify'], 3);
+  const { findings } = await sandbox.json<{ findings: { subject: { name: string } }[] }>(
+    ['verify'],
+    3,
+  );
   assert.deepEqual(
-    findings.map(({ path }) => path),
+    findings.map(({ subject }) => subject.name),
     ['config'],
   );
   const doctor = await sandbox.json<{ checks: { check: string; status: string }[] }>(['doctor'], 1);

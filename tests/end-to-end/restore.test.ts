@@ -19,6 +19,7 @@ import {
   systemProcesses,
   systemRandom,
 } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import {
   encodePoint,
   inlineChunkPool,
@@ -193,11 +194,9 @@ test('hostile names in a tree are refused', async () => {
 
 /** A point that no Coffer makes, sealed with the right keys. */
 async function plantPoint(sandbox: Sandbox, name: Buffer): Promise<string> {
-  const locked = await Repository.open({
+  const locked = await Repository.open(testRun(), {
     store: await openFilesystemStore(sandbox.path('repo')),
     index: { cacheFolder: sandbox.path('planting') },
-    clock: systemClock,
-    random: systemRandom,
     processes: systemProcesses,
     chunkPool: inlineChunkPool(systemRandom),
   });
@@ -239,7 +238,7 @@ function encodePlanted(
   manifest: unknown,
   repository: UnlockedRepository,
 ): ReturnType<typeof encodePoint> {
-  return encodePoint(header, manifest, { ...repository.keys, random: repository.random });
+  return encodePoint(header, manifest, { ...repository.keys, random: repository.run.random });
 }
 
 const PLANTED: FileEntry = {

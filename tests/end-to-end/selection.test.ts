@@ -94,7 +94,7 @@ test('what cannot be read is a finding, and the rest is protected', async (t) =>
   const [code, printed] = await asNobody('backup', source, '--json');
   assert.equal(code, 3, printed);
   const { findings, point } = JSON.parse(printed) as Backup;
-  const found = findings.map(({ code, path }) => `${code} ${path}`).sort();
+  const found = findings.map(({ code, subject }) => `${code} ${subject.name}`).sort();
   assert.deepEqual(found, ['folder-unreadable closed', 'unreadable secret']);
   assert.deepEqual(await pathsOf(sandbox, point), ['closed', 'good']);
 });
@@ -147,7 +147,7 @@ test('files that change and vanish while they are read never break a run', async
   clearInterval(noise);
   const { findings, point } = JSON.parse(outcome.stdout.toString()) as Backup;
   assert.equal(outcome.code, 3, outcome.stderr);
-  assert.ok(findings.some(({ code, path }) => code === 'changed' && path === 'log'));
+  assert.ok(findings.some(({ code, subject }) => code === 'changed' && subject.name === 'log'));
   for (const { code } of findings) assert.match(code, /^(changed|vanished)$/);
   const target = sandbox.path('restored');
   const restored = await sandbox.json<Restore>(['restore', point, '--to', target, '--verify']);

@@ -274,7 +274,7 @@ describe('guests that are held still', () => {
     }
     const { findings } = await sandbox.json<VmBackup>(check, 3);
     assert.deepEqual(
-      findings.map(({ code, path }) => [code, path]),
+      findings.map(({ code, subject }) => [code, subject.name]),
       [['change-untracked', 'vda']],
     );
   });

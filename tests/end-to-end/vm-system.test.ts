@@ -32,7 +32,7 @@ const FINDINGS = 3;
 const UNFIT = 15;
 
 type Modes = { disks: { name: string; mode: string }[] };
-type Told = { findings: { code: string; path: string; message: string }[] };
+type Told = { findings: { code: string; subject: { name: string }; message: string }[] };
 type Discovered = { name: string; disks: { name: string; protection: string }[] }[];
 
 describe('machines of the system', { timeout: 600_000 }, () => {
@@ -97,7 +97,7 @@ describe('machines of the system', { timeout: 600_000 }, () => {
     test('only what has changed is read where it is tracked, which `coffer vms` tells before', async () => {
       const first = await backUp('kinds', FINDINGS);
       assert.deepEqual(
-        first.findings.map(({ code, path }) => `${code} ${path}`),
+        first.findings.map(({ code, subject }) => `${code} ${subject.name}`),
         ['image-outdated kinds vdb'],
       );
       const amend = `qemu-img amend -f qcow2 -o compat=1.1 ${at('old')}`;
@@ -124,7 +124,7 @@ describe('machines of the system', { timeout: 600_000 }, () => {
       markAll(2);
       const { findings } = await sandbox.json<Told>(original('kinds'), FINDINGS);
       assert.deepEqual(
-        findings.map(({ code, path }) => `${code} ${path}`),
+        findings.map(({ code, subject }) => `${code} ${subject.name}`),
         ['data-file-left vde'],
       );
       assertAll(1);

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { isCofferError, systemClock, systemRandom } from '@coffer/base';
+import { isCofferError } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { captureVms } from '@coffer/workloads/libvirt/capture/capture.ts';
 import { BootedGuest } from '../guests/booted-guest.ts';
 import { eventually } from '../guests/eventually.ts';
@@ -186,7 +187,7 @@ describe('live virtual machines', () => {
     // What the guest overwrites has to be kept for the backup: zeroes take no space.
     await guest.run('dd if=/dev/urandom of=/dev/vdb bs=1M count=64; sync');
     try {
-      const [only] = await captureVms([
+      const [only] = await captureVms(testRun(), [
         {
           connection: guest.connection,
           reconnect: () => site.open(),
@@ -200,8 +201,6 @@ describe('live virtual machines', () => {
           scratchBytesMax: Infinity,
           waitMs: 0,
           repositoryId: 'test',
-          clock: systemClock,
-          random: systemRandom,
         },
       ]);
       await using capture = only!;

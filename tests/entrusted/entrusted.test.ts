@@ -5,7 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { systemClock, systemProcesses, systemRandom } from '@coffer/base';
+import { systemProcesses, systemRandom } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import {
   boxOpener,
   inlineChunkPool,
@@ -18,11 +19,9 @@ import { snapshot } from '../end-to-end/testing/snapshot.ts';
 import { type Answer, type Order, parseQuestion } from './messages.ts';
 
 async function openAsKeyHolder(sandbox: Sandbox): Promise<UnlockedRepository> {
-  const locked = await Repository.open({
+  const locked = await Repository.open(testRun(), {
     store: await openFilesystemStore(sandbox.path('repo'), { create: false }),
     index: { cacheFolder: undefined },
-    clock: systemClock,
-    random: systemRandom,
     processes: systemProcesses,
     chunkPool: inlineChunkPool(systemRandom),
   });

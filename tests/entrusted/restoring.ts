@@ -2,8 +2,8 @@
  * A process that restores and never has the private key: its parent, which has it, opens boxes when it
  * is asked. What it gets to know at the start is all of its first message.
  */
-import { required, systemClock, systemProcesses, systemRandom } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
+import { required, systemProcesses } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import { type OpenBoxes, Repository, startChunkThreads } from '@coffer/repository';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
@@ -31,20 +31,19 @@ function tell(question: Question): void {
 }
 
 process.once('message', (message) => {
-  run(message).then(
+  obey(message).then(
     () => tell({ type: 'done' }),
     (error: unknown) => tell({ type: 'failed', reason: String(error) }),
   );
 });
 
-async function run(message: unknown): Promise<void> {
+async function obey(message: unknown): Promise<void> {
   const order = parseOrder(message);
   const chunkPool = startChunkThreads(2);
-  const locked = await Repository.open({
+  const run = testRun();
+  const locked = await Repository.open(run, {
     store: await openFilesystemStore(order.location, { create: false }),
     index: { cacheFolder: undefined },
-    clock: systemClock,
-    random: systemRandom,
     processes: systemProcesses,
     chunkPool,
   });
@@ -57,7 +56,7 @@ async function run(message: unknown): Promise<void> {
   const [point] = await repository.points({ filter: { idPrefix: order.point } });
   const whole = { path: '', conflict: undefined, include: [], dryRun: false, verify: true };
   const target = { point: required(point, 'the point is there'), target: order.target };
-  await restore({ ...whole, ...target, repository, progress: newProgress() });
+  await restore(run, { ...whole, ...target, repository });
   await repository.close();
   await chunkPool.close();
 }

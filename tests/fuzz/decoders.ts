@@ -1,6 +1,6 @@
 /** Everything that reads bytes or text which others may have written, with valid input for each. */
 import { DIGEST_SIZE_BYTES, digest, type FileEntry, type Random, seededRandom } from '@coffer/base';
-import { parseManifest } from '@coffer/flows/backup/manifest.ts';
+import { parseManifest } from '@coffer/flows/manifest.ts';
 import { contentPieces, isRecoveryKey, resolvePoint } from '@coffer/repository';
 import type { ChunkReader } from '@coffer/repository/chunk/chunk-reader.ts';
 import { openChunk, sealChunk } from '@coffer/repository/chunk/seal.ts';

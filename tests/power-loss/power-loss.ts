@@ -14,8 +14,8 @@ import {
   systemClock,
   systemProcesses,
 } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { backup } from '@coffer/flows/backup/backup.ts';
-import { newProgress } from '@coffer/flows/progress.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import {
   ChunkIndex,
@@ -181,8 +181,7 @@ export class PowerLoss {
     const target = join(this.#folder, 'restored');
     rmSync(target, { recursive: true, force: true });
     const wanted = { path: '', include: [], dryRun: false, verify: false, conflict: undefined };
-    const progress = newProgress();
-    const { findings } = await restore({ repository, point, target, progress, ...wanted });
+    const { findings } = await restore(testRun(), { repository, point, target, ...wanted });
     assert.deepEqual(findings, []);
     const isEqual = stateOf(target, point.kind) === point.tags['state'];
     assert.ok(isEqual, `point ${point.id} restores to its source`);
@@ -194,8 +193,8 @@ export class PowerLoss {
     const tags = { state: stateOf(path, kind) };
     const source = await this.#source.open(kind, 'latest');
     try {
-      const wanted = { repository, source, item: kind, tags, progress: newProgress() };
-      return (await backup(wanted)).point;
+      const wanted = { repository, source, item: kind, tags };
+      return (await backup(testRun(), wanted)).point;
     } finally {
       if (source.kind === 'disk') await source.disk.close();
     }
@@ -207,11 +206,9 @@ export class PowerLoss {
 
   async #open(root: string, calls: FileCalls, clock: Clock): Promise<UnlockedRepository> {
     const random = this.#random;
-    const repository = await Repository.open({
+    const repository = await Repository.open(testRun({ clock, random }), {
       store: await openFilesystemStore(root, { calls, clock, random }),
       index: this.#index,
-      clock,
-      random,
       processes: systemProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_SIZE_BYTES,

@@ -1,14 +1,19 @@
 /** `coffer backup vm:NAME...` and `coffer check vm:NAME...`. */
 import { CofferError } from '@coffer/base';
 import type { VmResult } from '@coffer/flows/backup/vms.ts';
-import { newProgress } from '@coffer/flows/progress.ts';
 import { checkPointLabels } from '@coffer/repository';
 import { findVmsNamed, type VmOptions } from '../libvirt/compose.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
-import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import {
+  documentOf,
+  formatBytes,
+  formatDuration,
+  printLine,
+  printResult,
+  reportFindings,
+} from '../output.ts';
 import { printable } from '../printable.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { withBar } from '../progress.ts';
 import { withUnlocked } from '../session.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 import { parseTags } from '../tags.ts';
@@ -52,7 +57,8 @@ async function run(
   const groups = options.together ? [names] : names.map((name) => [name]);
   const results: VmResult[] = [];
   for (const group of groups) results.push(...(await backUpGroup(group, options, checks)));
-  printResult(options, names.length === 1 ? results[0] : results, () => {
+  const documents = results.map(documentOf);
+  printResult(options, names.length === 1 ? documents[0] : documents, () => {
     for (const result of results) printVm(result, checks);
   });
   reportFindings(
@@ -81,9 +87,8 @@ async function backUpGroup(
     return await withUnlocked(options, async (repository) => {
       const { backupVms } = await flow;
       const found = await finding;
-      const progress = newProgress();
-      return await showProgress(options, checks ? 'check' : 'backup', progress, () =>
-        backupVms({
+      return await withBar(options, (run) =>
+        backupVms(run, {
           repository,
           sources: found.sources,
           capture: found.capture,
@@ -93,8 +98,6 @@ async function backUpGroup(
           checks,
           // Memory without what was swapped out of it would be none.
           readsSwap: (options.includeSwap ?? false) || (options.memory ?? false),
-          progress,
-          signal: interruptSignal,
         }),
       );
     });

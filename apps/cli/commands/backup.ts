@@ -14,15 +14,13 @@ import {
   type BackupSource,
   type FilesSource,
 } from '@coffer/flows/backup/backup.ts';
-import { newProgress } from '@coffer/flows/progress.ts';
 import { checkPointLabels, type RecoveryPoint, type Repository } from '@coffer/repository';
 import { absolutePath } from '../arguments.ts';
 import { clock, random } from '../compose.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { tlsOfAddress } from '../nbd-tls.ts';
-import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { formatBytes, formatDuration, printLine, printOutcome } from '../output.ts';
+import { withBar } from '../progress.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
 import { parseTags } from '../tags.ts';
@@ -80,22 +78,12 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
     checkPointLabels({ item, tags });
     await ensureEmbeddedRepository(options);
     const result = await withUnlocked(options, async (repository) => {
-      const progress = newProgress();
       const source = await opened.source(repository);
-      return await showProgress(options, 'backup', progress, () =>
-        backup({
-          repository,
-          source,
-          item,
-          tags,
-          readsBack: options.verify,
-          progress,
-          signal: interruptSignal,
-        }),
+      return await withBar(options, (run) =>
+        backup(run, { repository, source, item, tags, readsBack: options.verify }),
       );
     });
-    printResult(options, result, () => printSummary(result));
-    reportFindings(options, result.findings);
+    printOutcome(options, result, () => printSummary(result));
   } finally {
     await opened.close();
   }

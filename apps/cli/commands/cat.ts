@@ -39,16 +39,16 @@ async function bytesAt(
   place: Omit<PointPath, 'name'> & BrowsedPlace,
 ): Promise<AsyncIterable<Buffer>> {
   const { work } = repository;
-  const reader = repository.reader(interruptSignal);
+  const reader = repository.reader();
   if (point.kind !== 'files' && place.volume === undefined) {
     return readContent({ reader, work, pieces: diskPieces(reader, wholeDisk(point, place)) });
   }
   if (point.kind === 'files') {
-    const files = new PointFiles(repository, point, interruptSignal);
+    const files = new PointFiles(repository, point);
     const { content } = await findFile(files, place.path);
     return readContent({ reader, work, pieces: content ? contentPieces(reader, content) : [] });
   }
-  const fileSystem = await openBrowsed(repository, point, place, interruptSignal);
+  const fileSystem = await openBrowsed(repository, point, place);
   return readFile(fileSystem, await findFile(fileSystem, place.path));
 }
 

@@ -1,6 +1,5 @@
 /** `coffer copy`. */
 import { CofferError } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
 import {
   copyPoints,
   type CopyOptions,
@@ -8,10 +7,9 @@ import {
   type RecoveryPoint,
   type Repository,
 } from '@coffer/repository';
-import { formatBytes, printLine, printResult, reportFindings } from '../output.ts';
+import { formatBytes, printLine, printOutcome } from '../output.ts';
 import { passphraseOfTarget, requiredPassphrase } from '../passphrase.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { withBar } from '../progress.ts';
 import { namedPoint, withRepositoryAt } from '../session.ts';
 import { absoluteLocation, type GlobalOptions } from '../settings.ts';
 
@@ -29,8 +27,7 @@ export async function runCopy(options: CopyCommandOptions): Promise<void> {
   const result = await withRepositoryAt(from, options, (source) =>
     withRepositoryAt(to, options, (target) => copy(options, source, target)),
   );
-  reportFindings(options, result.findings);
-  printResult(options, { from, to, ...result }, () => printSummary(result, to));
+  printOutcome(options, { from, to, ...result }, () => printSummary(result, to));
 }
 
 async function copy(
@@ -42,15 +39,11 @@ async function copy(
   const both = source.sharesKeysWith(target)
     ? { source, target }
     : await unlockBoth(options, source, target);
-  const progress = newProgress();
-  return await showProgress(options, 'copy', progress, () =>
+  return await withBar(options, (run) =>
     copyPoints({
-      ...both,
+      source: both.source.during(run),
+      target: both.target.during(run),
       isWanted,
-      onProgress: (bytes) => {
-        progress.bytesDone += bytes;
-      },
-      signal: interruptSignal,
     }),
   );
 }

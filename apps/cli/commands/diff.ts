@@ -21,7 +21,7 @@ export async function runDiff(
     if (before.kind !== after.kind) {
       throw new CofferError('kind-mismatch', { before: before.kind, after: after.kind });
     }
-    const reader = repository.reader(interruptSignal);
+    const reader = repository.reader();
     const documents: unknown[] = [];
     const lines = new LinePrinter();
     for await (const { document, line } of differences(reader, before, after)) {

@@ -1,12 +1,10 @@
 /** `coffer export`: a disk of a point as an image of any format. */
 import { resolve } from 'node:path';
-import { newProgress } from '@coffer/flows/progress.ts';
 import { restore } from '@coffer/flows/restore/restore.ts';
 import { parseImageFormat } from '../image-choice.ts';
-import { printResult } from '../output.ts';
+import { printOutcome } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { withBar } from '../progress.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { printRestored } from './restore.ts';
@@ -24,9 +22,8 @@ export async function runExport(source: string, options: ExportCommandOptions): 
   const format = parseImageFormat(options.format);
   const result = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
-    const progress = newProgress();
-    return await showProgress(options, 'export', progress, () =>
-      restore({
+    return await withBar(options, (run) =>
+      restore(run, {
         repository,
         point,
         disk,
@@ -37,10 +34,8 @@ export async function runExport(source: string, options: ExportCommandOptions): 
         include: [],
         dryRun: false,
         verify: options.verify ?? false,
-        progress,
-        signal: interruptSignal,
       }),
     );
   });
-  printResult(options, result, () => printRestored('Exported', result));
+  printOutcome(options, result, () => printRestored('Exported', result));
 }

@@ -1,5 +1,5 @@
 /** `coffer find`. */
-import { CofferError, type Finding, isCofferError } from '@coffer/base';
+import { CofferError, type Finding, findingOf, isCofferError } from '@coffer/base';
 import { type FoundPath, PathSearch } from '@coffer/flows/browse/find.ts';
 import { compilePattern } from '@coffer/flows/browse/glob.ts';
 import { rootFolder } from '@coffer/flows/point-path.ts';
@@ -24,7 +24,7 @@ export interface FindCommandOptions extends GlobalOptions {
 export async function runFind(pattern: string, options: FindCommandOptions): Promise<void> {
   const matches = compilePattern(pattern);
   await withUnlocked(options, async (repository) => {
-    const search = new PathSearch(repository.reader(interruptSignal), matches);
+    const search = new PathSearch(repository.reader(), matches);
     const documents: unknown[] = [];
     const findings: Finding[] = [];
     const lines = new LinePrinter();
@@ -51,7 +51,8 @@ async function* searchPoint(
     yield* search.below(rootFolder(point));
   } catch (error) {
     if (!isChunkError(error) && !isCofferError(error, 'object-damaged')) throw error;
-    findings.push({ code: error.code, path: `${point.item} ${point.id}`, message: error.message });
+    const finding = findingOf(error, { kind: 'point', name: point.id });
+    findings.push({ ...finding, details: { ...finding.details, item: point.item } });
   }
 }
 

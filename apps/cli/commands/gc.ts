@@ -1,7 +1,7 @@
 /** `coffer gc`. */
 import { collectGarbage, type GcResult, purgeablePoints } from '@coffer/repository';
 import { formatBytes, printLine, printResult } from '../output.ts';
-import { interruptSignal } from '../run.ts';
+import { withBar } from '../progress.ts';
 import { withRepository } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -15,7 +15,9 @@ export async function runGc(options: GcCommandOptions): Promise<void> {
   const { purged, ...result } = await withRepository(options, async (repository) => {
     const purged = await purgeablePoints(repository);
     for (const point of dryRun ? [] : purged) await repository.removePoint(point);
-    const collected = await collectGarbage({ repository, dryRun, signal: interruptSignal });
+    const collected = await withBar(options, (run) =>
+      collectGarbage({ repository: repository.during(run), dryRun }),
+    );
     return { ...collected, purged: purged.map(({ id }) => id) };
   });
   printResult(options, { ...result, pointsPurged: purged }, () => {

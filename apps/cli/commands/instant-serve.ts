@@ -1,7 +1,7 @@
 /** `coffer instant serve`: the child of the process that `restore --instant` leaves behind. */
 import { chownSync, readFileSync, statSync } from 'node:fs';
-import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
-import { serveDisks } from '@coffer/flows/restore/served-disks.ts';
+import { type InstantRecord, socketPathOf } from '@coffer/flows/machine/instant-record.ts';
+import { serveDisks } from '@coffer/flows/machine/served-disks.ts';
 import { clock } from '../compose.ts';
 import { instantRecords } from '../instant/records.ts';
 import { printable } from '../printable.ts';

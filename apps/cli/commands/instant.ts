@@ -1,28 +1,26 @@
 /** `coffer instant`: machines that run on points. */
-import { CofferError } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
+import { CofferError, type RunContext } from '@coffer/base';
 import {
   holderOf,
   type InstantRecord,
   socketPathOf,
-} from '@coffer/flows/restore/instant-record.ts';
+} from '@coffer/flows/machine/instant-record.ts';
 import {
   discardInstant,
   type InstantOptions,
   migrateInstant,
-} from '@coffer/flows/restore/vm-instant.ts';
+} from '@coffer/flows/machine/restore-instant.ts';
 import { clock } from '../compose.ts';
 import { instantRecordOf, instantRecords } from '../instant/records.ts';
 import { isServed } from '../instant/served.ts';
 import { isKept } from '../instant/keeper-lock.ts';
 import { logPathIn, StartedKeeper } from '../instant/start-keeper.ts';
 import { openVmHost } from '../libvirt/compose.ts';
-import { printLine, printResult, reportFindings } from '../output.ts';
+import { printLine, printOutcome, printResult } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
-import { showProgress } from '../progress.ts';
+import { withBar } from '../progress.ts';
 import { confirm, type ConfirmOptions } from '../prompt.ts';
-import { interruptSignal } from '../run.ts';
 import { withRepositoryAt } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -47,16 +45,12 @@ export async function runInstantList(options: GlobalOptions): Promise<void> {
 
 export async function runInstantMigrate(name: string, options: GlobalOptions): Promise<void> {
   await withInstant(name, options, async (instant, record) => {
-    const progress = newProgress();
-    const findings = await showProgress(options, 'migrate', progress, () =>
-      migrateInstant({ ...instant, progress }, record),
-    );
+    const findings = await withBar(options, (run) => migrateInstant(run, instant, record));
     const images = record.disks.map(({ image }) => image);
-    printResult(options, { vm: record.vm, uuid: record.uuid, images, findings }, () => {
+    printOutcome(options, { vm: record.vm, uuid: record.uuid, images, findings }, () => {
       printLine(`${record.vm} runs on images of its own:`);
       images.forEach((image) => printLine(`  ${image}`));
     });
-    reportFindings(options, findings);
   });
 }
 
@@ -67,11 +61,10 @@ export async function runInstantDiscard(
   const { vm } = await instantRecordOf(name);
   await confirm(options, `End ${vm} and remove what it has written since it was restored?`);
   await withInstant(name, options, async (instant, record) => {
-    const findings = await discardInstant(instant, record);
-    printResult(options, { vm, uuid: record.uuid, discarded: true, findings }, () => {
+    const findings = await withBar(options, (run) => discardInstant(run, instant, record));
+    printOutcome(options, { vm, uuid: record.uuid, discarded: true, findings }, () => {
       printLine(`${vm} is gone`);
     });
-    reportFindings(options, findings);
   });
 }
 
@@ -120,11 +113,11 @@ async function withInstant(
   const record = await instantRecordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   const { host } = opened;
-  const releasePoint = async (held: InstantRecord): Promise<void> => {
+  const releasePoint = async (run: RunContext, held: InstantRecord): Promise<void> => {
     // No key is needed for it.
     await withRepositoryAt(held.repository, options, (repository) =>
-      repository.release({ id: held.point }, holderOf(held)),
+      repository.during(run).release({ id: held.point }, holderOf(held)),
     );
   };
-  await use({ host, records: instantRecords(), releasePoint, signal: interruptSignal }, record);
+  await use({ host, records: instantRecords(), releasePoint }, record);
 }

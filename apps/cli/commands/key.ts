@@ -1,6 +1,6 @@
 /** `coffer key`: the slots that open a repository. */
 import { rmSync } from 'node:fs';
-import type { Finding } from '@coffer/base';
+import { type Finding, findingOf } from '@coffer/base';
 import {
   addKeySlot,
   generateRecoveryKey,
@@ -39,7 +39,9 @@ export interface KeyRecoveryOptions extends GlobalOptions {
 export async function runKeyList(options: GlobalOptions): Promise<void> {
   const damaged: Finding[] = [];
   const slots = await withRepository(options, (repository) =>
-    readKeySlots(repository, ({ code, message }, path) => damaged.push({ code, path, message })),
+    readKeySlots(repository, (error, name) =>
+      damaged.push(findingOf(error, { kind: 'object', name })),
+    ),
   );
   if (options.json) printResult(options, slots.map(toDocument), () => {});
   else {
@@ -101,10 +103,10 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
 function ignoreDamaged(): void {}
 
 async function makeSlot(
-  { allKeys: keys, clock }: UnlockedRepository,
+  { allKeys: keys, run }: UnlockedRepository,
   what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
 ): Promise<KeySlot> {
-  return await newKeySlot({ ...what, keys, createdAt: clock.now() });
+  return await newKeySlot({ ...what, keys, createdAt: run.clock.now() });
 }
 
 async function writeWithFile(

@@ -18,7 +18,6 @@ import {
 import { unlockingVolume, volumePassphrase } from '../passphrase.ts';
 import { type PointPath, splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
-import { interruptSignal } from '../run.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -50,7 +49,7 @@ async function listFiles(
   options: LsCommandOptions,
 ): Promise<void> {
   const fileSystem = await unlockingVolume(options, (passphrase) =>
-    openBrowsed(repository, point, { ...place, passphrase }, interruptSignal),
+    openBrowsed(repository, point, { ...place, passphrase }),
   );
   const recursive = options.recursive ?? false;
   const documents: unknown[] = [];
@@ -82,7 +81,7 @@ async function listVolumes(
   options: LsCommandOptions,
 ): Promise<void> {
   const passphrase = volumePassphrase(options);
-  const all = await volumesOfPoint(repository, point, { passphrase, signal: interruptSignal });
+  const all = await volumesOfPoint(repository, point, { passphrase });
   const volumes = all.filter((each) => each.disk.name === disk.name).map(({ volume }) => volume);
   if (options.json) {
     printJson(volumes.map(volumeDocument));

@@ -60,12 +60,12 @@ async function openMounted(
   { disk, volume, passphrase }: BrowsedPlace,
 ): Promise<FileSystem> {
   if (point.kind === 'files' || volume !== undefined) {
-    return await openBrowsed(repository, point, { disk, volume, passphrase }, interruptSignal);
+    return await openBrowsed(repository, point, { disk, volume, passphrase });
   }
   const roots = disk === undefined ? disksOf(point) : [diskOf(point, disk)];
   const disks = roots.map((root) => ({
     name: root.name,
-    disk: openPointDisk(repository, root, interruptSignal),
+    disk: openPointDisk(repository, root),
   }));
   return diskFolder(disks);
 }

@@ -1,9 +1,7 @@
 /** `coffer repair`. */
-import { newProgress } from '@coffer/flows/progress.ts';
 import { repairRepository, type RepairResult } from '@coffer/repository';
-import { printLine, printResult, reportDamage } from '../output.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { printDamage, printLine } from '../output.ts';
+import { withBar } from '../progress.ts';
 import { withKeysIfGiven } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -13,16 +11,14 @@ export interface RepairCommandOptions extends GlobalOptions {
 
 export async function runRepair(options: RepairCommandOptions): Promise<void> {
   const result = await withKeysIfGiven(options, async (repository) =>
-    showProgress(options, 'repair', newProgress(), () =>
+    withBar(options, (run) =>
       repairRepository({
-        repository,
+        repository: repository.during(run),
         rebuildIndex: options.rebuildIndex ?? false,
-        signal: interruptSignal,
       }),
     ),
   );
-  printResult(options, result, () => printSummary(result));
-  reportDamage(options, result.findings, result.pointsDamaged);
+  printDamage(options, result, () => printSummary(result));
 }
 
 function printSummary(result: RepairResult): void {

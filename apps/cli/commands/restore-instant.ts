@@ -1,15 +1,13 @@
 /** `coffer restore POINT --instant`: a machine that runs at once. */
-import { CofferError } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
-import { holderOf, type InstantRecord } from '@coffer/flows/restore/instant-record.ts';
+import { CofferError, type RunContext } from '@coffer/base';
+import { holderOf, type InstantRecord } from '@coffer/flows/machine/instant-record.ts';
 import { instantRecords } from '../instant/records.ts';
 import { StartedKeeper } from '../instant/start-keeper.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
-import { formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { formatDuration, printLine, printOutcome } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { withBar } from '../progress.ts';
 import { keepPassphrase } from '../secrets.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import { chooseRepository } from '../settings.ts';
@@ -35,13 +33,11 @@ export async function runRestoreInstant(
   const folder = await folderOf(host, options);
   const records = instantRecords();
   // Loaded while the key is derived.
-  const flow = import('@coffer/flows/restore/vm-instant.ts');
-  const progress = newProgress();
-  const signal = interruptSignal;
+  const flow = import('@coffer/flows/machine/restore-instant.ts');
   const result = await withUnlocked(options, async (repository) => {
     const { migrateInstant, restoreVmInstant } = await flow;
     const point = await namedPoint(repository, splitPointPath(source).name);
-    const restored = await restoreVmInstant({
+    const restoring = {
       repository,
       point,
       host,
@@ -52,22 +48,21 @@ export async function runRestoreInstant(
       runFolder: keeper.runFolder,
       records,
       serve: () => keeper.serves(),
-      progress,
-      signal,
-    });
+    };
+    const restored = await withBar(options, (run) => restoreVmInstant(run, restoring));
     keeper.release();
     const record = records.read(uuid);
-    const releasePoint = (held: InstantRecord): Promise<void> =>
-      repository.release(point, holderOf(held));
+    const releasePoint = (run: RunContext, held: InstantRecord): Promise<void> =>
+      repository.during(run).release(point, holderOf(held));
     const left =
       migrate && record
-        ? await showProgress(options, 'migrate', progress, () =>
-            migrateInstant({ host, records, releasePoint, progress, signal }, record),
+        ? await withBar(options, (run) =>
+            migrateInstant(run, { host, records, releasePoint }, record),
           )
         : [];
     return { ...restored, migrated: migrate, findings: [...restored.findings, ...left] };
   });
-  printResult(options, result, () => {
+  printOutcome(options, result, () => {
     printLine(`Machine ${name} (${uuid}) runs after ${formatDuration(result.durationMs)}`);
     if (migrate) {
       printLine(`its disks are in ${folder}`);
@@ -78,5 +73,4 @@ export async function runRestoreInstant(
     printLine(`To end it and remove all of it:`);
     printLine(`  coffer instant discard ${name}`);
   });
-  reportFindings(options, result.findings);
 }

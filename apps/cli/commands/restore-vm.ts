@@ -2,26 +2,24 @@
 import { tmpdir } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { CofferError, type Finding } from '@coffer/base';
-import { newProgress, type Progress } from '@coffer/flows/progress.ts';
-import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/restore/vm-copy.ts';
-import { restoreVmDisks } from '@coffer/flows/restore/vm-disks.ts';
-import { goOnWithMemory, memoryOf } from '@coffer/flows/restore/vm-memory.ts';
-import { originalPlanOf, restoreVmOriginal } from '@coffer/flows/restore/vm-original.ts';
-import { vmOf } from '@coffer/flows/restore/vm-point.ts';
-import { acceptStarted } from '@coffer/flows/restore/vm-undo.ts';
-import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
-import { CHANGED_IN_PLACE } from '@coffer/flows/restore/original-plan.ts';
+import { restoreVmCopy, type VmRestoreResult } from '@coffer/flows/machine/restore-as-new.ts';
+import { restoreVmDisks } from '@coffer/flows/machine/restore-disks.ts';
+import { goOnWithMemory, memoryOf } from '@coffer/flows/machine/memory.ts';
+import { originalPlanOf, restoreVmOriginal } from '@coffer/flows/machine/restore-in-place.ts';
+import { vmOf } from '@coffer/flows/machine/machine-point.ts';
+import { acceptStarted } from '@coffer/flows/machine/undo.ts';
+import type { UndoRecord } from '@coffer/flows/machine/undo-record.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
+import { describeFinding } from '../findings.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { quoteWord } from '../libvirt/vm-name.ts';
-import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { formatBytes, formatDuration, printLine, printOutcome, printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable, shownPath } from '../printable.ts';
-import { showProgress } from '../progress.ts';
+import { withBar } from '../progress.ts';
 import { confirm } from '../prompt.ts';
-import { interruptSignal } from '../run.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import { undoRecords } from '../undo-records.ts';
 import type { RestoreCommandOptions } from './restore.ts';
@@ -31,7 +29,6 @@ interface VmRun {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
-  readonly progress: Progress;
 }
 
 export async function runRestoreVm(source: string, options: RestoreCommandOptions): Promise<void> {
@@ -50,8 +47,7 @@ export async function runRestoreVm(source: string, options: RestoreCommandOption
     const isFinal = original && startsAgain(options) && acceptStarted(undoRecords(), restored.uuid);
     return { ...restored, isFinal };
   });
-  printResult(options, result, () => printRestored(result, options));
-  reportFindings(options, result.findings);
+  printOutcome(options, result, () => printRestored(result, options));
 }
 
 function startsAgain({ start = false, resume = false }: RestoreCommandOptions): boolean {
@@ -70,12 +66,10 @@ function refuseResume(run: VmRun, { as, keepIdentity, start }: RestoreCommandOpt
 }
 
 /** Its memory lies beside its first disk until it has read it. */
-async function goOn(run: VmRun, uuid: string, options: RestoreCommandOptions): Promise<void> {
-  const [disk] = [...((await run.host.find(uuid))?.disks.values() ?? [])];
+async function goOn(restored: VmRun, uuid: string, options: RestoreCommandOptions): Promise<void> {
+  const [disk] = [...((await restored.host.find(uuid))?.disks.values() ?? [])];
   const folder = disk ? dirname(disk.path) : tmpdir();
-  await showProgress(options, 'restore', run.progress, () =>
-    goOnWithMemory({ ...run, uuid, folder, signal: interruptSignal }),
-  );
+  await withBar(options, (run) => goOnWithMemory(run, { ...restored, uuid, folder }));
 }
 
 async function withPointOfVm<T>(
@@ -87,24 +81,22 @@ async function withPointOfVm<T>(
   await using vmHost = await openVmHost(options.connect, networksOf(options));
   return await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, pointName);
-    const progress = newProgress();
-    progress.bytesTotal = point.roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    return await use({ repository, point, host: vmHost.host, progress });
+    return await use({ repository, point, host: vmHost.host });
   });
 }
 
 async function restoreCopy(
-  run: VmRun,
+  restored: VmRun,
   name: string,
   options: RestoreCommandOptions,
 ): Promise<VmRestoreResult> {
   const { pool, keepIdentity } = options;
-  const folder = await folderOf(run.host, options);
+  const folder = await folderOf(restored.host, options);
   const uuid = keepIdentity ? undefined : newUuid();
-  const result = await showProgress(options, 'restore', run.progress, () =>
-    restoreVmCopy({ ...run, name, uuid, folder, format: 'qcow2', signal: interruptSignal }),
+  const result = await withBar(options, (run) =>
+    restoreVmCopy(run, { ...restored, name, uuid, folder, format: 'qcow2' }),
   );
-  if (pool !== undefined) await run.host.refreshPool(pool);
+  if (pool !== undefined) await restored.host.refreshPool(pool);
   return result;
 }
 
@@ -120,16 +112,16 @@ export async function folderOf(
 }
 
 async function restoreOriginal(
-  run: VmRun,
+  restored: VmRun,
   options: RestoreCommandOptions,
 ): Promise<VmRestoreResult> {
   const { delta = false, connect } = options;
-  const { name, uuid } = vmOf(run.repository, run.point);
-  const known = await run.host.find(uuid);
-  const taken = new Date(run.point.takenAt).toISOString();
+  const { name, uuid } = vmOf(restored.repository, restored.point);
+  const known = await restored.host.find(uuid);
+  const taken = new Date(restored.point.takenAt).toISOString();
   if (known) {
     const stops = known.isOff ? '' : ', which is stopped,';
-    const { replacements, findings } = originalPlanOf(run, known, { delta });
+    const { replacements, findings } = originalPlanOf(restored, known, { delta });
     warn(options, findings);
     const isInPlace = replacements.some(({ kind }) => kind === 'kept');
     const isFinal = startsAgain(options) && isInPlace;
@@ -139,23 +131,18 @@ async function restoreOriginal(
   } else {
     await confirm(options, `${name} is gone. Define it again with the disks of ${taken}?`);
   }
-  return await showProgress(options, 'restore', run.progress, () =>
-    restoreVmOriginal({
-      ...run,
-      connect,
-      delta,
-      records: undoRecords(),
-      signal: interruptSignal,
-    }),
+  const records = undoRecords();
+  return await withBar(options, (run) =>
+    restoreVmOriginal(run, { ...restored, connect, delta, records }),
   );
 }
 
 /** Before it is done, and also to who has said yes to whatever is asked. */
 function warn(options: RestoreCommandOptions, findings: readonly Finding[]): void {
   if (options.json) return;
-  for (const { code, path, message } of findings) {
-    if (code !== CHANGED_IN_PLACE) continue;
-    process.stderr.write(`${shownPath(path)}: ${printable(message)}\n`);
+  for (const finding of findings.filter(({ code }) => code === 'changed-in-place')) {
+    const said = printable(describeFinding(finding));
+    process.stderr.write(`${shownPath(finding.subject.name)}: ${said}\n`);
   }
 }
 
@@ -170,16 +157,13 @@ export async function runRestoreDisks(
   const format = parseImageFormat(options.format) ?? 'raw';
   const results = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
-    const progress = newProgress();
-    return await showProgress(options, 'restore', progress, () =>
-      restoreVmDisks({
+    return await withBar(options, (run) =>
+      restoreVmDisks(run, {
         repository,
         point,
         disks: options.disk,
         folder: resolve(to),
         format,
-        progress,
-        signal: interruptSignal,
       }),
     );
   });

@@ -1,16 +1,14 @@
 /** `coffer restore`. */
 import { CofferError } from '@coffer/base';
-import { newProgress } from '@coffer/flows/progress.ts';
 import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
 import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
 import { absolutePath } from '../arguments.ts';
 import { parseImageFormat } from '../image-choice.ts';
-import { formatBytes, formatDuration, printLine, printResult, reportFindings } from '../output.ts';
+import { formatBytes, formatDuration, printLine, printOutcome } from '../output.ts';
 import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
-import { showProgress } from '../progress.ts';
+import { withBar } from '../progress.ts';
 import type { ConfirmOptions } from '../prompt.ts';
-import { interruptSignal } from '../run.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -71,9 +69,8 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
   const result = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     return await unlockingVolume(options, async (passphrase) => {
-      const progress = newProgress();
-      return await showProgress(options, 'restore', progress, () =>
-        restore({
+      return await withBar(options, (run) =>
+        restore(run, {
           repository,
           point,
           disk,
@@ -86,14 +83,11 @@ export async function runRestore(source: string, options: RestoreCommandOptions)
           include: options.include,
           dryRun: options.dryRun ?? false,
           verify: options.verify ?? false,
-          progress,
-          signal: interruptSignal,
         }),
       );
     });
   });
-  printResult(options, result, () => printSummary(result, options.dryRun ?? false));
-  reportFindings(options, result.findings);
+  printOutcome(options, result, () => printSummary(result, options.dryRun ?? false));
 }
 
 function isOfMachine(options: RestoreCommandOptions): boolean {

@@ -11,7 +11,7 @@ import { parseServerTls } from '../nbd-tls.ts';
 import { printJson, printLine } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
-import { interrupted, interruptSignal } from '../run.ts';
+import { interrupted } from '../run.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -104,7 +104,7 @@ async function exportOf(
   { point, root }: ServedDisk,
   { isOnly, writable }: { isOnly: boolean; writable?: string },
 ): Promise<NbdExport> {
-  const disk = openPointDisk(repository, root, interruptSignal);
+  const disk = openPointDisk(repository, root);
   const shared = {
     // A client that names no export gets the only one.
     name: isOnly ? '' : `${point.id}/${root.name}`,

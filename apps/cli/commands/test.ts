@@ -2,14 +2,14 @@
 import { existsSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CofferError, ERRORS } from '@coffer/base';
-import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/boot-test/boot-test.ts';
+import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/machine/boot-test.ts';
 import { isServed } from '../instant/served.ts';
 import { newUuid, openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
 import { parseSeconds } from '../quantities.ts';
-import { interruptSignal } from '../run.ts';
+import { withBar } from '../progress.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import { type GlobalOptions, stateFolder } from '../settings.ts';
 
@@ -36,18 +36,19 @@ export async function runTest(source: string, options: TestCommandOptions): Prom
     const point = await namedPoint(repository, pointName);
     const uuid = newUuid();
     const short = uuid.slice(0, UUID_LENGTH);
-    return await bootTest({
-      repository,
-      point,
-      host: opened.host,
-      name: NAME + short,
-      uuid,
-      folder: RUN_FOLDER + short,
-      timeoutMs: parseSeconds(options.timeout, '--timeout'),
-      stillMs: parseSeconds(options.still, '--still'),
-      command: options.run,
-      signal: interruptSignal,
-    });
+    return await withBar(options, (run) =>
+      bootTest(run, {
+        repository,
+        point,
+        host: opened.host,
+        name: NAME + short,
+        uuid,
+        folder: RUN_FOLDER + short,
+        timeoutMs: parseSeconds(options.timeout, '--timeout'),
+        stillMs: parseSeconds(options.still, '--still'),
+        command: options.run,
+      }),
+    );
   });
   const screenshot = keepScreenshot(result, options);
   const { screenshot: _bytes, ...told } = result;

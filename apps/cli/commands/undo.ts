@@ -1,12 +1,12 @@
 /** `coffer undo` and `coffer accept`: what becomes of a restore over an original. */
-import { CofferError } from '@coffer/base';
-import type { UndoRecord } from '@coffer/flows/restore/undo-record.ts';
-import { acceptOriginal, undoOriginal } from '@coffer/flows/restore/vm-undo.ts';
-import { clock, random } from '../compose.ts';
+import { CofferError, unstoppable } from '@coffer/base';
+import type { UndoRecord } from '@coffer/flows/machine/undo-record.ts';
+import { acceptOriginal, undoOriginal } from '@coffer/flows/machine/undo.ts';
 import { openVmHost } from '../libvirt/compose.ts';
 import { findRecordNamed } from '../libvirt/named-record.ts';
 import { vmNameOf } from '../libvirt/vm-name.ts';
 import { formatTime, printLine, printResult } from '../output.ts';
+import { withBar } from '../progress.ts';
 import { confirm, type ConfirmOptions } from '../prompt.ts';
 import { printable } from '../printable.ts';
 import type { GlobalOptions } from '../settings.ts';
@@ -27,7 +27,8 @@ export async function runUndo(
   const record = await recordOf(name);
   await using opened = await openVmHost(record.connect, new Map());
   await confirm(options, `Stop ${record.vm} where it runs, and bring back the state before?`);
-  await undoOriginal({ host: opened.host, records: undoRecords(), clock, random }, record);
+  const undoing = { host: opened.host, records: undoRecords() };
+  await withBar(options, (run) => undoOriginal(unstoppable(run), undoing, record));
   const { vm, uuid, point } = record;
   printResult(options, { vm, uuid, point, undone: true }, () => {
     printLine(`${vm} is as it was before point ${point} was restored`);

@@ -1,15 +1,13 @@
 /** `coffer verify`. */
 import { CofferError } from '@coffer/base';
-import { newProgress, type Progress } from '@coffer/flows/progress.ts';
 import {
   type RecoveryPoint,
   type Repository,
   verifyRepository,
   type VerifyResult,
 } from '@coffer/repository';
-import { formatBytes, printLine, printResult, reportDamage } from '../output.ts';
-import { showProgress } from '../progress.ts';
-import { interruptSignal } from '../run.ts';
+import { formatBytes, printDamage, printLine } from '../output.ts';
+import { withBar } from '../progress.ts';
 import { namedPoint, withKeysIfGiven } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 
@@ -26,14 +24,11 @@ export async function runVerify(
   const readFraction = parseFraction(options.readData);
   const result = await withKeysIfGiven(options, async (repository) => {
     const points = await namedPoints(repository, names);
-    const progress = newProgress();
-    const onProgress = tellProgress(progress);
-    return await showProgress(options, 'verify', progress, () =>
-      verifyRepository({ repository, points, readFraction, onProgress, signal: interruptSignal }),
+    return await withBar(options, (run) =>
+      verifyRepository({ repository: repository.during(run), points, readFraction }),
     );
   });
-  printResult(options, result, () => printLine(describe(result)));
-  reportDamage(options, result.findings, result.pointsDamaged);
+  printDamage(options, result, () => printLine(describe(result)));
 }
 
 async function namedPoints(
@@ -44,13 +39,6 @@ async function namedPoints(
   const points: RecoveryPoint[] = [];
   for (const name of names) points.push(await namedPoint(repository, name));
   return points;
-}
-
-function tellProgress(progress: Progress): (bytesRead: number, bytesTotal: number) => void {
-  return (bytesRead, bytesTotal) => {
-    progress.bytesDone = bytesRead;
-    progress.bytesTotal = bytesTotal;
-  };
 }
 
 /** Fails with `usage`. */

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { isCofferError, systemClock as clock } from '@coffer/base';
-import { type InstantRecord, socketPathOf } from '@coffer/flows/restore/instant-record.ts';
+import { type InstantRecord, socketPathOf } from '@coffer/flows/machine/instant-record.ts';
 import type { OpenedVmHost } from '../libvirt/compose.ts';
 import { interruptSignal } from '../run.ts';
 import { cofferCommand, giveSecret } from './command.ts';

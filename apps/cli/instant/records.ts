@@ -5,7 +5,7 @@ import {
   type InstantRecord,
   type InstantRecords,
   instantRecordsIn,
-} from '@coffer/flows/restore/instant-record.ts';
+} from '@coffer/flows/machine/instant-record.ts';
 import { vmNameOf } from '../libvirt/vm-name.ts';
 import { stateFolder } from '../settings.ts';
 

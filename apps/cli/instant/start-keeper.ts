@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
-import { socketPathOf } from '@coffer/flows/restore/instant-record.ts';
+import { socketPathOf } from '@coffer/flows/machine/instant-record.ts';
 import { clock } from '../compose.ts';
 import { cofferCommand, giveSecret } from './command.ts';
 import { type InstantPlace, runFolderOf } from './records.ts';

@@ -70,8 +70,6 @@ export async function findVmsNamed(
     scratchFolder: options.scratch ?? SCRATCH_FOLDER,
     scratchBytesMax: parseBytes(options.scratchLimit, '--scratch-limit') ?? Infinity,
     waitMs: parseSeconds(options.wait, '--wait'),
-    clock,
-    random,
   };
   const connection = await openLocalLibvirt(options.connect);
   try {
@@ -84,8 +82,9 @@ export async function findVmsNamed(
         uuid,
         path: `${options.connect} ${name}`,
       })),
-      capture: async (bases, { config }) =>
+      capture: async (run, bases, { config }) =>
         await captureVms(
+          run,
           domains.map((domain, index) => ({
             ...choices,
             connection,

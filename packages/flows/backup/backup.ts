@@ -3,9 +3,15 @@ import { closeSync, statSync } from 'node:fs';
 import {
   assert,
   CofferError,
+  collecting,
   type ExtendedAttribute,
   type Finding,
+  reasonOf,
+  type RunContext,
   systemErrorCode,
+  tellFinding,
+  tellPhase,
+  tellTotal,
 } from '@coffer/base';
 import { type FileStats, OPEN_NAME, openPath, statAt, statOf } from '@coffer/base/folder-calls.ts';
 import { bytesOfText } from '@coffer/base/path-text.ts';
@@ -24,10 +30,9 @@ import {
 import { ITSELF, readMetadata } from '@coffer/workloads/files/metadata.ts';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
-import type { Progress } from '../progress.ts';
 import { backupDisk } from './disk.ts';
 import { backupFiles, type FilesBackupOptions } from './files.ts';
-import type { Manifest } from './manifest.ts';
+import type { Manifest } from '../manifest.ts';
 import { type BackupResult, type Captured, makePoints } from './run.ts';
 
 export type { BackupResult };
@@ -59,33 +64,40 @@ export interface BackupOptions {
   readonly tags: Readonly<Record<string, string>>;
   /** What is stored is read back; without all of it, no point is made. */
   readonly readsBack?: boolean | undefined;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
-export async function backup(options: BackupOptions): Promise<BackupResult> {
-  const [result] = await makePoints(options, async function* ({ session }) {
-    const { source } = options;
+export async function backup(run: RunContext, options: BackupOptions): Promise<BackupResult> {
+  const [result] = await makePoints(run, options, async function* ({ repository, session }) {
+    const { source, item } = options;
+    const writing = { repository, session, item };
     yield source.kind === 'disk'
-      ? await captureDisk(options, source, session)
-      : await captureFiles(options, source, session);
+      ? await captureDisk(run, source, writing)
+      : await captureFiles(run, source, writing);
   });
   assert(result !== undefined, 'a run gives a result for each capture');
   return result;
 }
 
+interface Writing {
+  readonly repository: UnlockedRepository;
+  readonly session: Session;
+  readonly item: string;
+}
+
 async function captureDisk(
-  { repository, item, progress, signal }: BackupOptions,
+  run: RunContext,
   { disk, path }: DiskSource,
-  session: Session,
+  { repository, session, item }: Writing,
 ): Promise<Captured> {
-  progress.bytesTotal = disk.sizeBytes;
+  tellPhase(run, 'read-disks');
+  tellTotal(run, { bytes: disk.sizeBytes });
   const slabCount = repository.work.slabsUseful;
   const before = imageState(path);
-  const { root, bytesRead } = await backupDisk({ disk, session, slabCount, progress, signal });
+  const { root, bytesRead } = await backupDisk(run, { disk, session, slabCount });
   const roots = [rootOf(DISK_ROOT_NAME, root, disk.sizeBytes)];
-  const message = 'the image changed while it was read';
-  const findings = imageState(path) === before ? [] : [{ code: 'changed', path, message }];
+  const changed: Finding = { code: 'changed', subject: { kind: 'path', name: path }, details: {} };
+  const findings = imageState(path) === before ? [] : [changed];
+  for (const finding of findings) tellFinding(run, finding);
   return { item, kind: 'disk', sourcePath: path, roots, bytesRead, findings, manifest: {} };
 }
 
@@ -100,29 +112,27 @@ function imageState(path: string): string | undefined {
 }
 
 async function captureFiles(
-  options: BackupOptions,
+  outer: RunContext,
   source: FilesSource,
-  session: Session,
+  { repository, session, item }: Writing,
 ): Promise<Captured> {
-  const { repository, item, progress, signal } = options;
-  const parent = await parentPoint(options, source);
-  const findings: Finding[] = [];
+  const { run, findings } = collecting(outer);
+  const parent = await parentPoint(repository, item, source);
+  tellPhase(run, 'read-files');
   const root = openRoot(source.path);
   try {
-    const rootFolder = readRootFolder(root, (finding) => findings.push(finding));
-    progress.bytesTotal = parent?.roots[0]?.sizeBytes ?? 0;
-    const result = await backupFiles(root, parent && rootIdOf(parent), {
+    const rootFolder = readRootFolder(run, root);
+    tellTotal(run, { bytes: parent?.roots[0]?.sizeBytes ?? 0 });
+    const result = await backupFiles(run, root, {
+      parentRoot: parent && rootIdOf(parent),
       session,
-      reader: repository.reader(signal),
+      reader: repository.reader(),
       slabCount: repository.work.slabsUseful,
       isExcluded: excludedBy(source.exclude),
       oneFileSystem: source.oneFileSystem,
       parentTakenAt: parent?.takenAt ?? 0,
       leftOut: folderOf(repository),
       isStored: (id) => session.writer.isStored(id),
-      progress,
-      onFinding: (finding) => findings.push(finding),
-      signal,
     });
     const { root: rootId, bytesSource, bytesRead, fileCount } = result;
     const roots = [rootOf(FILES_ROOT_NAME, rootId, bytesSource)];
@@ -166,19 +176,20 @@ function openRoot(path: string): SourceFolder {
   throw new CofferError('source-unreadable', { path, reason });
 }
 
-function readRootFolder(
-  { fd: folder }: SourceFolder,
-  onFinding: (finding: Finding) => void,
-): Manifest['rootFolder'] {
-  const code = 'attributes-unreadable';
+function readRootFolder(run: RunContext, { fd: folder }: SourceFolder): Manifest['rootFolder'] {
+  const tell = (details: Finding['details']): void =>
+    tellFinding(run, {
+      code: 'attributes-unreadable',
+      subject: { kind: 'path', name: '' },
+      details,
+    });
   const stats = { ...statAt(folder, ITSELF), type: 'directory' } as const;
   const metadata = readMetadata({ folder, name: ITSELF }, stats, (error) =>
-    onFinding({ code, path: '', message: error instanceof Error ? error.message : String(error) }),
+    tell({ reason: reasonOf(error) }),
   );
   const { mode, userId, groupId, modifiedNs } = metadata;
   const { kept, leftOut } = storableAttributes(metadata.extendedAttributes);
-  const message = `${leftOut} of its attributes are longer than a point can hold`;
-  if (leftOut > 0) onFinding({ code, path: '', message });
+  if (leftOut > 0) tell({ tooLong: leftOut });
   const extendedAttributes = kept.map(toText);
   return { mode, userId, groupId, modifiedNs: String(modifiedNs), extendedAttributes };
 }
@@ -188,7 +199,8 @@ function toText({ name, value }: ExtendedAttribute): { name: string; value: stri
 }
 
 async function parentPoint(
-  { repository, item }: BackupOptions,
+  repository: UnlockedRepository,
+  item: string,
   { parent, kind }: FilesSource,
 ): Promise<RecoveryPoint | undefined> {
   if (parent === 'none') return undefined;
@@ -201,7 +213,7 @@ async function parentPoint(
   // A damaged point is no parent, and no reason not to make a new one.
   const points = await repository.points({ onDamaged: () => {}, filter: { item } });
   const ofKind = points.filter((point) => point.kind === kind);
-  return latestPoint(ofKind, item, repository.clock.now());
+  return latestPoint(ofKind, item, repository.run.clock.now());
 }
 
 function rootIdOf(point: RecoveryPoint): ChunkId | undefined {

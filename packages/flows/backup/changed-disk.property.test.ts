@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { ByteRange, Disk, Extent } from '@coffer/disk/disk.ts';
 import { GEOMETRY } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import fc from 'fast-check';
-import { newProgress } from '../progress.ts';
 import { backupChangedDisk } from './changed-disk.ts';
 import { backupDisk } from './disk.ts';
 
@@ -62,7 +62,8 @@ test('a backup of changes is the backup of the whole disk, and reads the changes
   });
   await using repository = await TestRepository.create();
   const host = await repository.host();
-  const run = { slabCount: 2, progress: newProgress() };
+  const run = testRun();
+  const slabCount = 2;
   await fc.assert(
     fc.asyncProperty(arbitrary, async ({ size, more, zeroFrom, changes, seed }) => {
       const random = seededRandom(seed);
@@ -79,19 +80,19 @@ test('a backup of changes is the backup of the whole disk, and reads the changes
         })
         .sort((a, b) => a.offset - b.offset);
       const session = await host.beginSession();
-      const base = await backupDisk({ ...run, disk: new BytesDisk(before), session });
+      const base = await backupDisk(run, { slabCount, disk: new BytesDisk(before), session });
       // A base is a point: all of it is stored.
       await session.writer.flush();
       const disk = new BytesDisk(after);
-      const changed = await backupChangedDisk({
-        ...run,
+      const changed = await backupChangedDisk(run, {
+        slabCount,
         disk,
         session,
         reader: host.reader(),
         base: { root: base.root, sizeBytes: size },
         changes: each(told),
       });
-      const whole = await backupDisk({ ...run, disk: new BytesDisk(after), session });
+      const whole = await backupDisk(run, { slabCount, disk: new BytesDisk(after), session });
       assert.deepEqual(changed.root, whole.root);
       const touched = told.reduce((sum, { length }) => sum + length + 2 * CHUNK, 2 * CHUNK);
       assert.ok(disk.bytesRead <= touched, `read ${disk.bytesRead} of ${touched}`);

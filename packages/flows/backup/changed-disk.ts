@@ -3,6 +3,7 @@
  * nodes above them are written. Whoever says what changed is trusted: a change that is not told is
  * not in the point.
  */
+import type { RunContext } from '@coffer/base';
 import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 import {
   type BaseDisk,
@@ -29,12 +30,15 @@ export interface ChangedDiskOptions extends DiskBackupOptions {
   readonly changes: AsyncIterable<ByteRange>;
 }
 
-export async function backupChangedDisk(options: ChangedDiskOptions): Promise<DiskBackupResult> {
+export async function backupChangedDisk(
+  run: RunContext,
+  options: ChangedDiskOptions,
+): Promise<DiskBackupResult> {
   const { disk, session, reader, base } = options;
   const tree = new DiskTreeUpdate(reader, base, disk.sizeBytes, (children, body) =>
     session.writer.writeNode(children, body),
   );
-  const stored = new StoredSegments(options);
+  const stored = new StoredSegments(run, options);
   const ranges = changedChunks(withCutEnd(options), disk.sizeBytes);
   for await (const { segment, ids } of stored.of(changedSegments(disk, ranges))) {
     for (let index = 0; index < segment.chunkCount; index++) {

@@ -1,5 +1,5 @@
 /** Backup of a disk: every chunk that may hold data is read and hashed, unknown ones are stored. */
-import { mapAhead } from '@coffer/base';
+import { mapAhead, type RunContext, tellDone } from '@coffer/base';
 import { type ByteRange, type Disk, wholeOf } from '@coffer/disk/disk.ts';
 import {
   type ChunkId,
@@ -10,7 +10,6 @@ import {
   SlabPool,
   type Span,
 } from '@coffer/repository';
-import type { Progress } from '../progress.ts';
 import { type DiskSegment, diskSegments, type SegmentSizes } from './disk-segments.ts';
 
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
@@ -20,8 +19,6 @@ export interface DiskBackupOptions {
   readonly session: Session;
   /** How many slabs are under way at once. */
   readonly slabCount: number;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface DiskBackupResult {
@@ -29,13 +26,16 @@ export interface DiskBackupResult {
   readonly bytesRead: number;
 }
 
-export async function backupDisk(options: DiskBackupOptions): Promise<DiskBackupResult> {
+export async function backupDisk(
+  run: RunContext,
+  options: DiskBackupOptions,
+): Promise<DiskBackupResult> {
   const { disk, session } = options;
   const builder = new DiskTreeBuilder(disk.sizeBytes, (children, body) =>
     session.writer.writeNode(children, body),
   );
   const segments = diskSegments(disk.extents(), segmentSizes(wholeOf(disk)));
-  const stored = new StoredSegments(options);
+  const stored = new StoredSegments(run, options);
   for await (const { segment, ids } of stored.of(segments)) {
     if (ids) for (const id of ids) await builder.add(id);
     else await builder.addZeroes(segment.chunkCount);
@@ -61,17 +61,19 @@ interface StoredSegment {
 /** Reads segments of a disk and stores what is not known, several at once. */
 export class StoredSegments {
   bytesRead = 0;
+  readonly #run: RunContext;
   readonly #options: DiskBackupOptions;
   readonly #slabs: SlabPool;
 
-  constructor(options: DiskBackupOptions) {
+  constructor(run: RunContext, options: DiskBackupOptions) {
+    this.#run = run;
     this.#options = options;
     this.#slabs = new SlabPool(options.slabCount);
   }
 
   /** In the order of the segments. */
   async *of(segments: AsyncIterable<DiskSegment>): AsyncGenerator<StoredSegment> {
-    const { disk, slabCount, progress } = this.#options;
+    const { disk, slabCount } = this.#options;
     const stored = mapAhead(segments, slabCount, async (segment) => {
       const { length, offset } = bytesOf(segment, disk.sizeBytes);
       const ids = segment.kind === 'zero' ? undefined : await this.#store(offset, length);
@@ -79,15 +81,14 @@ export class StoredSegments {
     });
     for await (const { segment, length, ids } of stored) {
       yield { segment, ids };
-      progress.bytesDone += length;
-      progress.itemsDone += segment.chunkCount;
+      tellDone(this.#run, { bytes: length, items: segment.chunkCount });
     }
   }
 
   async #store(offset: number, length: number): Promise<readonly ChunkId[]> {
-    const { disk, session, signal } = this.#options;
+    const { disk, session } = this.#options;
     return await this.#slabs.use(async (slab) => {
-      signal?.throwIfAborted();
+      this.#run.signal.throwIfAborted();
       await disk.read(offset, slab.bytes.subarray(0, length));
       this.bytesRead += length;
       return await session.writer.write(slab, chunkSpans(length));

@@ -7,10 +7,13 @@ import { promisify } from 'node:util';
 import {
   type ContentPiece,
   type FileContent,
+  type FindingCode,
   mapAhead,
   required,
+  type RunContext,
   systemErrorCode,
   TaskQueue,
+  tellDone,
 } from '@coffer/base';
 import { OPEN_NO_WAIT, OPEN_READ, statOf } from '@coffer/base/folder-calls.ts';
 import { nextData } from '@coffer/base/libc.ts';
@@ -24,7 +27,6 @@ import {
   type Span,
   ZERO_ID,
 } from '@coffer/repository';
-import type { Progress } from '../progress.ts';
 
 /** A file up to the smallest chunk is one chunk, whatever it holds. */
 const SMALL_SIZE_BYTES_MAX = GEOMETRY.fileChunkSizeBytes.min;
@@ -38,8 +40,6 @@ const SLABS_PER_FILE = 4;
 export interface ContentStoreOptions {
   readonly session: Session;
   readonly slabCount: number;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface FileToStore {
@@ -55,7 +55,7 @@ export interface FileToStore {
   readonly lookAgain: () => FileToStore | undefined;
   /** Told the content, and the size that was found. */
   readonly onStored: (content: FileContent, sizeBytes: number) => void;
-  readonly onFinding: (code: string, error: unknown) => void;
+  readonly onFinding: (code: FindingCode, error?: unknown) => void;
 }
 
 /** Small files that share a slab. */
@@ -77,13 +77,15 @@ const NOTHING: Stored = { stored: Promise.resolve() };
 const readAsync = promisify(read);
 
 export class ContentStore implements AsyncDisposable {
+  readonly #run: RunContext;
   readonly #options: ContentStoreOptions;
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
   #batch: Batch | undefined;
   bytesRead = 0;
 
-  constructor(options: ContentStoreOptions) {
+  constructor(run: RunContext, options: ContentStoreOptions) {
+    this.#run = run;
     this.#options = options;
     // One more for the batch that is being filled while all others are under way.
     this.#slabs = new SlabPool(options.slabCount + 1);
@@ -118,7 +120,7 @@ export class ContentStore implements AsyncDisposable {
     const batch = await this.#batchFor(file.sizeBytes);
     const length = readSmall(file, batch.slab.bytes, batch.used);
     this.bytesRead += length;
-    this.#options.progress.bytesDone += length;
+    tellDone(this.#run, { bytes: length });
     if (length === 0) {
       file.onStored({ form: 'pieces', pieces: [] }, 0);
       return NOTHING;
@@ -220,7 +222,7 @@ export class ContentStore implements AsyncDisposable {
       for (const piece of stored) {
         await content.add(piece);
         length += piece.length;
-        this.#options.progress.bytesDone += piece.length;
+        tellDone(this.#run, { bytes: piece.length });
       }
     }
     return length;
@@ -228,12 +230,12 @@ export class ContentStore implements AsyncDisposable {
 
   /** Slabs of whole chunks, in order; what follows the last cut goes on in the next slab. */
   async *#cutRun(fd: number, run: Span): AsyncGenerator<{ slab: Slab; spans: Span[] }> {
-    const { session, signal } = this.#options;
+    const { session } = this.#options;
     let carried = Buffer.alloc(0);
     let offset = run.offset;
     let left = run.length;
     while (left > 0 || carried.length > 0) {
-      signal?.throwIfAborted();
+      this.#run.signal.throwIfAborted();
       const slab = await this.#slabs.acquire();
       let cut: { slab: Slab; spans: Span[] };
       try {
@@ -306,7 +308,7 @@ function tellChange(fd: number, file: FileToStore): void {
     // Who sets the time of modification back changes this one.
     stats.changedNs === file.changedNs;
   if (isSame) return;
-  file.onFinding('changed', new Error('the file changed while it was read'));
+  file.onFinding('changed');
 }
 
 /** Runs of data with no hole of note between them. */

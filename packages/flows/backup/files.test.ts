@@ -15,12 +15,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { CofferError, type Finding } from '@coffer/base';
+import { CofferError, type Finding, collecting } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { FILES_ROOT_NAME, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
-import { newProgress } from '../progress.ts';
 import { restore } from '../restore/restore.ts';
 import { backup } from './backup.ts';
 import { backupFiles } from './files.ts';
@@ -47,10 +47,11 @@ async function walked(
   path: string,
   onPath: (relative: string) => void,
 ): Promise<Walked> {
-  const findings: Finding[] = [];
-  const [made] = await makePoints({ repository, tags: {} }, async function* ({ session }) {
+  const { run, findings } = collecting(testRun());
+  const [made] = await makePoints(run, { repository, tags: {} }, async function* ({ session }) {
     const folder = SourceFolder.root(Buffer.from(path));
-    const { root, bytesSource, bytesRead } = await backupFiles(folder, undefined, {
+    const { root, bytesSource, bytesRead } = await backupFiles(run, folder, {
+      parentRoot: undefined,
       session,
       reader: repository.reader(),
       slabCount: 1,
@@ -62,8 +63,6 @@ async function walked(
       parentTakenAt: 0,
       leftOut: undefined,
       isStored: (id) => session.writer.isStored(id),
-      progress: newProgress(),
-      onFinding: (finding) => findings.push(finding),
     });
     folder.close();
     const roots = [{ name: FILES_ROOT_NAME, root: root.toString('hex'), sizeBytes: bytesSource }];
@@ -76,7 +75,7 @@ async function walked(
 async function restored(repository: UnlockedRepository, point: RecoveryPoint): Promise<string> {
   const target = newFolder();
   const whole = { path: '', conflict: undefined, include: [], dryRun: false, verify: false };
-  await restore({ ...whole, repository, point, target, progress: newProgress() });
+  await restore(testRun(), { ...whole, repository, point, target });
   return target;
 }
 
@@ -188,9 +187,9 @@ test('an image that is written to or cut while it is read is told', async () => 
       close: () => disk.close(),
     };
     const source = { kind: 'disk', path, disk: watched } as const;
-    const options = { repository, item: 'disk', tags: {}, progress: newProgress() };
+    const options = { repository, item: 'disk', tags: {} };
     try {
-      return await backup({ ...options, source });
+      return await backup(testRun(), { ...options, source });
     } finally {
       await disk.close();
     }

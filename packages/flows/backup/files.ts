@@ -8,7 +8,12 @@ import {
   type FileEntry,
   type FileMetadata,
   type Finding,
+  type FindingCode,
+  reasonOf,
+  type RunContext,
   systemErrorCode,
+  tellDone,
+  tellFinding,
 } from '@coffer/base';
 import { type FileStats, namesIn, openAt, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
 import {
@@ -30,11 +35,12 @@ import {
 } from '@coffer/workloads/files/metadata.ts';
 import { isCacheFolder, isCacheTag } from '@coffer/workloads/files/selection.ts';
 import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
-import type { Progress } from '../progress.ts';
 import { RelativePath } from '../relative-path.ts';
 import { ContentStore, type FileToStore } from './file-content.ts';
 
 export interface FilesBackupOptions {
+  /** The root folder of the parent point. */
+  readonly parentRoot: ChunkId | undefined;
   readonly session: Session;
   readonly reader: ChunkReader;
   readonly slabCount: number;
@@ -47,9 +53,6 @@ export interface FilesBackupOptions {
   readonly leftOut: Pick<FileStats, 'device' | 'inode'> | undefined;
   /** True when the chunk is stored, so that content of the parent point can be used again. */
   readonly isStored: (id: ChunkId) => boolean;
-  readonly progress: Progress;
-  readonly onFinding: (finding: Finding) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface FilesBackupResult {
@@ -95,15 +98,15 @@ interface FoundFolder {
 
 /** Leaves the root open, as it was given. */
 export async function backupFiles(
+  run: RunContext,
   root: SourceFolder,
-  parentRoot: ChunkId | undefined,
   options: FilesBackupOptions,
 ): Promise<FilesBackupResult> {
-  const backup = new FilesBackup(root, options);
-  return await backup.run(parentRoot);
+  return await new FilesBackup(run, root, options).all();
 }
 
 class FilesBackup {
+  readonly #run: RunContext;
   readonly #options: FilesBackupOptions;
   readonly #root: SourceFolder;
   readonly #rootDevice: bigint;
@@ -116,21 +119,22 @@ class FilesBackup {
   #bytesSource = 0;
   #fileCount = 0;
 
-  constructor(root: SourceFolder, options: FilesBackupOptions) {
+  constructor(run: RunContext, root: SourceFolder, options: FilesBackupOptions) {
+    this.#run = run;
     this.#options = options;
     this.#parentTakenAtNs = BigInt(Math.round(options.parentTakenAt)) * 1_000_000n;
     this.#root = root;
     this.#rootDevice = statAt(root.fd, ITSELF).device;
-    this.#contents = new ContentStore(options);
+    this.#contents = new ContentStore(run, options);
   }
 
-  async run(parentRoot: ChunkId | undefined): Promise<FilesBackupResult> {
+  async all(): Promise<FilesBackupResult> {
     // What fails gives its files and slabs back before anybody is told.
     await using _ = this.#contents;
     const root = await this.#walkFolder({
       folder: this.#root,
       relative: RelativePath.ROOT,
-      parent: parentRoot,
+      parent: this.#options.parentRoot,
     });
     await this.#contents.flush();
     return {
@@ -143,7 +147,7 @@ class FilesBackup {
   }
 
   async #walkFolder(place: FolderPlace): Promise<WalkedFolder> {
-    this.#options.signal?.throwIfAborted();
+    this.#run.signal.throwIfAborted();
     const before = await this.#parentEntries(place.parent);
     const drafts: Draft[] = [];
     const waits = new Set<Promise<void>>();
@@ -174,7 +178,7 @@ class FilesBackup {
       return new Map(entries.map((entry) => [entry.name.toString('latin1'), entry]));
     } catch (error) {
       // Damage of an older point must not keep us from making a whole one: all is read instead.
-      this.#find('parent-unreadable', RelativePath.ROOT, error);
+      this.#find('parent-unreadable', RelativePath.ROOT, { reason: reasonOf(error) });
       return new Map();
     }
   }
@@ -185,7 +189,7 @@ class FilesBackup {
       const names = namesIn(folder.fd);
       return isCacheFolder(folder.fd, names) ? names.filter(isCacheTag) : names;
     } catch (error) {
-      this.#find('folder-unreadable', relative, error);
+      this.#find('folder-unreadable', relative, { reason: reasonOf(error) });
       return [];
     }
   }
@@ -216,7 +220,8 @@ class FilesBackup {
       return draft;
     } catch (error) {
       if (systemErrorCode(error) === undefined) throw error;
-      this.#find(systemErrorCode(error) === 'ENOENT' ? 'vanished' : 'unreadable', relative, error);
+      const code = systemErrorCode(error) === 'ENOENT' ? 'vanished' : 'unreadable';
+      this.#find(code, relative, { reason: reasonOf(error) });
       return undefined;
     }
   }
@@ -230,21 +235,18 @@ class FilesBackup {
   ): FileMetadata | undefined {
     const { type } = stats;
     if (!type) {
-      this.#find('unreadable', relative, new Error('it is of a type that is not known'));
+      this.#find('unreadable', relative, { reason: 'it is of a type that is not known' });
       return undefined;
     }
     const metadata = readMetadata({ folder, name }, { ...stats, type }, (error) =>
-      this.#find('attributes-unreadable', relative, error),
+      this.#find('attributes-unreadable', relative, { reason: reasonOf(error) }),
     );
     const { kept, leftOut } = storableAttributes(metadata.extendedAttributes);
-    if (leftOut > 0) {
-      const reason = new Error(`${leftOut} of its attributes are longer than a point can hold`);
-      this.#find('attributes-unreadable', relative, reason);
-    }
+    if (leftOut > 0) this.#find('attributes-unreadable', relative, { tooLong: leftOut });
     const storable = { ...metadata, extendedAttributes: kept };
     const problem = unstorable(storable);
     if (problem === undefined) return storable;
-    this.#find('unstorable', relative, new Error(`a point cannot hold ${problem}`));
+    this.#find('unstorable', relative, { problem });
     return undefined;
   }
 
@@ -283,7 +285,7 @@ class FilesBackup {
       return above.enter(name, stats);
     } catch (error) {
       if (systemErrorCode(error) === undefined || systemErrorCode(error) === 'ENOENT') throw error;
-      this.#find('folder-unreadable', relative, error);
+      this.#find('folder-unreadable', relative, { reason: reasonOf(error) });
       return undefined;
     }
   }
@@ -304,7 +306,7 @@ class FilesBackup {
   /** Takes over what the parent point has. Devices may have other numbers since a restart. */
   #reuse(before: FileEntry, { device, inode }: FileStats): Draft {
     this.#count(before.sizeBytes);
-    this.#options.progress.bytesDone += before.sizeBytes;
+    tellDone(this.#run, { bytes: before.sizeBytes });
     const hardLink = before.hardLink && { device, inode };
     return { metadata: { ...before, hardLink }, content: before.content, folder: undefined };
   }
@@ -366,19 +368,18 @@ class FilesBackup {
         draft.content = content;
         draft.metadata = { ...seen, sizeBytes: sizeBytesStored };
       },
-      onFinding: (code, error) => this.#find(code, relative, error),
+      onFinding: (code, error) => this.#find(code, relative, { reason: reasonOf(error) }),
     };
   }
 
   #count(sizeBytes: number): void {
     this.#bytesSource += sizeBytes;
     this.#fileCount++;
-    this.#options.progress.itemsDone++;
+    tellDone(this.#run, { items: 1 });
   }
 
-  #find(code: string, relative: RelativePath, error: unknown): void {
-    const message = error instanceof Error ? error.message : String(error);
-    this.#options.onFinding({ code, path: relative.bytes.toString('utf8'), message });
+  #find(code: FindingCode, relative: RelativePath, details: Finding['details']): void {
+    tellFinding(this.#run, { code, subject: relative.subject, details });
   }
 }
 

@@ -1,6 +1,13 @@
 /** A run of a writer: what it captures becomes recovery points, all at once or none at all. */
 import { hostname } from 'node:os';
-import { type Finding, firstFailure, isCofferError } from '@coffer/base';
+import {
+  type Finding,
+  firstFailure,
+  isCofferError,
+  type RunContext,
+  tellFinding,
+  tellPhase,
+} from '@coffer/base';
 import {
   type EncodedPoint,
   encodePoint,
@@ -10,17 +17,18 @@ import {
   type UnlockedRepository,
   type Session,
 } from '@coffer/repository';
-import { keptFindings, type Manifest } from './manifest.ts';
+import { keptFindings, type Manifest } from '../manifest.ts';
 
 export interface RunOptions {
   readonly repository: UnlockedRepository;
   readonly tags: Readonly<Record<string, string>>;
   /** What is stored is read back; without all of it, no point is made. */
   readonly readsBack?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
-export interface Run {
+/** What captures share. */
+export interface Writing {
+  readonly repository: UnlockedRepository;
   readonly session: Session;
   /** What a capture holds is given back at the end of the run, whatever that is. */
   readonly scope: AsyncDisposableStack;
@@ -58,35 +66,38 @@ export interface BackupResult {
 
 /** Results are in the order in which `capture` gives what becomes points. */
 export async function makePoints(
+  run: RunContext,
   options: RunOptions,
-  capture: (run: Run) => AsyncIterable<Captured>,
+  capture: (writing: Writing) => AsyncIterable<Captured>,
 ): Promise<BackupResult[]> {
-  const { repository, signal } = options;
-  const takenAt = repository.clock.now();
-  const session = await repository.beginSession(signal, { readsBack: options.readsBack });
+  const repository = options.repository.during(run);
+  const takenAt = run.clock.now();
+  const session = await repository.beginSession({ readsBack: options.readsBack });
   let results: BackupResult[] | undefined;
   try {
     await using scope = new AsyncDisposableStack();
     const made: { point: EncodedPoint; result: BackupResult; captured: Captured }[] = [];
     const counted = new Counted(session);
-    for await (const captured of capture({ session, scope })) {
+    for await (const captured of capture({ repository, session, scope })) {
       await session.writer.flush();
       const ahead = await pointsAhead(repository, captured.item);
-      const durationMs = repository.clock.now() - takenAt;
+      for (const finding of ahead) tellFinding(run, finding);
+      const durationMs = run.clock.now() - takenAt;
       const told = { ...captured, findings: [...captured.findings, ...ahead] };
       const result = resultOf(told, { ...counted.next(), takenAt, durationMs });
       const point = pointOf(options, captured, result, takenAt);
       made.push({ point, result: { ...result, point: point.id }, captured });
     }
-    signal?.throwIfAborted();
+    tellPhase(run, 'commit');
     await session.commit(made.map(({ point }) => point));
     results = made.map(({ result }) => result);
+    for (const { point } of results) run.tell({ kind: 'milestone', at: 'point-made', id: point });
     for (const [index, { captured }] of made.entries()) {
       results[index] = await kept(captured, results[index]!);
     }
     return results;
   } catch (error) {
-    if (results) return results.map((result) => withLateFailure(result, result.item, error));
+    if (results) return results.map((result) => withLateFailure(result, error));
     await session.abandon().catch(() => {
       // The store may be gone; a garbage collection ends the session then.
     });
@@ -97,13 +108,13 @@ export async function makePoints(
 /** A point that says it is later than now would be taken for the latest one for as long. */
 async function pointsAhead(repository: UnlockedRepository, item: string): Promise<Finding[]> {
   const points = await repository.points({ onDamaged: () => {}, filter: { item } });
-  const now = repository.clock.now();
+  const now = repository.run.clock.now();
   return points
     .filter((point) => isFromFuture(point, now))
     .map(({ id, takenAt }) => ({
       code: 'point-from-future',
-      path: id,
-      message: `it was taken at ${timeOf(takenAt)} by the clock of its host, which was wrong, unless this one is; it is passed over as the latest: remove it when it is not needed`,
+      subject: { kind: 'point', name: id },
+      details: { takenAt: timeOf(takenAt) },
     }));
 }
 
@@ -114,20 +125,22 @@ function timeOf(timeMs: number): string {
 }
 
 /** The point exists already: what fails from now on is told, and takes nothing from it. */
-async function kept({ item, keep }: Captured, result: BackupResult): Promise<BackupResult> {
+async function kept({ keep }: Captured, result: BackupResult): Promise<BackupResult> {
   try {
     await keep?.();
     return result;
   } catch (error) {
-    return withLateFailure(result, item, error);
+    return withLateFailure(result, error);
   }
 }
 
 /** Of several failures, what failed first is told. */
-function withLateFailure(result: BackupResult, path: string, error: unknown): BackupResult {
+function withLateFailure(result: BackupResult, error: unknown): BackupResult {
   const first = firstFailure(error);
   if (!isCofferError(first)) throw error;
-  const finding = { code: first.code, path, message: `after the point was made: ${first.message}` };
+  const subject = { kind: 'point', name: result.point } as const;
+  const details = { error: first.code, reason: first.message };
+  const finding: Finding = { code: 'failed-afterwards', subject, details };
   return { ...result, findings: [...result.findings, finding] };
 }
 
@@ -188,5 +201,5 @@ function pointOf(
     durationMs,
   };
   const header = { item, kind, takenAt, roots: [...roots], tags };
-  return encodePoint(header, content, { ...repository.keys, random: repository.random });
+  return encodePoint(header, content, { ...repository.keys, random: repository.run.random });
 }

@@ -1,6 +1,7 @@
 // What a backup of a machine may build on while garbage is collected.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { Disk } from '@coffer/disk/disk.ts';
 import {
   collectGarbage,
@@ -13,7 +14,6 @@ import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
 import { chunkOf, TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { CaptureBase, VmCapture } from '@coffer/workloads/vm-capture.ts';
-import { newProgress } from '../progress.ts';
 import { backupVms, type VmResult } from './vms.ts';
 
 const CHUNK_BYTES = 256 * 1024;
@@ -69,10 +69,10 @@ async function protect(
   chunks: readonly Buffer[],
   meanwhile: () => Promise<void> = async () => {},
 ): Promise<VmResult> {
-  const [result] = await backupVms({
+  const [result] = await backupVms(testRun(), {
     repository,
     sources: [{ name: uuid, uuid, path: uuid }],
-    capture: async ([base]) => {
+    capture: async (_run, [base]) => {
       await meanwhile();
       return [captureOf(uuid, chunks, base)];
     },
@@ -80,7 +80,6 @@ async function protect(
     checks: false,
     readsSwap: false,
     tags: {},
-    progress: newProgress(),
   });
   return result!;
 }
@@ -112,15 +111,14 @@ test('a machine whose name another one had gets an item of its own', async () =>
   const source = { name: 'web', path: 'web' };
   const items: string[] = [];
   for (const uuid of ['11111111-old', '22222222-new', '11111111-old']) {
-    const [result] = await backupVms({
+    const [result] = await backupVms(testRun(), {
       repository,
       sources: [{ ...source, uuid }],
-      capture: async ([base]) => [captureOf(uuid, chunks(), base)],
+      capture: async (_run, [base]) => [captureOf(uuid, chunks(), base)],
       item: undefined,
       checks: false,
       readsSwap: false,
       tags: {},
-      progress: newProgress(),
     });
     items.push(result!.item);
   }

@@ -8,7 +8,7 @@ import {
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
 import { chunksOnlyIn } from '@coffer/repository/tree/difference.ts';
 import type { CaptureBase } from '@coffer/workloads/vm-capture.ts';
-import { parseManifest, type VmManifest } from './manifest.ts';
+import { parseManifest, type VmManifest } from '../manifest.ts';
 
 const UUID_SHOWN = 8;
 
@@ -23,7 +23,6 @@ export interface VmBase {
 export interface VmBaseSearch {
   readonly session: Session;
   readonly uuid: string;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -33,14 +32,14 @@ export interface VmBaseSearch {
  */
 export async function findVmBase(
   repository: UnlockedRepository,
-  { session, uuid, signal }: VmBaseSearch,
+  { session, uuid }: VmBaseSearch,
 ): Promise<VmBase | undefined> {
   const ofMachine = (await newestOfItems(repository)).filter(({ vm }) => vm.uuid === uuid);
   const newest = ofMachine.toSorted((a, b) => b.point.takenAt - a.point.takenAt)[0];
   if (newest?.vm.checkpoint === undefined) return undefined;
   const { point, vm } = newest;
   if (await repository.isMarkedDamaged(point)) return undefined;
-  if (!session.isPointWhole && !(await isWholeStored(repository, session, point, signal))) {
+  if (!session.isPointWhole && !(await isWholeStored(repository, session, point))) {
     return undefined;
   }
   session.relyOnAll();
@@ -71,7 +70,7 @@ async function newestOfItems(
   // A damaged point is no base, and no reason not to make a new one.
   const points = await repository.points({ onDamaged: () => {} });
   // Oldest first: the last one of an item stays. One from the future says nothing of its order.
-  const now = repository.clock.now();
+  const now = repository.run.clock.now();
   const ofMachines = points.filter((point) => point.kind === 'vm' && !isFromFuture(point, now));
   const newest = new Map(ofMachines.map((point) => [point.item, point]));
   return [...newest.values()].flatMap((point) => {
@@ -81,10 +80,9 @@ async function newestOfItems(
 }
 
 async function isWholeStored(
-  { store, index }: UnlockedRepository,
+  { store, index, run: { signal } }: UnlockedRepository,
   { writer }: Session,
   { roots }: RecoveryPoint,
-  signal: AbortSignal | undefined,
 ): Promise<boolean> {
   const records = new RecordReader({ store, index, signal });
   const ids = roots.map(({ root }) => Buffer.from(root, 'hex'));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { memoryDisk } from '@coffer/file-system/testing/memory-disk.ts';
 import type { CapturedDisk } from '@coffer/workloads/vm-capture.ts';
@@ -37,7 +38,7 @@ test('what the base has left out is read when it is swap no more', async () => {
       captured('vdb', []),
       captured('vdc', undefined),
     ];
-    const read = await withoutSwap({ disks, consistency: CRASH }, { readsSwap, before });
+    const read = await withoutSwap(testRun(), { disks, consistency: CRASH }, { readsSwap, before });
     assert.deepEqual(read.swap, []);
     const [vda, vdb, vdc] = read.disks;
     assert.deepEqual(await Array.fromAsync(vda!.changes!), [

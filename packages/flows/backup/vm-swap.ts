@@ -4,11 +4,12 @@
  * Invariant: what the base has left out of a disk is read when it is not left out any more. It is not
  * in the base, and need not have changed since.
  */
+import type { RunContext } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { mergedRanges, rangesOutside, withoutRanges } from '@coffer/disk/without-ranges.ts';
 import { findSwap, type SwapArea } from '@coffer/file-system/swap/swap.ts';
 import type { CapturedDisk, VmCapture } from '@coffer/workloads/vm-capture.ts';
-import type { VmManifest } from './manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 
 /** A disk without what was left out of it. */
 export interface ReadDisk extends CapturedDisk {
@@ -27,12 +28,12 @@ export interface WithoutSwapOptions {
   readonly readsSwap: boolean;
   /** What the base has left out. */
   readonly before: LeftOut;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export async function withoutSwap(
+  { signal }: RunContext,
   { disks, consistency }: Pick<VmCapture, 'disks' | 'consistency'>,
-  { readsSwap, before, signal }: WithoutSwapOptions,
+  { readsSwap, before }: WithoutSwapOptions,
 ): Promise<WithoutSwap> {
   const isAtRest = ['application', 'file-system'].includes(consistency.level);
   const searched = readsSwap ? [] : disks.map(({ disk }) => disk);

@@ -2,8 +2,16 @@
  * Stores what a capture of a virtual machine gives. What changed since the base is read where the
  * host can tell; a disk of which it cannot is read whole, and compared by chunk.
  */
-import { assert, type Finding, mapBounded, mapBoundedOrNone } from '@coffer/base';
-import type { ByteRange } from '@coffer/disk/disk.ts';
+import {
+  assert,
+  collecting,
+  mapBounded,
+  mapBoundedOrNone,
+  type Finding,
+  type RunContext,
+  tellFinding,
+} from '@coffer/base';
+import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { joinedRanges } from '@coffer/disk/without-ranges.ts';
 import type {
@@ -15,10 +23,9 @@ import type {
 } from '@coffer/repository';
 import type { CapturedDisk, CapturedFile, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import { diffDisks } from '../browse/diff-disks.ts';
-import type { Progress } from '../progress.ts';
 import { backupChangedDisk, changedChunks } from './changed-disk.ts';
-import { backupDisk, type DiskBackupResult } from './disk.ts';
-import type { VmManifest } from './manifest.ts';
+import { backupDisk, type DiskBackupOptions, type DiskBackupResult } from './disk.ts';
+import type { VmManifest } from '../manifest.ts';
 import type { VmBase } from './vm-base.ts';
 import { type ReadDisk, type WithoutSwap, withoutSwap } from './vm-swap.ts';
 
@@ -32,8 +39,6 @@ export interface VmBackupOptions {
   readonly checks: boolean;
   /** Also reads what the guest has swapped out. */
   readonly readsSwap: boolean;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** How the state of a disk was read. */
@@ -53,25 +58,25 @@ export interface VmBackupResult {
 }
 
 export async function backupVm(
+  outer: RunContext,
   options: VmBackupOptions,
-  capture: VmCapture,
-  base: VmBase | undefined,
+  { capture, base }: { readonly capture: VmCapture; readonly base: VmBase | undefined },
 ): Promise<VmBackupResult> {
-  const findings: Finding[] = [];
+  const { run, findings } = collecting(outer);
   let bytesRead = 0;
-  const { readsSwap, signal } = options;
-  const read = await withoutSwap(capture, { readsSwap, before: base?.swap ?? [], signal });
-  const backUp = async (captured: ReadDisk, ended: AbortSignal): Promise<PointRoot> => {
-    const run = { ...options, signal: ended };
-    const stored = await backupCaptured(run, captured, base);
+  const { readsSwap } = options;
+  const read = await withoutSwap(run, capture, { readsSwap, before: base?.swap ?? [] });
+  const backUp = async (captured: ReadDisk, signal: AbortSignal): Promise<PointRoot> => {
+    const part = { ...run, signal };
+    const stored = await backupCaptured(part, options, { captured, base });
     bytesRead += stored.bytesRead;
     const old = options.checks && base && baseDisk(base.point, captured.name);
-    if (old) findings.push(...(await untracked(run, captured, { old, root: stored.root })));
+    if (old) await tellUntracked(part, options, { captured, old, root: stored.root });
     return rootOf(captured.name, stored.root, captured.disk.sizeBytes);
   };
-  const disks = await mapBoundedOrNone(read.disks, DISKS_AT_ONCE, signal, backUp);
+  const disks = await mapBoundedOrNone(read.disks, DISKS_AT_ONCE, run.signal, backUp);
   const files = await mapBounded(capture.files, 1, async (file) => {
-    const stored = await backupFile(options, file);
+    const stored = await backupFile(run, options, file);
     bytesRead += stored.bytesRead;
     return rootOf(file.name, stored.root, stored.sizeBytes);
   });
@@ -81,48 +86,48 @@ export async function backupVm(
 }
 
 async function backupCaptured(
+  run: RunContext,
   options: VmBackupOptions,
-  { name, disk, changes }: CapturedDisk,
-  base: VmBase | undefined,
+  { captured, base }: { readonly captured: CapturedDisk; readonly base: VmBase | undefined },
 ): Promise<DiskBackupResult> {
+  const { name, disk, changes } = captured;
   const old = base && baseDisk(base.point, name);
-  if (options.checks || !changes || !old) return await backupDisk({ ...run(options), disk });
+  if (options.checks || !changes || !old) return await backupDisk(run, writing(options, disk));
   assert(old.sizeBytes <= disk.sizeBytes, 'a disk that became smaller is captured whole');
-  const reader = options.repository.reader(options.signal);
-  return await backupChangedDisk({ ...run(options), disk, reader, base: old, changes });
+  const reader = options.repository.during(run).reader();
+  return await backupChangedDisk(run, { ...writing(options, disk), reader, base: old, changes });
 }
 
 async function backupFile(
+  run: RunContext,
   options: VmBackupOptions,
   { path }: CapturedFile,
 ): Promise<DiskBackupResult & { sizeBytes: number }> {
   const disk = await openRawDisk(path);
   try {
-    return { ...(await backupDisk({ ...run(options), disk })), sizeBytes: disk.sizeBytes };
+    const { sizeBytes } = disk;
+    return { ...(await backupDisk(run, writing(options, disk))), sizeBytes };
   } finally {
     await disk.close();
   }
 }
 
-function run({ repository, session, progress, signal }: VmBackupOptions): {
-  session: Session;
-  slabCount: number;
-  progress: Progress;
-  signal: AbortSignal | undefined;
-} {
-  return { session, slabCount: repository.work.slabsUseful, progress, signal };
+function writing({ repository, session }: VmBackupOptions, disk: Disk): DiskBackupOptions {
+  return { disk, session, slabCount: repository.work.slabsUseful };
 }
 
 /**
  * What differs from the base although nothing has told so: then earlier points that were made by
  * changes lack it. The new point is right in any case, since all was read for it.
  */
-async function untracked(
-  { repository, session, signal }: VmBackupOptions,
-  { name, disk, changes, leftOut }: ReadDisk,
-  { old, root }: { readonly old: BaseDisk; readonly root: Buffer },
-): Promise<Finding[]> {
-  if (!changes) return [];
+async function tellUntracked(
+  run: RunContext,
+  { repository, session }: VmBackupOptions,
+  stored: { readonly captured: ReadDisk; readonly old: BaseDisk; readonly root: Buffer },
+): Promise<void> {
+  const { captured, old, root } = stored;
+  const { name, disk, changes, leftOut } = captured;
+  if (!changes) return;
   // Before that, new nodes cannot be read.
   await session.writer.flush();
   // What was left out may have been read for the base.
@@ -130,14 +135,14 @@ async function untracked(
     ...(await rangesOf(changedChunks(changes, disk.sizeBytes))),
     ...(await rangesOf(changedChunks(leftOut, disk.sizeBytes))),
   ]);
-  const differences = diffDisks(repository.reader(signal), old, {
+  const differences = diffDisks(repository.during(run).reader(), old, {
     root,
     sizeBytes: disk.sizeBytes,
   });
   const bytes = await untoldBytes(differences, { told, end: old.sizeBytes });
-  if (bytes === 0) return [];
-  const message = `${bytes} bytes had changed without being tracked; points since then lack them`;
-  return [{ code: 'change-untracked', path: name, message }];
+  if (bytes === 0) return;
+  const subject = { kind: 'disk', name } as const;
+  tellFinding(run, { code: 'change-untracked', subject, details: { bytes } });
 }
 
 async function rangesOf(ranges: AsyncIterable<ByteRange>): Promise<ByteRange[]> {

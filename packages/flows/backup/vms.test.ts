@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { CofferError } from '@coffer/base';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
-import { backUp, writeChunks } from '../restore/testing/fake-vm-host.ts';
+import { backUp, writeChunks } from '../machine/testing/fake-vm-host.ts';
 
 test('what fails after a point was made is told with it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'coffer-vms-'));
@@ -19,8 +19,8 @@ test('what fails after a point was made is told with it', async () => {
     };
     const { point, findings } = await backUp(repository, image, { onDispose });
     assert.deepEqual(
-      findings.map(({ code }) => code),
-      ['libvirt-unreachable'],
+      findings.map(({ code, subject, details }) => [code, subject.name, details['error']]),
+      [['failed-afterwards', point, 'libvirt-unreachable']],
     );
     assert.deepEqual(
       (await repository.points()).map(({ id }) => id),

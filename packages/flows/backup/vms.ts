@@ -2,17 +2,24 @@
  * The backup flow of virtual machines. Machines that are captured together become points of one
  * moment, which exist all or not at all.
  */
-import { CofferError, type Finding } from '@coffer/base';
-import type { UnlockedRepository, Session } from '@coffer/repository';
+import {
+  CofferError,
+  endedBy,
+  type Finding,
+  type RunContext,
+  tellFinding,
+  tellPhase,
+  tellTotal,
+} from '@coffer/base';
+import type { UnlockedRepository } from '@coffer/repository';
 import type {
   CaptureBase,
   Consistency,
   ReachedConsistency,
   VmCapture,
 } from '@coffer/workloads/vm-capture.ts';
-import type { Progress } from '../progress.ts';
 import { type BackupResult, type Captured, makePoints, type RunOptions } from './run.ts';
-import { backupVm, type DiskRead, type VmBackupResult } from './vm.ts';
+import { backupVm, type DiskRead, type VmBackupOptions, type VmBackupResult } from './vm.ts';
 import { findVmBase, itemOfVm, type VmBase } from './vm-base.ts';
 
 /** A machine that is to be backed up. */
@@ -27,6 +34,7 @@ export interface VmsBackupOptions extends RunOptions {
   readonly sources: readonly VmSource[];
   /** Captures all machines at one moment; what changed since a base is told where that is possible. */
   readonly capture: (
+    run: RunContext,
     bases: readonly (CaptureBase | undefined)[],
     repository: UnlockedRepository,
   ) => Promise<readonly VmCapture[]>;
@@ -36,7 +44,6 @@ export interface VmsBackupOptions extends RunOptions {
   readonly checks: boolean;
   /** Also reads what the guests have swapped out. */
   readonly readsSwap: boolean;
-  readonly progress: Progress;
 }
 
 export interface VmResult extends BackupResult {
@@ -59,45 +66,40 @@ export interface VmResult extends BackupResult {
 }
 
 /** In the order of the sources. Fails with what ended a capture, where it could not go on. */
-export async function backupVms(options: VmsBackupOptions): Promise<VmResult[]> {
+export async function backupVms(run: RunContext, options: VmsBackupOptions): Promise<VmResult[]> {
   if (options.item !== undefined && options.sources.length > 1) {
     throw new CofferError('usage', { reason: 'one item cannot be of several machines' });
   }
   const captures: VmCapture[] = [];
   const stored: VmBackupResult[] = [];
-  const results = await makePoints(options, async function* ({ session, scope }) {
+  const results = await makePoints(run, options, async function* ({ repository, session, scope }) {
     const bases: (VmBase | undefined)[] = [];
-    for (const { uuid } of options.sources) bases.push(await usableBase(options, session, uuid));
+    for (const { uuid } of options.sources) {
+      bases.push(await findVmBase(repository, { session, uuid }));
+    }
     const known = bases.map((base) => base?.capture);
-    for (const each of await options.capture(known, options.repository)) {
+    tellPhase(run, 'hold-guests');
+    for (const each of await options.capture(run, known, repository)) {
       captures.push(scope.use(each));
     }
-    countBytes(options.progress, captures);
+    tellPhase(run, 'read-disks');
+    tellTotal(run, { bytes: bytesOf(captures) });
     for (const [index, capture] of captures.entries()) {
-      const run = { source: options.sources[index]!, capture, base: bases[index], captures };
-      const result = await store(options, session, run);
+      const machine = { source: options.sources[index]!, capture, base: bases[index], captures };
+      const result = await store(run, { ...options, repository, session }, machine);
       stored.push(result);
-      yield await captured(options, run, result);
+      yield await captured(run, { ...options, repository }, machine, result);
     }
   });
   return results.map((result, index) => resultOf(result, captures[index]!, stored[index]!));
 }
 
-async function usableBase(
-  { repository, signal }: VmsBackupOptions,
-  session: Session,
-  uuid: string,
-): Promise<VmBase | undefined> {
-  return await findVmBase(repository, { session, uuid, signal });
+function bytesOf(captures: readonly VmCapture[]): number {
+  const disks = captures.flatMap((capture) => capture.disks);
+  return disks.reduce((sum, { disk }) => sum + disk.sizeBytes, 0);
 }
 
-function countBytes(progress: Progress, captures: readonly VmCapture[]): void {
-  for (const { disks } of captures) {
-    for (const { disk } of disks) progress.bytesTotal += disk.sizeBytes;
-  }
-}
-
-interface VmRun {
+interface CapturedVm {
   readonly source: VmSource;
   readonly capture: VmCapture;
   readonly base: VmBase | undefined;
@@ -106,14 +108,13 @@ interface VmRun {
 }
 
 async function store(
-  options: VmsBackupOptions,
-  session: Session,
-  { capture, base, captures }: VmRun,
+  run: RunContext,
+  options: VmBackupOptions,
+  { capture, base, captures }: CapturedVm,
 ): Promise<VmBackupResult> {
-  const ends = captures.map(({ signal }) => signal);
-  const signal = AbortSignal.any(options.signal ? [options.signal, ...ends] : ends);
+  const whileCaptured = endedBy(run, ...captures.map(({ signal }) => signal));
   try {
-    return await backupVm({ ...options, session, signal }, capture, base);
+    return await backupVm(whileCaptured, options, { capture, base });
   } catch (error) {
     const ended = captures.find((each) => each.signal.aborted) ?? capture;
     throw await ended.explain(error);
@@ -121,10 +122,13 @@ async function store(
 }
 
 async function captured(
+  run: RunContext,
   { repository, ...options }: VmsBackupOptions,
-  { source, capture, base, captures }: VmRun,
+  { source, capture, base, captures }: CapturedVm,
   stored: VmBackupResult,
 ): Promise<Captured> {
+  const aboutMachine = findingsOf(capture);
+  for (const finding of aboutMachine) tellFinding(run, finding);
   const together = captures.length > 1 ? captures.map(({ uuid }) => uuid) : undefined;
   return {
     item: options.item ?? base?.point.item ?? (await itemOfVm(repository, source)),
@@ -132,28 +136,24 @@ async function captured(
     sourcePath: source.path,
     roots: stored.roots,
     bytesRead: stored.bytesRead,
-    findings: findingsOf(capture, stored),
+    findings: [...aboutMachine, ...stored.findings],
     manifest: { vm: { ...stored.manifest, together } },
     keep: () => capture.keep(),
   };
 }
 
-function findingsOf(
-  { name, consistency, findings: aboutMachine }: VmCapture,
-  { findings }: VmBackupResult,
-): Finding[] {
-  const ofMachine = aboutMachine.map((finding) => ({
-    ...finding,
-    path: `${name} ${finding.path}`,
-  }));
-  return [...consistencyFindings(name, consistency), ...ofMachine, ...findings];
+function findingsOf({ name, consistency, findings }: VmCapture): Finding[] {
+  return [...consistencyFindings(name, consistency), ...findings];
 }
 
 /** That a guest has no agent is no news at each backup; that something failed is. */
-function consistencyFindings(path: string, reached: ReachedConsistency): Finding[] {
-  if (!reached.isFailure) return [];
-  const message = `${reached.level}-consistent only: ${reached.reason ?? ''}`;
-  return [{ code: 'consistency-reduced', path, message }];
+function consistencyFindings(
+  name: string,
+  { isFailure, level, reason }: ReachedConsistency,
+): Finding[] {
+  if (!isFailure) return [];
+  const subject = { kind: 'machine', name } as const;
+  return [{ code: 'consistency-reduced', subject, details: { level, reason } }];
 }
 
 function resultOf(

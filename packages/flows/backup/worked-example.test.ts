@@ -8,11 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { seededRandom } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import type { RecoveryPoint } from '@coffer/repository';
 import { collectGarbage } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
-import { newProgress } from '../progress.ts';
 import { restore } from '../restore/restore.ts';
 import { backup, type BackupResult } from './backup.ts';
 
@@ -33,12 +33,11 @@ class Lab implements AsyncDisposable {
     this.test.clock.advance(86_400_000);
     const disk = await openRawDisk(this.image);
     try {
-      return await backup({
+      return await backup(testRun(), {
         repository: await this.test.host(),
         source: { kind: 'disk', path: this.image, disk },
         item: 'A',
         tags: {},
-        progress: newProgress(),
       });
     } finally {
       await disk.close();
@@ -52,7 +51,7 @@ class Lab implements AsyncDisposable {
 
   async restored(id: string): Promise<Buffer> {
     const target = join(this.folder, `restored-${id}`);
-    await restore({
+    await restore(testRun(), {
       repository: await this.test.host(),
       point: await this.point(id),
       path: '',
@@ -61,7 +60,6 @@ class Lab implements AsyncDisposable {
       include: [],
       dryRun: false,
       verify: true,
-      progress: newProgress(),
     });
     return readFileSync(target);
   }

@@ -19,15 +19,14 @@ export async function openBrowsed(
   repository: UnlockedRepository,
   point: RecoveryPoint,
   { disk, volume, passphrase }: BrowsedPlace,
-  signal: AbortSignal,
 ): Promise<FileSystem> {
   if (point.kind === 'files') {
     if (disk !== undefined) throw new CofferError('disk-not-found', { point: point.id, disk });
-    return new PointFiles(repository, point, signal);
+    return new PointFiles(repository, point);
   }
   const root = diskOf(point, disk);
   if (volume === undefined) {
     throw new CofferError('volume-not-found', { reason: 'no volume is named', disk: root.name });
   }
-  return await openPointVolume(repository, point, { disk: root, volume, passphrase, signal });
+  return await openPointVolume(repository, point, { disk: root, volume, passphrase });
 }

@@ -10,7 +10,7 @@ import {
   type RecoveryPoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { parseManifest, rootMetadata } from '../backup/manifest.ts';
+import { parseManifest, rootMetadata } from '../manifest.ts';
 import { rootFolder } from '../point-path.ts';
 import { RecentChunks } from './recent-chunks.ts';
 
@@ -23,10 +23,10 @@ export class PointFiles implements FileSystem<FileEntry> {
   readonly #recent: RecentChunks;
 
   /** Fails with `kind-mismatch` when the point holds no files. */
-  constructor(repository: UnlockedRepository, point: RecoveryPoint, signal?: AbortSignal) {
+  constructor(repository: UnlockedRepository, point: RecoveryPoint) {
     if (point.kind !== 'files') throw new CofferError('kind-mismatch', { point: point.id });
     const { rootFolder: stored } = parseManifest(repository.openManifest(point));
-    this.#reader = repository.reader(signal);
+    this.#reader = repository.reader();
     this.#recent = new RecentChunks(this.#reader);
     this.root = { ...NO_METADATA, ...rootMetadata(stored), folder: rootFolder(point) };
   }

@@ -15,17 +15,16 @@ export interface PointVolume {
 export interface VolumesOptions {
   /** Opens encrypted volumes. */
   readonly passphrase?: Buffer | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Of all disks together, since logical volumes may lie on several. */
 export async function volumesOfPoint(
   repository: UnlockedRepository,
   point: RecoveryPoint,
-  { passphrase, signal }: VolumesOptions,
+  { passphrase }: VolumesOptions,
 ): Promise<PointVolume[]> {
   const roots = disksOf(point);
-  const disks = roots.map((root) => openPointDisk(repository, root, signal));
+  const disks = roots.map((root) => openPointDisk(repository, root));
   const volumes = await listVolumes(disks, { passphrase });
   return volumes.map((volume) => ({ disk: roots[volume.diskIndex]!, volume }));
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import {
   chunkOf,
@@ -7,7 +8,6 @@ import {
   protectDisk,
   TestRepository,
 } from '@coffer/repository/testing/test-repository.ts';
-import { newProgress } from '../progress.ts';
 import { restoreDisk } from './disk.ts';
 
 test('a restore that failed has ended: nothing writes to the target any more', async () => {
@@ -32,13 +32,12 @@ test('a restore that failed has ended: nothing writes to the target any more', a
     close: unused,
   };
   const { root, sizeBytes } = point.roots[0]!;
-  const restoring = restoreDisk({
+  const restoring = restoreDisk(testRun(), {
     reader: repository.reader(),
     work: repository.work,
     source: { root: Buffer.from(root, 'hex'), sizeBytes },
     target,
     mode: 'onto-zeroes',
-    progress: newProgress(),
   });
   setImmediate(() => gate.resolve());
   await assert.rejects(restoring, /the target breaks/);

@@ -2,7 +2,7 @@
  * Restore of a disk: many windows of chunks are fetched, opened and written at once, in no order.
  * Zeroes are not written to a disk that is known to be zero.
  */
-import { TaskQueue } from '@coffer/base';
+import { type RunContext, TaskQueue, tellDone, tellTotal } from '@coffer/base';
 import type { ByteRange, WritableDisk } from '@coffer/disk/disk.ts';
 import {
   CHUNK_ID_SIZE_BYTES,
@@ -19,7 +19,6 @@ import {
   SlabPool,
   ZERO_ID,
 } from '@coffer/repository';
-import type { Progress } from '../progress.ts';
 
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 const CHUNKS_PER_WINDOW = SLAB_SIZE_BYTES / CHUNK_SIZE_BYTES;
@@ -43,8 +42,6 @@ export interface DiskRestoreOptions {
   readonly source: { readonly root: ChunkId; readonly sizeBytes: number };
   readonly target: WritableDisk;
   readonly mode: DiskRestoreMode;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface DiskRestoreResult {
@@ -62,8 +59,11 @@ interface Window {
   readonly ids: readonly ChunkId[] | undefined;
 }
 
-export async function restoreDisk(options: DiskRestoreOptions): Promise<DiskRestoreResult> {
-  const { reader, source, signal, progress } = options;
+export async function restoreDisk(
+  run: RunContext,
+  options: DiskRestoreOptions,
+): Promise<DiskRestoreResult> {
+  const { reader, source } = options;
   const result: DiskRestoreResult = {
     bytesWritten: 0,
     bytesKept: 0,
@@ -73,12 +73,12 @@ export async function restoreDisk(options: DiskRestoreOptions): Promise<DiskRest
   const restore = new DiskRestore(options, result);
   // Whoever is told of a failure closes the target, or undoes: nothing may write to it then.
   await using tasks = new TaskQueue(WINDOWS_AT_ONCE);
-  progress.bytesTotal = source.sizeBytes;
+  tellTotal(run, { bytes: source.sizeBytes });
   for await (const window of windows(reader, source)) {
     await tasks.add(async () => {
-      signal?.throwIfAborted();
+      run.signal.throwIfAborted();
       await restore.window(window);
-      progress.bytesDone += window.length;
+      tellDone(run, { bytes: window.length });
     });
   }
   await tasks.drain();

@@ -1,6 +1,6 @@
 /** Writes files of a recovery point, out of chunks. */
 import { readSync } from 'node:fs';
-import { type ContentPiece, CofferError, type FileEntry } from '@coffer/base';
+import { type ContentPiece, CofferError, type FileEntry, tellDone } from '@coffer/base';
 import {
   type ChunkReader,
   type ChunkWork,
@@ -46,10 +46,9 @@ export class FileWriter {
       file.discard();
       throw error;
     }
-    const { result, progress } = this.#options.run;
+    const { result, context } = this.#options.run;
     result.bytesWritten += job.entry.sizeBytes;
-    progress.bytesDone += job.entry.sizeBytes;
-    progress.itemsDone++;
+    tellDone(context, { bytes: job.entry.sizeBytes, items: 1 });
   }
 
   #finishFile(fd: number, { entry, relative }: FileJob<FileEntry>): void {
@@ -100,7 +99,7 @@ export class FileWriter {
     let window: PlacedPiece[] = [];
     let used = 0;
     for await (const piece of contentPieces(reader, requiredContent(job.entry))) {
-      run.signal?.throwIfAborted();
+      run.context.signal.throwIfAborted();
       const place = offset;
       offset += piece.length;
       if (!isWanted(piece, place)) run.result.bytesKept += piece.length;
@@ -115,7 +114,7 @@ export class FileWriter {
         window.push({ piece, place, targetOffset: used });
         used += piece.length;
       }
-      run.progress.bytesDone += piece.length;
+      tellDone(run.context, { bytes: piece.length });
     }
     await this.#writeWindow(fd, window);
     if (offset !== job.entry.sizeBytes) {

@@ -5,7 +5,7 @@
  * Invariant: an open folder is closed when all in it is there, or when the run has ended.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type FileMetadata, systemErrorCode } from '@coffer/base';
+import { type FileMetadata, type RunContext, systemErrorCode } from '@coffer/base';
 import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { depthFirst } from '../depth-first.ts';
@@ -13,10 +13,12 @@ import { RelativePath } from '../relative-path.ts';
 import { type Conflict, prepareName } from './conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
-import { type FilesRestoreResult, RestoreRun, type RestoreRunOptions } from './restore-run.ts';
+import type { PathFindings } from './path-findings.ts';
+import { type FilesRestoreResult, RestoreRun } from './restore-run.ts';
 import { type FileJob, inPlace } from './target-file.ts';
 
-export interface FilesRestoreOptions extends RestoreRunOptions {
+export interface FilesRestoreOptions {
+  readonly findings: PathFindings;
   /** Undefined: the target was empty, so only what is restored itself can be in the way. */
   readonly conflict: Conflict | undefined;
   /** The folder was made for what is restored. */
@@ -27,11 +29,12 @@ export interface FilesRestoreOptions extends RestoreRunOptions {
 
 /** Restores what is wanted of the source into the folder that `targetPath` names. */
 export async function restoreFiles(
+  run: RunContext,
   source: FilesSource,
   targetPath: Buffer,
   options: FilesRestoreOptions,
 ): Promise<FilesRestoreResult> {
-  return await new FilesRestore(source, options).run(targetPath);
+  return await new FilesRestore(run, source, options).into(targetPath);
 }
 
 /** A folder that is restored. */
@@ -65,15 +68,15 @@ class FilesRestore {
   readonly #linked = new Map<string, FirstName>();
   readonly #open = new Set<OpenFolder>();
 
-  constructor(source: FilesSource, options: FilesRestoreOptions) {
+  constructor(run: RunContext, source: FilesSource, options: FilesRestoreOptions) {
     this.#options = options;
     this.#source = source;
-    this.#run = new RestoreRun(options);
+    this.#run = new RestoreRun(run, options.findings);
     this.#walk = source.walk();
     this.#contents = source.contents(this.#run);
   }
 
-  async run(targetPath: Buffer): Promise<FilesRestoreResult> {
+  async into(targetPath: Buffer): Promise<FilesRestoreResult> {
     const { wanted, rootMetadata } = this.#source;
     const target = TargetFolder.open(targetPath);
     const folder = OpenFolder.root(target);
@@ -112,11 +115,11 @@ class FilesRestore {
 
   /** Restores what is in a folder; the folders in it are for the caller to go on with. */
   async *#foldersIn(place: Place): AsyncGenerator<Place> {
-    const { findings, signal } = this.#run;
+    const { findings, context } = this.#run;
     this.#open.add(place.folder);
     try {
       for await (const entry of place.entries()) {
-        signal?.throwIfAborted();
+        context.signal.throwIfAborted();
         const relative = place.relative.at(entry.name);
         const below = await findings.attempt(relative, () => this.#entry(entry, place, relative));
         if (below) yield below;
@@ -163,7 +166,7 @@ class FilesRestore {
       return;
     }
     if (prepared.outcome === 'refuse') {
-      this.#run.findings.add('conflict', relative, prepared.reason);
+      this.#run.findings.add('conflict', relative, { reason: prepared.reason });
       return;
     }
     const { name, existing } = prepared;
@@ -183,7 +186,7 @@ class FilesRestore {
     if (place.folder.isOpen || included) {
       const prepared = prepareName(place.folder.target, entry, conflict);
       if (prepared.outcome === 'refuse') {
-        this.#run.findings.add('conflict', relative, prepared.reason);
+        this.#run.findings.add('conflict', relative, { reason: prepared.reason });
         return undefined;
       }
       name = prepared.name;
@@ -257,7 +260,8 @@ class FilesRestore {
     const linked = first.stored.then(async () => {
       if (findings.hasFailed(first.relative)) {
         // What is under its first name, if anything, is another file.
-        findings.add('not-restored', relative, 'the first name of the file was not restored');
+        const reason = 'the first name of the file was not restored';
+        findings.add('not-restored', relative, { reason });
         return;
       }
       await findings.attempt(relative, () => this.#linkOrCopy(first, job));

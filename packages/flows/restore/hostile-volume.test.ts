@@ -5,14 +5,14 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { CofferError, type Finding } from '@coffer/base';
+import { CofferError, collecting } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import {
   memoryFileSystem,
   type MemoryNode,
   memoryNode,
 } from '@coffer/file-system/fuse/testing/memory-file-system.ts';
-import { newProgress } from '../progress.ts';
 import { type FilesRestoreOptions, restoreFiles } from './files.ts';
 import { measureFiles } from './measure.ts';
 import { PathFindings } from './path-findings.ts';
@@ -46,19 +46,22 @@ function openFolders(): string[] {
 /** Restores all of it; returns `code path` of the findings. */
 async function restored(
   fileSystem: FileSystem<MemoryNode>,
-  { depthMax, ...options }: Partial<FilesRestoreOptions> & { depthMax?: number } = {},
+  {
+    depthMax,
+    signal,
+    ...options
+  }: Partial<FilesRestoreOptions> & { depthMax?: number; signal?: AbortSignal } = {},
 ): Promise<string[]> {
-  const found: Finding[] = [];
-  const findings = new PathFindings((finding) => found.push(finding));
-  await restoreFiles(await openVolumeSource(fileSystem, '', depthMax), Buffer.from(target), {
+  const { run, findings: found } = collecting(testRun(signal && { signal }));
+  const findings = new PathFindings(run);
+  await restoreFiles(run, await openVolumeSource(fileSystem, '', depthMax), Buffer.from(target), {
     findings,
     conflict: undefined,
     isNewTarget: true,
     isIncluded: () => true,
-    progress: newProgress(),
     ...options,
   });
-  return found.map(({ code, path }) => `${code} ${path}`);
+  return found.map(({ code, subject }) => `${code} ${subject.name}`);
 }
 
 const file = (name: string | Buffer, text = 'content'): MemoryNode =>
@@ -120,9 +123,9 @@ test('folders that nest without end are restored to a limit', async () => {
   assert.equal(found.length, 1);
   assert.match(found[0]!, /^file-system-damaged (d\/)+d$/);
   const source = await openVolumeSource(bottomless(), '');
-  const told: Finding[] = [];
-  const findings = new PathFindings((finding) => told.push(finding));
-  assert.equal(await measureFiles(source, { findings, isIncluded: () => true }), 0);
+  const { run, findings: told } = collecting(testRun());
+  const findings = new PathFindings(run);
+  assert.equal(await measureFiles(run, source, { findings, isIncluded: () => true }), 0);
   assert.deepEqual(
     told.map(({ code }) => code),
     ['file-system-damaged'],

@@ -1,23 +1,40 @@
 /** What could not be restored of single paths, while the run goes on. */
-import { type Finding, isCofferError, systemErrorCode } from '@coffer/base';
+import {
+  type CofferError,
+  type Finding,
+  type FindingCode,
+  findingOf,
+  isCofferError,
+  reasonOf,
+  type RunContext,
+  systemErrorCode,
+  tellFinding,
+} from '@coffer/base';
+import { textOfBytes } from '@coffer/base/path-text.ts';
 import { isChunkError } from '@coffer/repository';
 import type { OnRefused } from '@coffer/workloads/files/target-metadata.ts';
 import type { RelativePath } from '../relative-path.ts';
 
 export class PathFindings {
-  readonly #onFinding: (finding: Finding) => void;
+  readonly #run: Pick<RunContext, 'tell'>;
   /** What the target cannot keep, by property: the first path, and how many there are. */
   readonly #refused = new Map<string, { first: Finding; count: number }>();
   /** Paths as bytes, of what is not there as it should be. */
   readonly #failed = new Set<string>();
 
-  constructor(onFinding: (finding: Finding) => void) {
-    this.#onFinding = onFinding;
+  constructor(run: Pick<RunContext, 'tell'>) {
+    this.#run = run;
   }
 
-  add(code: string, relative: RelativePath, message: string): void {
+  add(code: FindingCode, relative: RelativePath, details: Finding['details']): void {
     this.#failed.add(relative.key);
-    this.#tell(code, relative, message);
+    this.#tell({ code, subject: relative.subject, details });
+  }
+
+  /** The same for what the repository, or the source, has failed with. */
+  failed(relative: RelativePath, error: CofferError): void {
+    this.#failed.add(relative.key);
+    this.#tell(findingOf(error, relative.subject));
   }
 
   /** False for what was restored, if not with all of its metadata. */
@@ -25,8 +42,8 @@ export class PathFindings {
     return this.#failed.size > 0 && this.#failed.has(relative.key);
   }
 
-  #tell(code: string, relative: RelativePath, message: string): void {
-    this.#onFinding({ code, path: relative.bytes.toString('utf8'), message });
+  #tell(finding: Finding): void {
+    tellFinding(this.#run, finding);
   }
 
   /** What concerns one path is a finding; what concerns the store or the space ends the run. */
@@ -41,9 +58,9 @@ export class PathFindings {
 
   /** The same for a failure that is known: throws it when it concerns more than the path. */
   caught(relative: RelativePath, error: unknown): void {
-    const code = pathErrorCode(error);
-    if (code === undefined) throw error;
-    this.add(code, relative, error instanceof Error ? error.message : String(error));
+    if (!concernsPath(error)) throw error;
+    if (isCofferError(error)) this.failed(relative, error);
+    else this.add('not-restored', relative, { reason: reasonOf(error) });
   }
 
   /** Takes what of the metadata of a path could not be restored. */
@@ -64,28 +81,25 @@ export class PathFindings {
 
   /** What is there under another name than it had. */
   renamed(relative: RelativePath, name: Buffer): void {
-    const message = `the target cannot hold its name: it is ${name.toString('utf8')}`;
-    this.#tell('name-not-restored', relative, message);
+    const details = { name: textOfBytes(name) };
+    this.#tell({ code: 'name-not-restored', subject: relative.subject, details });
   }
 
-  #count(code: string, relative: RelativePath, error: unknown): void {
+  #count(code: FindingCode, relative: RelativePath, error: unknown): void {
     const known = this.#refused.get(code);
     if (known) {
       known.count++;
       return;
     }
-    const message = error instanceof Error ? error.message : String(error);
-    this.#refused.set(code, {
-      first: { code, path: relative.bytes.toString('utf8'), message },
-      count: 1,
-    });
+    const first = { code, subject: relative.subject, details: { reason: reasonOf(error) } };
+    this.#refused.set(code, { first, count: 1 });
   }
 
   /** Tells what the target could not keep, once for each property. */
   tellRefused(): void {
     for (const { first, count } of this.#refused.values()) {
-      const others = count > 1 ? ` (and ${count - 1} others)` : '';
-      this.#onFinding({ ...first, message: `${first.message}${others}` });
+      const others = count > 1 ? count - 1 : undefined;
+      this.#tell({ ...first, details: { ...first.details, others } });
     }
     this.#refused.clear();
   }
@@ -98,13 +112,6 @@ const METADATA_CODE_OF = {
   time: 'time-not-restored',
 } as const;
 
-/** Findings of things that are there with their content, but not with all that belongs to them. */
-export const METADATA_CODES: ReadonlySet<string> = new Set([
-  ...Object.values(METADATA_CODE_OF),
-  'hard-link-not-restored',
-  'name-not-restored',
-]);
-
 /** Failures of Coffer's own that concern one path. */
 const PATH_CODES = [
   'target-unwritable',
@@ -114,10 +121,9 @@ const PATH_CODES = [
 ] as const;
 const GENERAL_SYSTEM_CODES = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE'];
 
-/** The code of a failure that concerns one path; undefined for one that concerns all of them. */
-function pathErrorCode(error: unknown): string | undefined {
-  if (isChunkError(error)) return error.code;
-  if (isCofferError(error)) return PATH_CODES.find((code) => code === error.code);
+function concernsPath(error: unknown): boolean {
+  if (isChunkError(error)) return true;
+  if (isCofferError(error)) return PATH_CODES.some((code) => code === error.code);
   const code = systemErrorCode(error);
-  return code === undefined || GENERAL_SYSTEM_CODES.includes(code) ? undefined : 'not-restored';
+  return code !== undefined && !GENERAL_SYSTEM_CODES.includes(code);
 }

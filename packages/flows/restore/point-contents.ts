@@ -104,7 +104,7 @@ export class PointContents implements FileContents<FileEntry> {
 
   async #writeBatch({ slab, jobs }: Batch): Promise<void> {
     const { reader, work, run } = this.#options;
-    run.signal?.throwIfAborted();
+    run.context.signal.throwIfAborted();
     const owners = new Map<ChunkRequest, FileJob>();
     for (const { job, pieces, offset } of jobs) {
       for (const request of requestsAt(pieces, offset)) owners.set(request, job);
@@ -113,7 +113,7 @@ export class PointContents implements FileContents<FileEntry> {
     const failed = new Map(failures.map(({ request, error }) => [owners.get(request), error]));
     for (const { job, pieces, offset } of jobs) {
       const failure = failed.get(job);
-      if (failure) run.findings.add(failure.code, job.relative, failure.message);
+      if (failure) run.findings.failed(job.relative, failure);
       else {
         await run.findings.attempt(job.relative, () =>
           this.#writer.writeSmall(job, slab.bytes.subarray(offset), pieces),

@@ -14,7 +14,7 @@ import {
   SLAB_SIZE_BYTES,
 } from '@coffer/repository';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
-import { parseManifest, rootMetadata } from '../backup/manifest.ts';
+import { parseManifest, rootMetadata } from '../manifest.ts';
 import { findNode } from '../browse/list.ts';
 import { PointFiles } from '../browse/point-files.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
@@ -26,14 +26,13 @@ export async function openPointSource(
   repository: UnlockedRepository,
   point: RecoveryPoint,
   path: string,
-  signal?: AbortSignal,
 ): Promise<FilesSource<FileEntry>> {
-  const files = new PointFiles(repository, point, signal);
+  const files = new PointFiles(repository, point);
   const { node } = await findNode(files, path);
   const { rootFolder } = parseManifest(repository.openManifest(point));
   // The root's metadata is not in a folder; early points have none.
   const metadata = node === files.root ? rootMetadata(rootFolder) : metadataOfFolder(node);
-  return new PointSource(repository, { node, metadata }, signal);
+  return new PointSource(repository, { node, metadata });
 }
 
 function metadataOfFolder(node: FileEntry): FolderMetadata | undefined {
@@ -45,18 +44,15 @@ class PointSource implements FilesSource<FileEntry> {
   readonly rootMetadata: FolderMetadata | undefined;
   readonly #repository: UnlockedRepository;
   readonly #reader: ChunkReader;
-  readonly #signal: AbortSignal | undefined;
 
   constructor(
     repository: UnlockedRepository,
     { node, metadata }: { node: FileEntry; metadata: FolderMetadata | undefined },
-    signal: AbortSignal | undefined,
   ) {
     this.wanted = node;
     this.rootMetadata = metadata;
     this.#repository = repository;
-    this.#reader = repository.reader(signal);
-    this.#signal = signal;
+    this.#reader = repository.reader();
   }
 
   /** Folders refer to each other by their digests, so none can be in itself. */
@@ -95,7 +91,7 @@ class PointSource implements FilesSource<FileEntry> {
     for (let place = offset; place < end;) {
       // Long runs are the only ones that take a while.
       if (place > offset) await setImmediate();
-      this.#signal?.throwIfAborted();
+      this.#repository.run.signal.throwIfAborted();
       const run = isZeroId(id) ? nextData(fd, place, end) : { offset: place, length: end - place };
       if (!run) return undefined;
       const wanted = Math.min(buffer.length, run.length);

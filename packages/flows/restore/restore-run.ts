@@ -1,6 +1,5 @@
 /** What the parts of one restore of files share: limits, counts, findings. */
-import { TaskQueue } from '@coffer/base';
-import type { Progress } from '../progress.ts';
+import { type RunContext, TaskQueue } from '@coffer/base';
 import type { RelativePath } from '../relative-path.ts';
 import type { PathFindings } from './path-findings.ts';
 
@@ -14,23 +13,15 @@ export interface FilesRestoreResult {
   readonly names: Map<string, Buffer>;
 }
 
-export interface RestoreRunOptions {
-  readonly findings: PathFindings;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
-}
-
 export class RestoreRun {
+  readonly context: RunContext;
   readonly findings: PathFindings;
-  readonly progress: Progress;
-  readonly signal: AbortSignal | undefined;
   readonly tasks = new TaskQueue(TASKS_AT_ONCE);
   readonly result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0, names: new Map() };
 
-  constructor({ findings, progress, signal }: RestoreRunOptions) {
+  constructor(context: RunContext, findings: PathFindings) {
+    this.context = context;
     this.findings = findings;
-    this.progress = progress;
-    this.signal = signal;
   }
 
   /** Remembers what is there under another name than it had. */
@@ -51,7 +42,7 @@ export class RestoreRun {
     stored.promise.catch(() => {});
     await this.tasks.add(async () => {
       try {
-        this.signal?.throwIfAborted();
+        this.context.signal.throwIfAborted();
         await this.findings.attempt(relative, task);
         stored.resolve();
       } catch (error) {

@@ -1,9 +1,8 @@
 /** The restore flow: a recovery point, or a part of it, goes to a path. */
-import { CofferError, type Finding, isCofferError } from '@coffer/base';
+import { CofferError, type Finding, isCofferError, type RunContext, tellPhase } from '@coffer/base';
 import { shownText } from '@coffer/base/path-text.ts';
 import { isChunkError, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
-import type { Progress } from '../progress.ts';
 import type { Conflict } from './conflict.ts';
 import { type DiskRestoreMode, type DiskRestoreResult, restoreDisk } from './disk.ts';
 import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk-target.ts';
@@ -30,8 +29,6 @@ export interface RestoreOptions {
   readonly include: readonly string[];
   readonly dryRun: boolean;
   readonly verify: boolean;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface RestoreResult {
@@ -46,17 +43,18 @@ export interface RestoreResult {
 
 type Outcome = Pick<RestoreResult, 'bytesWritten' | 'bytesKept' | 'verified' | 'findings'>;
 
-export async function restore(options: RestoreOptions): Promise<RestoreResult> {
-  const { repository, point, target } = options;
-  const startedAt = repository.clock.now();
+export async function restore(run: RunContext, given: RestoreOptions): Promise<RestoreResult> {
+  const options = { ...given, repository: given.repository.during(run) };
+  const { point, target } = options;
+  const startedAt = run.clock.now();
   const outcome = await namingThePoint(point, () =>
-    isWholeDisk(options) ? restoreToDisk(options) : restoreToFolder(options),
+    isWholeDisk(options) ? restoreToDisk(run, options) : restoreToFolder(run, options),
   );
   return {
     point: point.id,
     target,
     ...outcome,
-    durationMs: repository.clock.now() - startedAt,
+    durationMs: run.clock.now() - startedAt,
   };
 }
 
@@ -83,8 +81,8 @@ function refuseOtherBytes(target: string): void {
   throw new CofferError('usage', { target: shownText(target), reason });
 }
 
-async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {
-  const { repository, point, progress, signal } = options;
+async function restoreToDisk(run: RunContext, options: RestoreOptions): Promise<Outcome> {
+  const { repository, point } = options;
   refuseOtherBytes(options.target);
   const root = diskOf(point, options.disk);
   if (options.path !== '') {
@@ -100,24 +98,26 @@ async function restoreToDisk(options: RestoreOptions): Promise<Outcome> {
     ...options,
     image: options.image ?? { subformat: 'dynamic' },
     sizeBytes: source.sizeBytes,
-    clock: repository.clock,
-    random: repository.random,
+    clock: run.clock,
+    random: run.random,
   });
-  const run = async (mode: DiskRestoreMode): Promise<DiskRestoreResult> =>
-    await restoreDisk({
-      reader: repository.reader(signal),
+  const pass = async (mode: DiskRestoreMode): Promise<DiskRestoreResult> =>
+    await restoreDisk(run, {
+      reader: repository.reader(),
       work: repository.work,
       source,
       target: opened.disk,
       mode,
-      progress,
-      signal,
     });
   try {
-    const result = await run(opened.mode);
+    tellPhase(run, 'restore-disks');
+    const result = await pass(opened.mode);
     throwIfFailed(point, result);
     await opened.disk.flush();
-    if (options.verify) throwIfDifferent(point, await run('compare'));
+    if (options.verify) {
+      tellPhase(run, 'compare');
+      throwIfDifferent(point, await pass('compare'));
+    }
     await opened.finish();
     const { bytesWritten, bytesKept } = result;
     return { bytesWritten, bytesKept, verified: options.verify, findings: [] };

@@ -1,6 +1,16 @@
 /** Restore of files into a folder: of a recovery point of files, or of a volume of its disk. */
 import { closeSync } from 'node:fs';
-import { CofferError, type Finding, systemErrorCode } from '@coffer/base';
+import {
+  collecting,
+  CofferError,
+  damageIn,
+  type Finding,
+  type RunContext,
+  severityOf,
+  systemErrorCode,
+  tellPhase,
+  tellTotal,
+} from '@coffer/base';
 import { makePath, namesIn, OPEN_FOLDER, OPEN_READ, openPath } from '@coffer/base/folder-calls.ts';
 import { bytesOfText } from '@coffer/base/path-text.ts';
 import type { RecoveryPoint } from '@coffer/repository';
@@ -10,7 +20,7 @@ import type { Conflict } from './conflict.ts';
 import { restoreFiles } from './files.ts';
 import type { FilesSource } from './files-source.ts';
 import { measureFiles } from './measure.ts';
-import { METADATA_CODES, PathFindings } from './path-findings.ts';
+import { PathFindings } from './path-findings.ts';
 import { openPointSource } from './point-source.ts';
 import type { RestoreOptions } from './restore.ts';
 import { verifyFiles } from './verify-files.ts';
@@ -32,16 +42,19 @@ export interface FolderRestoreResult {
  * lost data, after all else is restored, with `target-not-empty` and with the codes of
  * `openBrowsed`.
  */
-export async function restoreToFolder(options: FolderRestoreOptions): Promise<FolderRestoreResult> {
+export async function restoreToFolder(
+  outer: RunContext,
+  options: FolderRestoreOptions,
+): Promise<FolderRestoreResult> {
+  const { run, findings } = collecting(outer);
   const source = await openSource(options);
   try {
     refuseOccupied(options.target, options.conflict);
-    const findings: Finding[] = [];
     const restored = options.dryRun
-      ? await measure(source, options, findings)
-      : await run(source, options, findings);
+      ? await measure(run, source, options)
+      : await restoreAndVerify(run, source, options);
     throwIfDataIsLost(options.point, findings);
-    const areWhole = findings.every(({ code }) => METADATA_CODES.has(code));
+    const areWhole = !findings.some(isLoss);
     const verified = options.verify && !options.dryRun && areWhole;
     return { ...restored, verified, findings };
   } finally {
@@ -49,13 +62,17 @@ export async function restoreToFolder(options: FolderRestoreOptions): Promise<Fo
   }
 }
 
+/** Of something that is not there with its content. */
+function isLoss(finding: Finding): boolean {
+  return severityOf(finding) === 'loss';
+}
+
 async function openSource(options: FolderRestoreOptions): Promise<FilesSource> {
   const { repository, point, disk, volume, passphrase, path } = options;
-  const signal = options.signal ?? new AbortController().signal;
   if (point.kind === 'files' && disk === undefined) {
-    return await openPointSource(repository, point, path, signal);
+    return await openPointSource(repository, point, path);
   }
-  const fileSystem = await openBrowsed(repository, point, { disk, volume, passphrase }, signal);
+  const fileSystem = await openBrowsed(repository, point, { disk, volume, passphrase });
   try {
     return await openVolumeSource(fileSystem, path);
   } catch (error) {
@@ -67,52 +84,53 @@ async function openSource(options: FolderRestoreOptions): Promise<FilesSource> {
 type Restored = Pick<FolderRestoreResult, 'bytesWritten' | 'bytesKept'>;
 
 async function measure(
+  run: RunContext,
   source: FilesSource,
   options: FolderRestoreOptions,
-  findings: Finding[],
 ): Promise<Restored> {
-  const bytesWritten = await measureFiles(source, walkOptionsOf(options, findings));
+  const bytesWritten = await measureFiles(run, source, walkOptionsOf(run, options));
   return { bytesWritten, bytesKept: 0 };
 }
 
-async function run(
+async function restoreAndVerify(
+  outer: RunContext,
   source: FilesSource,
   options: FolderRestoreOptions,
-  findings: Finding[],
 ): Promise<Restored> {
-  const { conflict, progress } = options;
+  const { run, findings } = collecting(outer);
+  const { conflict } = options;
   const target = bytesOfText(options.target);
   const isNewTarget = makeFolder(options.target);
-  progress.bytesTotal = bytesKnownOf(source, options);
-  const walkOptions = walkOptionsOf(options, findings);
-  const restored = await restoreFiles(source, target, {
+  tellPhase(run, 'restore-files');
+  tellTotal(run, { bytes: bytesKnownOf(source, options) });
+  const walkOptions = walkOptionsOf(run, options);
+  const restored = await restoreFiles(run, source, target, {
     ...walkOptions,
     conflict,
     isNewTarget,
-    progress,
   });
   const { bytesWritten, bytesKept, names } = restored;
   if (options.verify) {
-    await verifyFiles(source, target, { ...verifyOptionsOf(options, findings), names });
+    tellPhase(run, 'compare');
+    const unlessTold = withoutPathsOf(run, findings.filter(isLoss));
+    const verifyOptions = { ...walkOptionsOf(unlessTold, options), names };
+    await verifyFiles(unlessTold, source, target, verifyOptions);
   }
   return { bytesWritten, bytesKept };
 }
 
-function walkOptionsOf(options: FolderRestoreOptions, findings: Finding[]): WalkOptions {
-  return {
-    findings: new PathFindings((finding) => findings.push(finding)),
-    isIncluded: includeBy(options.include),
-    signal: options.signal,
-  };
+function walkOptionsOf(run: RunContext, { include }: FolderRestoreOptions): WalkOptions {
+  return { findings: new PathFindings(run), isIncluded: includeBy(include) };
 }
 
 /** What is told to be missing is not told again when it is not found. */
-function verifyOptionsOf(options: FolderRestoreOptions, findings: Finding[]): WalkOptions {
-  const missing = findings.filter(({ code }) => !METADATA_CODES.has(code));
-  const told = new Set(missing.map(({ path }) => path));
-  const walkOptions = walkOptionsOf(options, findings);
-  const add = (finding: Finding): void => void (told.has(finding.path) || findings.push(finding));
-  return { ...walkOptions, findings: new PathFindings(add) };
+function withoutPathsOf(run: RunContext, missing: readonly Finding[]): RunContext {
+  const told = new Set(missing.map(({ subject }) => subject.name));
+  const tell: RunContext['tell'] = (event) => {
+    const isTold = event.kind === 'finding' && told.has(event.finding.subject.name);
+    if (!isTold) run.tell(event);
+  };
+  return { ...run, tell };
 }
 
 /** How much it will be; 0 where only a walk over all folders could tell. */
@@ -157,21 +175,20 @@ function includeBy(patterns: readonly string[]): WalkOptions['isIncluded'] {
   return (relative, isFolder) => isNamed(relative.bytes, isFolder);
 }
 
-const LOSSES: ReadonlySet<string> = new Set(['chunk-damaged', 'chunk-missing', 'object-damaged']);
-
 /** All that could be restored is; but a point that lost data is a failure, not a remark. */
 function throwIfDataIsLost(point: RecoveryPoint, findings: readonly Finding[]): void {
-  const lost = findings.filter(({ code }) => LOSSES.has(code));
+  const lost = findings.filter((finding) => damageIn(finding) !== undefined);
   const [first] = lost;
-  if (!first) return;
-  throw new CofferError(first.code as 'chunk-damaged', {
+  const code = first && damageIn(first);
+  if (code === undefined) return;
+  throw new CofferError(code, {
     point: point.id,
     item: point.item,
     filesNotRestored: lost.length,
     paths: lost
       .slice(0, 20)
-      .map(({ path }) => path)
+      .map(({ subject }) => subject.name)
       .join(', '),
-    first: first.message,
+    ...first?.details,
   });
 }

@@ -1,6 +1,6 @@
 /** Reads restored files back and compares them with what they were restored from. */
 import { closeSync } from 'node:fs';
-import { isCofferError, required, systemErrorCode } from '@coffer/base';
+import { isCofferError, reasonOf, required, type RunContext, systemErrorCode } from '@coffer/base';
 import {
   OPEN_FOLDER,
   OPEN_NAME,
@@ -20,18 +20,19 @@ export interface VerifyOptions extends WalkOptions {
 }
 
 export async function verifyFiles(
+  run: RunContext,
   source: FilesSource,
   targetPath: Buffer,
   options: VerifyOptions,
 ): Promise<void> {
   const folders = new RestoredFolders(targetPath, options.names);
   try {
-    await walkSource(source, options, async (walked) => {
+    await walkSource(run, source, options, async (walked) => {
       if (walked.entry.type !== 'file') return;
       const { findings } = options;
       await findings.attempt(walked.relative, async () => {
         const reason = await difference(source, walked, () => folders.openFile(walked.relative));
-        if (reason !== undefined) findings.add('differs', walked.relative, reason);
+        if (reason !== undefined) findings.add('differs', walked.relative, { reason });
       });
     });
   } finally {
@@ -99,6 +100,6 @@ async function difference(
     }
   } catch (error) {
     if (isCofferError(error) || systemErrorCode(error) === undefined) throw error;
-    return error instanceof Error ? error.message : String(error);
+    return reasonOf(error);
   }
 }

@@ -1,7 +1,7 @@
 /** Contents of the files on a volume: read in order, and written where they are not zero. */
 import { readSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { CofferError, type FileMetadata } from '@coffer/base';
+import { CofferError, type FileMetadata, tellDone } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import { setMetadataOfFile } from '@coffer/workloads/files/target-metadata.ts';
 import { readFile } from '../browse/read-file.ts';
@@ -66,7 +66,7 @@ export class VolumeContents implements FileContents {
 
   #finish(fd: number, { entry, relative }: FileJob): void {
     setMetadataOfFile(fd, entry, this.#run.findings.refused(relative));
-    this.#run.progress.itemsDone++;
+    tellDone(this.#run.context, { items: 1 });
   }
 
   async #writePieces(
@@ -74,9 +74,9 @@ export class VolumeContents implements FileContents {
     { entry, existing }: FileJob,
     currentAt: (offset: number, length: number) => Buffer | undefined,
   ): Promise<void> {
-    const { result, progress, signal } = this.#run;
+    const { result, context } = this.#run;
     for await (const { bytes, offset } of filePieces(this.#fileSystem, entry)) {
-      signal?.throwIfAborted();
+      context.signal.throwIfAborted();
       for (const { start, end, kind } of blockRuns(bytes, currentAt(offset, bytes.length))) {
         if (kind === 'data') {
           writeAll(fd, bytes.subarray(start, end), offset + start);
@@ -84,7 +84,7 @@ export class VolumeContents implements FileContents {
         } else if (kind === 'kept') result.bytesKept += end - start;
         else if (existing === 'update') writeHole(fd, offset + start, end - start);
       }
-      progress.bytesDone += bytes.length;
+      tellDone(context, { bytes: bytes.length });
     }
   }
 }

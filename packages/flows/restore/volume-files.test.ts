@@ -13,12 +13,12 @@ import {
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { isCofferError, seededRandom } from '@coffer/base';
+import { isCofferError, seededRandom, type RunEvent } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { makeImage, whileMounted } from '@coffer/file-system/ext4/testing/mounted.ts';
 import { makeSampleTree } from '@coffer/file-system/ext4/testing/sample-tree.ts';
 import { tool } from '@coffer/file-system/testing/tool.ts';
 import type { RecoveryPoint } from '@coffer/repository';
-import { newProgress } from '../progress.ts';
 import type { Conflict } from './conflict.ts';
 import { type Facts, factsOf, VolumeLab } from './testing/volume-lab.ts';
 
@@ -87,8 +87,13 @@ test('a volume is restored with all that its kernel sees on it', async () => {
   });
   const target = lab.path('all');
   const point = await lab.protect(image);
-  const progress = newProgress();
-  const result = await lab.restore(point, { target, verify: true, progress });
+  const done = { bytes: 0, items: 0 };
+  const tell = (event: RunEvent): void => {
+    if (event.kind !== 'done') return;
+    done.bytes += event.bytes;
+    done.items += event.items;
+  };
+  const result = await lab.restore(point, { target, verify: true }, testRun({ tell }));
   assert.deepEqual(result.findings, []);
   assert.equal(result.verified, true);
   const restored = factsOf(target);
@@ -101,7 +106,7 @@ test('a volume is restored with all that its kernel sees on it', async () => {
   // Seven pieces of 5000 bytes, each on up to three blocks.
   assert.ok(blocks * 512 <= 7 * 3 * 4096, `${blocks} blocks of a sparse file`);
   assert.ok(statSync(join(target, 'fragmented')).blocks * 512 < 3.5 * MIB);
-  assert.ok(progress.bytesDone > 64 * MIB && progress.itemsDone > 300);
+  assert.ok(done.bytes > 64 * MIB && done.items > 300);
 });
 
 test('a FAT volume is restored as mtools wrote it', async () => {
@@ -223,7 +228,7 @@ test('verification finds what is not as it is on the volume', async () => {
   writeFileSync(join(target, 'docs/c.txt'), 'cc');
   const result = await lab.restore(small, { target, conflict: 'skip', verify: true });
   assert.equal(result.verified, false);
-  const found = result.findings.map(({ code, path }) => `${code} ${path}`).sort();
+  const found = result.findings.map(({ code, subject }) => `${code} ${subject.name}`).sort();
   assert.deepEqual(found, ['differs big', 'differs docs/a.odt', 'differs docs/c.txt']);
 });
 
@@ -247,7 +252,7 @@ test('what is damaged on the volume is told, and all else is restored', async ()
   await debugfs(image, 'clri docs/a.odt', 'sif docs/secret flags 0x80800', 'clri other');
   const point = await lab.protect(image);
   const { target, findings, verified } = await lab.restore(point, { verify: true });
-  const found = findings.map(({ code, path }) => `${code} ${path}`).sort();
+  const found = findings.map(({ code, subject }) => `${code} ${subject.name}`).sort();
   assert.deepEqual(found, [
     'file-system-damaged ',
     'file-system-damaged docs',
@@ -256,7 +261,7 @@ test('what is damaged on the volume is told, and all else is restored', async ()
   assert.equal(verified, false);
   assert.deepEqual(filesIn(target), ['big', 'docs/c.txt', 'docs/deep/b.odt']);
   const dry = await lab.restore(point, { dryRun: true });
-  assert.deepEqual(dry.findings.map(({ path }) => path).sort(), ['', 'docs']);
+  assert.deepEqual(dry.findings.map(({ subject }) => subject.name).sort(), ['', 'docs']);
 });
 
 test('a link and a folder of one name lead nowhere together', async () => {

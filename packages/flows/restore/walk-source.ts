@@ -1,5 +1,5 @@
 /** A walk over what is restored, without restoring it. */
-import type { FileMetadata } from '@coffer/base';
+import type { FileMetadata, RunContext } from '@coffer/base';
 import { depthFirst } from '../depth-first.ts';
 import { RelativePath } from '../relative-path.ts';
 import type { FilesSource, FolderWalk } from './files-source.ts';
@@ -15,13 +15,13 @@ export interface WalkOptions {
   /** Takes what cannot be read. */
   readonly findings: PathFindings;
   readonly isIncluded: (relative: RelativePath, isFolder: boolean) => boolean;
-  readonly signal?: AbortSignal | undefined;
 }
 
 type Visit = (walked: WalkedEntry) => void | Promise<void>;
 
 /** Calls `visit` with all that is included but folders, one after the other. */
 export async function walkSource(
+  run: RunContext,
   source: FilesSource,
   options: WalkOptions,
   visit: Visit,
@@ -32,13 +32,14 @@ export async function walkSource(
     if (options.isIncluded(relative, false)) await visit({ entry: wanted, relative });
     return;
   }
-  const walk = { ...options, folders: source.walk(), visit };
+  const walk = { ...options, signal: run.signal, folders: source.walk(), visit };
   const root = foldersIn({ entry: wanted, relative: RelativePath.ROOT }, walk);
   const all = depthFirst(root, (folder) => foldersIn(folder, walk));
   while (!(await all.next()).done);
 }
 
 interface Walk extends WalkOptions {
+  readonly signal: AbortSignal;
   readonly folders: FolderWalk;
   readonly visit: Visit;
 }
@@ -47,7 +48,7 @@ interface Walk extends WalkOptions {
 async function* foldersIn(folder: WalkedEntry, walk: Walk): AsyncGenerator<WalkedEntry> {
   try {
     for await (const entry of walk.folders.entries(folder.entry, folder.relative.depth)) {
-      walk.signal?.throwIfAborted();
+      walk.signal.throwIfAborted();
       const relative = folder.relative.at(entry.name);
       if (entry.type === 'directory') yield { entry, relative };
       else if (walk.isIncluded(relative, false)) await walk.visit({ entry, relative });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { inlineChunkPool } from '../chunk/chunk-work.ts';
@@ -73,8 +74,8 @@ test('two clones of one repository, with one folder of caches, are copied to eac
     const index = { cacheFolder, place };
     const chunkPool = inlineChunkPool(random);
     const processes = testProcesses;
-    const options = { store, index, clock, random, processes, chunkPool };
-    return (await Repository.open(options)).unlockWith(keys);
+    const options = { store, index, processes, chunkPool };
+    return (await Repository.open(testRun({ clock, random }), options)).unlockWith(keys);
   };
   try {
     const from = await openAt(test.store, 'first');

@@ -3,7 +3,17 @@
  * missing are moved as they are, by someone who needs no key. Otherwise they are opened and sealed
  * anew.
  */
-import { CofferError, type Finding, isCofferError } from '@coffer/base';
+import {
+  collecting,
+  CofferError,
+  type Finding,
+  findingOf,
+  isCofferError,
+  tellDone,
+  tellFinding,
+  tellPhase,
+  tellTotal,
+} from '@coffer/base';
 import { idKey } from '../chunk/chunk-id.ts';
 import { damagedName, markedDamaged } from '../damaged-points.ts';
 import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
@@ -31,8 +41,6 @@ export interface CopyOptions {
   readonly target: Repository;
   /** Which points are wanted. */
   readonly isWanted: (point: RecoveryPoint) => boolean;
-  readonly onProgress?: ((bytes: number) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface CopyResult {
@@ -48,16 +56,17 @@ export interface CopyResult {
 }
 
 export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
-  const { source, target, signal } = options;
+  const { source, target } = options;
   const sealedAsTheyAre = source.sharesKeysWith(target);
-  const findings: Finding[] = [];
+  const { run, findings } = collecting(target.run);
   const onUnreadable =
     ({ location }: Repository) =>
     (error: CofferError) =>
-      void findings.push({ code: error.code, path: location, message: error.message });
+      tellFinding(run, findingOf(error, { kind: 'repository', name: location }));
+  tellPhase(run, 'list-points');
   const readable = await source.points({ onDamaged: onUnreadable(source) });
   const wanted = readable.filter(options.isWanted);
-  await source.index.synchronize(source.store, signal);
+  await source.index.synchronize(source.store);
   // What was deleted there for a while is there.
   const present = await target.points({ onDamaged: onUnreadable(target), deleted: true });
   const damaged = await markedDamaged(target.store);
@@ -69,13 +78,14 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   const trusted = target.keys ? present : present.filter(({ id }) => ofSource.has(id));
   const receipts = await receiptsMissing(options);
   const carryReceipt = async (id: string): Promise<void> => {
-    if (receipts.has(id)) findings.push(...(await copyReceipt(options, id)));
+    if (receipts.has(id)) await copyReceipt(run, options, id);
   };
   // Of points whose copy was interrupted before their receipts came.
   for (const point of wanted) if (!missing.includes(point)) await carryReceipt(point.id);
   const copied: string[] = [];
   let chunksNew = 0;
   let bytesStored = 0;
+  tellPhase(run, 'copy-chunks');
   // Each point is a session of its own, so that what is copied is there, whatever comes later.
   for (const point of missing) {
     const known = [...trusted, ...wanted.filter(({ id }) => copied.includes(id))];
@@ -100,7 +110,7 @@ async function copyPoint(
   point: RecoveryPoint,
   known: readonly RecoveryPoint[],
 ): Promise<{ id: string; chunksNew: number; bytesStored: number } | undefined> {
-  const { source, signal } = options;
+  const { source } = options;
   for (let attempt = 1; ; attempt++) {
     try {
       return await copyOnce(options, point, known);
@@ -109,7 +119,7 @@ async function copyPoint(
       const left = await source.points({ onDamaged: () => {}, deleted: true });
       if (!left.some(({ id }) => id === point.id)) return undefined;
       if (attempt === ATTEMPTS_MAX) throw error;
-      await source.index.synchronize(source.store, signal);
+      await source.index.synchronize(source.store);
     }
   }
 }
@@ -119,14 +129,14 @@ async function copyOnce(
   point: RecoveryPoint,
   known: readonly RecoveryPoint[],
 ): Promise<{ id: string; chunksNew: number; bytesStored: number }> {
-  const { source, target, signal } = options;
+  const { source, target } = options;
   if (source.sharesKeysWith(target)) {
-    return await copyIn(await target.beginMove(signal), (session) =>
+    return await copyIn(await target.beginMove(), (session) =>
       copySealed(options, point, session, known),
     );
   }
   const unlocked = { source: requireUnlocked(source), target: requireUnlocked(target) };
-  return await copyIn(await unlocked.target.beginSession(signal), (session) =>
+  return await copyIn(await unlocked.target.beginSession(), (session) =>
     copyOpened({ ...options, ...unlocked }, point, session),
   );
 }
@@ -170,18 +180,19 @@ function isPresent(
 }
 
 async function copySealed(
-  { source, target, onProgress, signal }: CopyOptions,
+  { source, target }: CopyOptions,
   point: RecoveryPoint,
   session: Session<PackWriter>,
   present: readonly RecoveryPoint[],
 ): Promise<EncodedPoint> {
-  const { store, index } = source;
+  const { store, index, run } = source;
+  const { signal } = run;
   const records = new RecordReader({ store, index, signal });
   const wanted = new EntrySet(index);
   const base = await baseOf(target, point, present, session);
   const found = chunksOnlyIn(rootsOf(point), base ? rootsOf(base) : [], { index, records, signal });
   const severalPlaces = new Set<string>();
-  const placesThere = choosePlaces(source, signal);
+  const placesThere = choosePlaces(source);
   for await (const { id, places } of found) {
     if (places.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
     if (session.writer.isStored(id)) continue;
@@ -190,13 +201,16 @@ async function copySealed(
     if (chosen.length > 1) severalPlaces.add(idKey(id));
   }
   const packs = packsNamed(source, wanted);
-  const onPackDone = ({ pack }: IndexedPack): void =>
-    onProgress?.(wanted.use(pack.toString('hex'))?.bytes ?? 0);
+  const bytesOf = ({ pack }: IndexedPack): number => wanted.use(pack.toString('hex'))?.bytes ?? 0;
+  const onPackDone = (pack: IndexedPack): void =>
+    tellDone(target.run, { bytes: bytesOf(pack), items: 1 });
+  const bytes = packs.reduce((sum, pack) => sum + bytesOf(pack), 0);
+  tellTotal(target.run, { bytes, items: packs.length });
   const { writer } = session;
   // Without a key nobody can tell which place of several is forged: all are copied.
   const move = (chunk: MovedChunk): Promise<void> =>
     severalPlaces.has(idKey(chunk.entry.id)) ? writer.moveBeside(chunk) : writer.move(chunk);
-  await moveChunks({ source, packs, wanted, move, onPackDone, signal });
+  await moveChunks({ source, packs, wanted, move, onPackDone });
   return await readEncoded(source, point);
 }
 
@@ -204,14 +218,14 @@ async function copySealed(
  * Of several places of a chunk, those in packs that are there: an index object may name a pack that
  * is lost, or that never was. The packs are listed when the first such chunk is met, which is rare.
  */
-function choosePlaces(
-  { store, index }: Repository,
-  signal: AbortSignal | undefined,
-): (places: readonly Location[]) => Promise<readonly Location[]> {
+function choosePlaces({
+  store,
+  index,
+}: Repository): (places: readonly Location[]) => Promise<readonly Location[]> {
   let listed: Promise<StoredPacks> | undefined;
   return async (places) => {
     if (places.length < 2) return places;
-    const stored = await (listed ??= StoredPacks.list(store, signal));
+    const stored = await (listed ??= StoredPacks.list(store));
     const isThere = ({ packNumber }: Location): boolean => {
       const pack = index.pack(packNumber);
       return pack !== undefined && stored.has(pack);
@@ -256,21 +270,23 @@ interface UnlockedPair {
 }
 
 async function copyOpened(
-  { source, target, onProgress, signal }: CopyOptions & UnlockedPair,
+  { source, target }: CopyOptions & UnlockedPair,
   point: RecoveryPoint,
   session: Session,
 ): Promise<EncodedPoint> {
+  const { run } = target;
+  tellTotal(run, { bytes: point.roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) });
+  const onChunk = (bytes: number): void => tellDone(run, { bytes, items: 1 });
   const roots: RecoveryPoint['roots'] = [];
   for (const { name, root, sizeBytes } of point.roots) {
     const resealed = await resealTree(Buffer.from(root, 'hex'), {
       source,
       writer: session.writer,
-      onProgress,
-      signal,
+      onChunk,
     });
     roots.push({ name, root: resealed.toString('hex'), sizeBytes });
   }
-  return encodePointAgain(point, roots, source.allKeys, { ...target.keys, random: target.random });
+  return encodePointAgain(point, roots, source.allKeys, { ...target.keys, random: run.random });
 }
 
 /** The point's record, byte for byte. */

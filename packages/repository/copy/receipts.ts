@@ -2,7 +2,7 @@
  * Receipts go along with copies of their points within a key domain, byte for byte: their MAC is of
  * the service that made them, and needs nothing of the repository. PROTOCOL.md, "What stands beside a point".
  */
-import { type Finding, isCofferError } from '@coffer/base';
+import { findingOf, isCofferError, type RunContext, tellFinding } from '@coffer/base';
 import { checkReceipt, listReceipts, parseReceiptName, receiptName } from '../receipt.ts';
 import type { Repository } from '../repository.ts';
 import { getRecordIfThere, putIfAbsent } from '../store-calls.ts';
@@ -24,16 +24,19 @@ export async function receiptsMissing({ source, target }: Pair): Promise<Readonl
 const NONE: ReadonlySet<string> = new Set();
 
 /** Of a point that the target has. One that is damaged stays behind. */
-export async function copyReceipt({ source, target }: Pair, point: string): Promise<Finding[]> {
+export async function copyReceipt(
+  run: RunContext,
+  { source, target }: Pair,
+  point: string,
+): Promise<void> {
   const name = receiptName(point);
   try {
     const bytes = await getRecordIfThere(source.store, name);
-    if (!bytes) return [];
+    if (!bytes) return;
     checkReceipt(bytes, name);
     await putIfAbsent(target.store, name, bytes);
-    return [];
   } catch (error) {
     if (!isCofferError(error, 'object-damaged')) throw error;
-    return [{ code: error.code, path: source.location, message: error.message }];
+    tellFinding(run, findingOf(error, { kind: 'repository', name: source.location }));
   }
 }

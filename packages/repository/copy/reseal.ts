@@ -15,8 +15,8 @@ const SLABS_AT_ONCE = 4;
 export interface ResealOptions {
   readonly source: UnlockedRepository;
   readonly writer: ChunkWriter;
-  readonly onProgress?: ((bytes: number) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
+  /** Told the bytes of each chunk that was sealed anew. */
+  readonly onChunk: (bytes: number) => void;
 }
 
 /** Returns the root in the target. */
@@ -33,14 +33,13 @@ class Resealing {
 
   constructor(options: ResealOptions) {
     this.#options = options;
-    this.#reader = options.source.reader(options.signal);
+    this.#reader = options.source.reader();
   }
 
   async node(id: ChunkId): Promise<ChunkId> {
     if (isZeroId(id)) return id;
     const known = this.#done.get(idKey(id));
     if (known) return known;
-    this.#options.signal?.throwIfAborted();
     const { children, body } = await this.#reader.readNode(id);
     const data = await this.#data(children);
     const resealed: ChunkId[] = [];
@@ -76,7 +75,7 @@ class Resealing {
   }
 
   async #window(window: readonly ChunkRequest[], resealed: Map<string, ChunkId>): Promise<void> {
-    const { source, writer, onProgress } = this.#options;
+    const { source, writer, onChunk } = this.#options;
     await this.#slabs.use(async (slab) => {
       const [failure] = await this.#reader.readInto(slab, window, source.work);
       if (failure) throw failure.error;
@@ -84,7 +83,7 @@ class Resealing {
       const ids = await writer.write(slab, spans);
       window.forEach(({ id, length }, index) => {
         resealed.set(idKey(id), ids[index]!);
-        onProgress?.(length);
+        onChunk(length);
       });
     });
   }

@@ -16,12 +16,12 @@ export async function endExpired(
   repository: Repository,
   waiting: readonly string[],
 ): Promise<number> {
-  const { store, clock } = repository;
+  const { store, run } = repository;
   const wanted = new Set(waiting);
   let open = 0;
   for (const session of await listSessions(store)) {
     if (!wanted.has(session.session) || session.hasEnd) continue;
-    if (await isExpired(repository, session, clock.now())) {
+    if (await isExpired(repository, session, run.clock.now())) {
       const end = {
         session: session.session,
         outcome: 'fenced',
@@ -37,9 +37,9 @@ export async function endExpired(
 
 /** Sessions that were abandoned or fenced are cleaned up by the next sweep. */
 export async function hasEndedSessions(repository: Repository): Promise<boolean> {
-  const { store, clock } = repository;
+  const { store, run } = repository;
   for (const session of await listSessions(store)) {
-    if (session.hasEnd || (await isExpired(repository, session, clock.now()))) return true;
+    if (session.hasEnd || (await isExpired(repository, session, run.clock.now()))) return true;
   }
   return false;
 }

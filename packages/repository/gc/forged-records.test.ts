@@ -92,8 +92,8 @@ for (const generation of [7, 999_999_999_999_999]) {
     for (const repository of [await test.lockedHost(), host]) {
       const { findings } = await verifyRepository({ repository, readFraction: 0 });
       assert.deepEqual(
-        findings.map(({ code, path }) => [code, path]),
-        [['object-damaged', `gc/${name}-sweep`]],
+        findings.map(({ code, subject }) => [code, subject.name]),
+        [['points-hidden', `gc/${name}-sweep`]],
       );
     }
     const packs = await namesOf(test.store, 'packs/');

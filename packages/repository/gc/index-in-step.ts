@@ -3,11 +3,11 @@ import { CofferError } from '@coffer/base';
 import type { Repository } from '../repository.ts';
 
 /** What an index object that cannot be read names would be taken for garbage. */
-export async function synchronizeOrRefuse(
-  { index, store }: Repository,
-  signal?: AbortSignal,
-): Promise<ReadonlySet<string>> {
-  const { damaged, objects } = await index.synchronize(store, signal);
+export async function synchronizeOrRefuse({
+  index,
+  store,
+}: Repository): Promise<ReadonlySet<string>> {
+  const { damaged, objects } = await index.synchronize(store);
   const [first] = damaged;
   if (first) throw new CofferError('repository-damaged', { reason: first.message }, first);
   return objects;

@@ -19,10 +19,10 @@ export function probeName(random: Random): string {
 }
 
 /** A wrong clock here, or in the store, costs a probe too early or too late, and nothing else. */
-export async function removeLeftovers({ store, clock }: Repository): Promise<void> {
+export async function removeLeftovers({ store, run }: Repository): Promise<void> {
   await store.removeLeftovers(LEFTOVER_AGE_MS);
   await removeRecordsOfGonePoints(store);
-  const now = clock.now();
+  const now = run.clock.now();
   await removeOldJobs(store, now);
   for await (const { name, createdAt } of store.list(PROBES)) {
     if (now - createdAt > LEFTOVER_AGE_MS) await store.delete(name);

@@ -1,6 +1,7 @@
 /** Moves what is live out of packs that are to go. */
-import { CofferError, digest } from '@coffer/base';
+import { CofferError, digest, tellDone, tellPhase, tellTotal } from '@coffer/base';
 import { RecordReader } from '../chunk/record-reader.ts';
+import type { IndexedPack } from '../index/chunk-index.ts';
 import { moveChunks } from '../pack/move-chunks.ts';
 import type { MovedChunk } from '../pack/pack-builder.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
@@ -21,17 +22,17 @@ export interface RepackPlan {
 
 /** Moves what is live out of the packs that are to go, into packs that no plan knows yet. */
 export async function repack(
-  { repository, signal }: { repository: Repository; signal?: AbortSignal | undefined },
+  repository: Repository,
   { plan, live, stored }: RepackPlan,
   generation: number,
 ): Promise<Relied> {
   if (plan.repack.length === 0) return NOTHING_MOVED;
-  const { index, context, packSizeBytes } = repository;
+  const { index, context, packSizeBytes, run } = repository;
   const absent = new Set([...plan.remove, ...plan.repack]);
-  const objects = await synchronizeOrRefuse(repository, signal);
+  const objects = await synchronizeOrRefuse(repository);
   const acceptsPack = index.acceptor(objects, absent);
-  const writer = new PackWriter({ context, generation, acceptsPack, packSizeBytes, signal });
-  const records = new RecordReader({ store: repository.store, index, signal });
+  const writer = new PackWriter({ context, generation, acceptsPack, packSizeBytes });
+  const records = new RecordReader({ store: repository.store, index, signal: run.signal });
   const moved = new Set<string>();
   // That a pack which stays has the id says little: only the same bytes make a move needless.
   const move = async (chunk: MovedChunk): Promise<void> => {
@@ -53,8 +54,13 @@ export async function repack(
   const isNamed = [...index.packs()].some(({ pack }) => left.has(pack.toString('hex')));
   if (isNamed) throw new CofferError('repository-damaged', { packsMissing: left.size });
   if (left.size > 0) throw changedMeanwhile();
+  tellPhase(run, 'repack');
+  const bytes = packs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  tellTotal(run, { bytes, items: packs.length });
+  const onPackDone = ({ sizeBytes }: IndexedPack): void =>
+    tellDone(run, { bytes: sizeBytes, items: 1 });
   try {
-    await moveChunks({ source: repository, packs, wanted: live.entries, move, signal });
+    await moveChunks({ source: repository, packs, wanted: live.entries, move, onPackDone });
     await writer.flush();
     return writer.relied;
   } finally {

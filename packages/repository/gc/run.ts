@@ -3,7 +3,7 @@
  * packs, waits for the sessions that may not know that, and then deletes. It can be killed between
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
-import { CofferError, isCofferError } from '@coffer/base';
+import { CofferError, isCofferError, tellPhase } from '@coffer/base';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
@@ -43,7 +43,6 @@ export interface GcOptions {
   readonly repository: Repository;
   readonly dryRun?: boolean | undefined;
   readonly plan?: GcPlanOptions | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export type GcResult =
@@ -60,8 +59,8 @@ export type GcResult =
     };
 
 export async function collectGarbage(options: GcOptions): Promise<GcResult> {
-  const { repository, signal } = options;
-  const { store } = repository;
+  const { repository } = options;
+  const { store, run } = repository;
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
   refuseAppendOnly(store);
   await finishCommittedSessions(store);
@@ -81,13 +80,13 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
     return { outcome: 'nothing-to-do', plan };
   }
   const moved = await unlessOvertaken(repository, state, () =>
-    repack(options, planned, state.generation),
+    repack(repository, planned, state.generation),
   );
   await requireMoved(repository, moved);
-  const collection = repository.random.bytes(16).toString('hex');
+  const collection = run.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
-  const indexObjects = [...(await synchronizeOrRefuse(repository, signal))];
+  const indexObjects = [...(await synchronizeOrRefuse(repository))];
   const record = { generation: state.generation + 1, collection, packs, sessions, indexObjects };
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
@@ -116,11 +115,13 @@ interface Planned {
   readonly objects: ReadonlySet<string>;
 }
 
-async function makePlan({ repository, plan, signal }: GcOptions): Promise<Planned> {
-  const { index, store } = repository;
+async function makePlan({ repository, plan }: GcOptions): Promise<Planned> {
+  const { index, store, run } = repository;
+  const { signal } = run;
+  tellPhase(run, 'mark');
   // Points first: what is listed then, the index objects that are read afterwards know.
   const points = await repository.points({ deleted: true });
-  const objects = await synchronizeOrRefuse(repository, signal);
+  const objects = await synchronizeOrRefuse(repository);
   const records = new RecordReader({ store, index, signal });
   const accepts = index.acceptor(objects);
   const stored = await StoredPacks.list(store, signal);
@@ -209,20 +210,21 @@ async function carryOn(
   condemned: CondemnedRecord,
   planned: Planned | undefined,
 ): Promise<GcResult> {
-  const { repository, signal } = options;
-  const { store } = repository;
+  const { repository } = options;
+  const { store, run } = repository;
   const { generation, collection } = condemned;
   const listed = (await listSessions(store)).map(({ session }) => session);
   const { sessions } = await agreeOnWaiting(store, { generation, collection, sessions: listed });
+  tellPhase(run, 'wait-for-sessions');
   const open = await endExpired(repository, sessions);
   if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
   await finishCommittedSessions(store);
   const proposed = await rescue(options, condemned, planned);
-  signal?.throwIfAborted();
   await requireMoved(repository, planned?.moved ?? NOTHING_MOVED);
   const record = await agreeOnSweep(store, proposed);
   await refuseOvertaken(store, record);
   refuseForged(record, proposed, condemned);
+  tellPhase(run, 'sweep');
   const bytesFreed = await sweep(repository, record, condemned.sessions);
   await removeLeftovers(repository);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
@@ -283,14 +285,16 @@ async function unlessOvertaken<T>(
  * looked at again, as long as it lies where it was seen.
  */
 async function rescue(
-  { repository, signal }: GcOptions,
+  { repository }: GcOptions,
   { generation, collection, packs }: CondemnedRecord,
   planned: Planned | undefined,
 ): Promise<SweepRecord> {
-  const { index, store } = repository;
+  const { index, store, run } = repository;
+  const { signal } = run;
+  tellPhase(run, 'mark');
   const condemned = new Set(packs);
   const points = await repository.points({ deleted: true });
-  const objects = await synchronizeOrRefuse(repository, signal);
+  const objects = await synchronizeOrRefuse(repository);
   const isAsSeen = planned && liesAsPlanned(repository, planned, { objects, condemned });
   const marked = isAsSeen ? planned.marked : new Set<string>();
   const live = await markOrRefuse(

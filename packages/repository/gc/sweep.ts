@@ -2,7 +2,7 @@
  * Deletes what a sweep record says. The order matters: first the index objects that name the packs,
  * which do not count any more, then the packs, last the records; so it can be killed and repeated anywhere.
  */
-import { mapBounded } from '@coffer/base';
+import { mapBounded, tellDone, tellTotal } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
@@ -37,11 +37,13 @@ export async function sweep(
   return bytesFreed;
 }
 
-async function deletePacks({ store }: Repository, packs: readonly string[]): Promise<number> {
+async function deletePacks({ store, run }: Repository, packs: readonly string[]): Promise<number> {
+  tellTotal(run, { items: packs.length });
   const sizes = await mapBounded(packs, DELETIONS_AT_ONCE, async (pack) => {
     const name = packObjectName(Buffer.from(pack, 'hex'));
     const info = await store.stat(name);
     await store.delete(name);
+    tellDone(run, { bytes: info?.sizeBytes ?? 0, items: 1 });
     return info?.sizeBytes ?? 0;
   });
   return sizes.reduce((sum, size) => sum + size, 0);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isCofferError } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { type Database, open } from 'lmdb';
 import { inlineChunkPool } from '../chunk/chunk-work.ts';
 import { collectGarbage } from '../gc/run.ts';
@@ -75,11 +76,9 @@ async function damageTable(folder: string, [, table, damage]: Damage): Promise<v
 
 async function openWith(test: TestRepository, folder: string): Promise<UnlockedRepository> {
   const { store, clock, random } = test;
-  const repository = await Repository.open({
+  const repository = await Repository.open(testRun({ clock, random }), {
     store,
     index: ChunkIndex.open(folder),
-    clock,
-    random,
     processes: testProcesses,
     chunkPool: inlineChunkPool(random),
   });

@@ -15,7 +15,6 @@ export interface MoveChunksOptions {
   readonly wanted: EntrySet;
   readonly move: (chunk: MovedChunk) => Promise<void>;
   readonly onPackDone?: ((pack: IndexedPack) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -23,11 +22,10 @@ export interface MoveChunksOptions {
  * without a key. Fails with `object-damaged` when a pack is not what its name promises.
  */
 export async function moveChunks(options: MoveChunksOptions): Promise<void> {
-  const { source, packs, wanted, move, onPackDone, signal } = options;
+  const { source, packs, wanted, move, onPackDone } = options;
   const fetched = mapAhead(packs, PACKS_AHEAD, async (pack) => {
-    signal?.throwIfAborted();
     const name = packObjectName(pack.pack);
-    const bytes = await source.store.get(name, { sizeBytesMax: pack.sizeBytes, signal });
+    const bytes = await source.store.get(name, { sizeBytesMax: pack.sizeBytes });
     if (isPackIntact(bytes, pack.pack)) return { pack, footer: decodePack(bytes, name), bytes };
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   });

@@ -1,5 +1,14 @@
 /** Makes index objects anew from the footers of the packs. It needs no key. */
-import { CofferError, type Finding, isCofferError, mapBounded } from '@coffer/base';
+import {
+  CofferError,
+  findingOf,
+  isCofferError,
+  mapBounded,
+  type RunContext,
+  tellDone,
+  tellFinding,
+  tellTotal,
+} from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import {
   encodeIndexObject,
@@ -30,21 +39,13 @@ export interface RebuildOptions {
   readonly condemned: { readonly packs: ReadonlySet<string>; readonly generation: number };
   /** Of the session that repairs. */
   readonly generation: number;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface RebuildResult {
-  readonly packsIndexed: number;
-  readonly findings: readonly Finding[];
 }
 
 /** New objects are written first, then those that were there before are removed. */
-export async function rebuildIndex({
-  store,
-  condemned,
-  generation,
-  signal,
-}: RebuildOptions): Promise<RebuildResult> {
+export async function rebuildIndex(
+  run: RunContext,
+  { store, condemned, generation }: RebuildOptions,
+): Promise<void> {
   const before: string[] = [];
   for await (const { name } of store.list('index/')) before.push(name);
   const packs: { name: string; sizeBytes: number }[] = [];
@@ -60,13 +61,12 @@ export async function rebuildIndex({
       in: generation,
     })),
   ];
-  const findings: Finding[] = [];
+  tellTotal(run, { items: packs.length });
   const written = new Set<string>();
-  let packsIndexed = 0;
   for (const { group, in: generationOfGroup } of groups) {
-    signal?.throwIfAborted();
+    run.signal.throwIfAborted();
     const described = (
-      await mapBounded(group, PACKS_AT_ONCE, (pack) => describePack(store, pack, findings))
+      await mapBounded(group, PACKS_AT_ONCE, (pack) => describePack(run, store, pack))
     ).filter((pack) => pack !== undefined);
     for (const part of limitEntries(described)) {
       const { name, bytes } = encodeIndexObject(part, generationOfGroup);
@@ -75,10 +75,9 @@ export async function rebuildIndex({
       await putIfAbsent(store, name, bytes);
       written.add(name);
     }
-    packsIndexed += described.length;
+    tellDone(run, { items: group.length });
   }
   for (const name of before) if (!written.has(name)) await store.delete(name);
-  return { packsIndexed, findings };
 }
 
 function groupsOf<T>(packs: readonly T[]): T[][] {
@@ -108,9 +107,9 @@ function* limitEntries(packs: readonly PackDescription[]): Generator<PackDescrip
 }
 
 async function describePack(
+  run: RunContext,
   store: ObjectStore,
   { name, sizeBytes }: { name: string; sizeBytes: number },
-  findings: Finding[],
 ): Promise<PackDescription | undefined> {
   try {
     const hex = name.slice(name.lastIndexOf('/') + 1);
@@ -121,7 +120,7 @@ async function describePack(
     return { pack: Buffer.from(hex, 'hex'), sizeBytes, ...footer };
   } catch (error) {
     if (!isCofferError(error, 'object-damaged')) throw error;
-    findings.push({ code: error.code, path: name, message: error.message });
+    tellFinding(run, findingOf(error, { kind: 'object', name }));
     return undefined;
   }
 }

@@ -3,7 +3,7 @@
  * mean something else. It comes before the session that repairs the rest, since no session can begin
  * as long as nobody knows what is condemned.
  */
-import { type CofferError, type Finding, isCofferError } from '@coffer/base';
+import { type CofferError, isCofferError, tellFinding } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { repairConfig } from '../config-objects.ts';
 import { formatGeneration, parseGeneration } from '../generation.ts';
@@ -42,28 +42,32 @@ import {
 } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
 
-type OnFinding = (finding: Finding) => void;
-
-export async function repairRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+export async function repairRecords(repository: Repository): Promise<void> {
   const { store } = repository;
   const isConfigTrue = repository.keys !== undefined;
-  for (const { code, details } of await repairConfig(store, { isConfigTrue })) {
-    const path = String(details['object']);
-    onFinding({ code, path, message: 'it was written anew from the other one of the two' });
+  for (const { details } of await repairConfig(store, { isConfigTrue })) {
+    tellOf(repository, 'record-renewed', String(details['object']));
   }
-  await repairGcRecords(repository, onFinding);
+  await repairGcRecords(repository);
   for (const session of await listSessions(store)) {
-    await repairSession(repository, session, onFinding);
+    await repairSession(repository, session);
   }
-  await repairPointRecords(repository, onFinding);
-  await dropKeySlots(repository, onFinding);
+  await repairPointRecords(repository);
+  await dropKeySlots(repository);
+}
+
+function tellOf(
+  { run }: Repository,
+  code: 'record-renewed' | 'record-dropped' | 'point-dropped' | 'session-closed',
+  name: string,
+  damage?: CofferError,
+): void {
+  const details = { reason: damage?.details['reason'] };
+  tellFinding(run, { code, subject: { kind: 'object', name }, details });
 }
 
 /** Deletes the points whose records are damaged, or made by no writer; returns their ids. */
-export async function dropDamagedPoints(
-  repository: Repository,
-  onFinding: OnFinding,
-): Promise<string[]> {
+export async function dropDamagedPoints(repository: Repository): Promise<string[]> {
   const { store } = repository;
   const hashKey = repository.keys?.hashKey;
   const dropped: string[] = [];
@@ -75,29 +79,30 @@ export async function dropDamagedPoints(
     if (!point || !damage) continue;
     await store.delete(name);
     dropped.push(point.id);
-    onFinding({ code: damage.code, path: name, message: 'the point was dropped' });
+    tellOf(repository, 'point-dropped', name, damage);
   }
   return dropped;
 }
 
-async function repairGcRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+async function repairGcRecords(repository: Repository): Promise<void> {
   const { store } = repository;
-  await dropJunk(store, onFinding);
+  await dropJunk(repository);
   const objects = await listGcObjects(store);
   const newest = Math.max(0, ...objects.map(({ generation }) => generation));
   for (const object of objects) {
     const { name } = object;
     const damage = await damageOf(async () => checkGcRecord(object, await getRecord(store, name)));
     if (!damage) continue;
-    onFinding({ code: damage.code, path: name, message: 'the record was written anew or dropped' });
     await store.delete(name);
-    await replaceGcRecord(repository, object, newest);
+    const isRenewed = await replaceGcRecord(repository, object, newest);
+    tellOf(repository, isRenewed ? 'record-renewed' : 'record-dropped', name, damage);
   }
-  await replaceForgedSweep(repository, onFinding);
+  await replaceForgedSweep(repository);
 }
 
 /** Records that follow from no other, or that no collection could follow. */
-async function dropJunk(store: ObjectStore, onFinding: OnFinding): Promise<void> {
+async function dropJunk(repository: Repository): Promise<void> {
+  const { store } = repository;
   for (;;) {
     const objects = await listGcObjects(store);
     const { generation } = chainOf(objects);
@@ -106,7 +111,7 @@ async function dropJunk(store: ObjectStore, onFinding: OnFinding): Promise<void>
       (each) => each.generation > generation || (isLast && each.generation === generation),
     );
     for (const { name } of junk) {
-      onFinding({ code: 'object-damaged', path: name, message: 'the record was dropped' });
+      tellOf(repository, 'record-dropped', name);
       await store.delete(name);
     }
     // Below one that was the last, there may be another such.
@@ -115,7 +120,7 @@ async function dropJunk(store: ObjectStore, onFinding: OnFinding): Promise<void>
 }
 
 /** Only by someone who has the keys, who can tell that the points are none that somebody has forged. */
-async function replaceForgedSweep(repository: Repository, onFinding: OnFinding): Promise<void> {
+async function replaceForgedSweep(repository: Repository): Promise<void> {
   const { store, keys } = repository;
   const state = await readGcState(store);
   if (!keys || !state.sweep) return;
@@ -123,13 +128,13 @@ async function replaceForgedSweep(repository: Repository, onFinding: OnFinding):
   if (passedOver.length === 0) return;
   const { generation } = state.sweep;
   const path = gcObjectName(generation, 'sweep');
-  onFinding({ code: 'object-damaged', path, message: 'the record was written anew' });
+  tellOf(repository, 'record-renewed', path);
   await store.delete(path);
   await writeSweepOfAll(repository, generation);
 }
 
 /**
- * A list of who is waited for can be made again later. A sweep that is done is written anew, as one
+ * True when something stands in its place. A list of who is waited for can be made again later. A sweep that is done is written anew, as one
  * after which all counts that is there: what it has swept is gone. What was condemned is not known any
  * more, so all packs of earlier generations are: then sessions use none of them, and the collection
  * that goes on rescues what points reach.
@@ -138,22 +143,27 @@ async function replaceGcRecord(
   repository: Repository,
   { step, generation }: GcObject,
   newest: number,
-): Promise<void> {
-  const { store, random } = repository;
-  if (step === 'done') await writeDone(store, generation);
+): Promise<boolean> {
+  const { store, run } = repository;
+  if (step === 'done') {
+    await writeDone(store, generation);
+    return true;
+  }
   if (step === 'sweep' && (await store.stat(gcObjectName(generation, 'done')))) {
     await writeSweepOfAll(repository, generation);
+    return true;
   }
-  if (step !== 'condemned' || generation < newest) return;
+  if (step !== 'condemned' || generation < newest) return false;
   // Whoever began in between did not know: they are to be waited for.
   await store.delete(gcObjectName(generation, 'waiting'));
   const packs = await packsBefore(generation, store);
-  const collection = random.bytes(16).toString('hex');
+  const collection = run.random.bytes(16).toString('hex');
   const rest = { sessions: [], indexObjects: [] };
   await writeGcRecord(store, 'condemned', { generation, collection, packs, ...rest });
+  return true;
 }
 
-async function writeSweepOfAll({ store, random }: Repository, generation: number): Promise<void> {
+async function writeSweepOfAll({ store, run }: Repository, generation: number): Promise<void> {
   const survivors = new Set<string>();
   for await (const { name } of store.list('points/')) {
     const point = parsePointObjectName(name);
@@ -163,7 +173,7 @@ async function writeSweepOfAll({ store, random }: Repository, generation: number
   for await (const { name } of store.list('index/')) {
     if (indexGenerationOf(name) !== undefined) indexObjects.push(name);
   }
-  const collection = random.bytes(16).toString('hex');
+  const collection = run.random.bytes(16).toString('hex');
   const record = { generation, collection, packs: [], survivors: [...survivors], indexObjects };
   await writeGcRecord(store, 'sweep', record);
 }
@@ -184,21 +194,18 @@ async function packsBefore(generation: number, store: ObjectStore): Promise<stri
 }
 
 /** A session that may still run is left alone: the next repair finds it ended. */
-async function repairSession(
-  { store, clock }: Repository,
-  session: StoredSession,
-  onFinding: OnFinding,
-): Promise<void> {
+async function repairSession(repository: Repository, session: StoredSession): Promise<void> {
+  const { store, run } = repository;
   const id = session.session;
   const endDamage = await damageOf(() => readEnd(store, id));
   const beginDamage = await damageOf(() => readBegin(store, id));
-  const sinceMs = clock.now() - session.lastSignAt;
+  const sinceMs = run.clock.now() - session.lastSignAt;
   if (sinceMs <= LEASE_MS && sinceMs >= -CLOCK_DIFFERENCE_MS_MAX) return;
   if (endDamage) {
-    onFinding({ code: endDamage.code, path: endName(id), message: 'the session was dropped' });
+    tellOf(repository, 'record-dropped', endName(id), endDamage);
     await removeSession(store, session);
   } else if (beginDamage) {
-    onFinding({ code: beginDamage.code, path: beginName(id), message: 'the session was closed' });
+    tellOf(repository, 'session-closed', beginName(id), beginDamage);
     const end = { session: id, outcome: 'fenced', by: 'a repair' } as const;
     if (!session.hasEnd) await writeEnd(store, end);
     await store.delete(beginName(id));
@@ -211,15 +218,14 @@ async function repairSession(
  * goes: it has hidden nothing since it is damaged, and nobody knows that anyone has put it. A receipt
  * goes too, as nobody here can make one; a point without one is kept.
  */
-async function repairPointRecords(repository: Repository, onFinding: OnFinding): Promise<void> {
+async function repairPointRecords(repository: Repository): Promise<void> {
   const { store } = repository;
   for (const { name, point, check } of await listCheckedRecords(store)) {
     const damage = await damageOf(check);
     if (!damage) continue;
     const hold = parseHoldName(name);
     const isKept = hold !== undefined && (await exists(store, point));
-    const message = isKept ? 'the hold was written anew' : 'it was dropped';
-    onFinding({ code: damage.code, path: name, message });
+    tellOf(repository, isKept ? 'record-renewed' : 'record-dropped', name, damage);
     if (isKept) await renewHold(repository, hold);
     else await store.delete(name);
   }
@@ -236,18 +242,18 @@ async function renewHold(
   { point, holder }: Pick<Hold, 'point' | 'holder'>,
 ): Promise<void> {
   const reason = 'what was said of the hold was damaged';
-  const heldAt = repository.clock.now();
-  await replaceHold(repository, { point, holder, reason, by: 'a repair', heldAt });
+  const heldAt = repository.run.clock.now();
+  await replaceHold(repository.context, { point, holder, reason, by: 'a repair', heldAt });
 }
 
 /** Only by someone who has the keys, and never the last one: a part of it may be read by hand. */
-async function dropKeySlots(repository: Repository, onFinding: OnFinding): Promise<void> {
+async function dropKeySlots(repository: Repository): Promise<void> {
   const { store } = repository;
   const damaged: string[] = [];
   const intact = await readKeySlots(repository, (_, name) => damaged.push(name));
   if (!repository.keys || intact.length === 0) return;
   for (const name of damaged) {
-    onFinding({ code: 'object-damaged', path: name, message: 'the key slot was dropped' });
+    tellOf(repository, 'record-dropped', name);
     await store.delete(name);
   }
 }

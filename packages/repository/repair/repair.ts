@@ -5,7 +5,17 @@
  *
  * It is a session, so a garbage collection waits for it and deletes nothing that it names.
  */
-import { CofferError, type Finding, mapBounded } from '@coffer/base';
+import {
+  collecting,
+  CofferError,
+  type Finding,
+  findingOf,
+  mapBounded,
+  tellDone,
+  tellFinding,
+  tellPhase,
+  tellTotal,
+} from '@coffer/base';
 import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { idKey } from '../chunk/chunk-id.ts';
 import { readGcState } from '../gc/gc-record.ts';
@@ -27,8 +37,6 @@ export interface RepairOptions {
   readonly repository: Repository;
   /** Makes the index anew even when it is not damaged, and reads no pack whole. */
   readonly rebuildIndex: boolean;
-  readonly onProgress?: ((packsDone: number, packsTotal: number) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface RepairResult {
@@ -43,21 +51,20 @@ export interface RepairResult {
 }
 
 export async function repairRepository(options: RepairOptions): Promise<RepairResult> {
-  const { repository, signal } = options;
-  const findings: Finding[] = [];
-  const onFinding = (finding: Finding): void => void findings.push(finding);
+  const { run, findings } = collecting(options.repository.run);
+  const repository = options.repository.during(run);
   refuseAppendOnly(repository.store);
-  await repairRecords(repository, onFinding);
-  const session = await repository.beginMove(signal);
+  tellPhase(run, 'check-records');
+  await repairRecords(repository);
+  const session = await repository.beginMove();
   try {
-    const indexRebuilt = await repairIndex(options, session.generation, findings);
-    const packs = options.rebuildIndex ? NO_PACKS : await repairPacks(options, session, findings);
-    const pointsDropped = await dropDamagedPoints(repository, onFinding);
-    const verified = await verifyRepository({ repository, readFraction: 0, signal });
-    await markDamaged(repository, verified.pointsDamaged);
+    const { rebuildIndex } = options;
+    const indexRebuilt = await repairIndex({ repository, rebuildIndex }, session.generation);
+    const packs = rebuildIndex ? NO_PACKS : await repairPacks(repository, session);
+    const pointsDropped = await dropDamagedPoints(repository);
+    const { pointsDamaged } = await verifyRepository({ repository, readFraction: 0 });
+    await markDamaged(repository.context, pointsDamaged);
     await session.commit([]);
-    findings.push(...verified.findings);
-    const { pointsDamaged } = verified;
     return { indexRebuilt, ...packs, pointsDropped, pointsDamaged, findings };
   } catch (error) {
     await session.abandon().catch(() => {
@@ -68,18 +75,17 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
 }
 
 async function repairIndex(
-  options: RepairOptions,
+  { repository, rebuildIndex: isAsked }: RepairOptions,
   generation: number,
-  findings: Finding[],
 ): Promise<boolean> {
-  const { repository, signal } = options;
-  const { index, store } = repository;
-  const damaged = await checkIndexObjects(store, await StoredPacks.list(store, signal), signal);
+  const { index, store, run } = repository;
+  tellPhase(run, 'rebuild-index');
+  const damaged = await checkIndexObjects(store, await StoredPacks.list(store), run.signal);
   for (const { error } of damaged) {
-    findings.push({ code: error.code, path: 'index', message: error.message });
+    tellFinding(run, findingOf(error, { kind: 'object', name: 'index' }));
   }
-  if (damaged.length === 0 && !options.rebuildIndex) {
-    await index.synchronize(store, signal);
+  if (damaged.length === 0 && !isAsked) {
+    await index.synchronize(store);
     return false;
   }
   const state = await readGcState(store);
@@ -87,10 +93,9 @@ async function repairIndex(
     packs: new Set(state.unfinished?.packs),
     generation: Math.max(0, state.generation - 1),
   };
-  const rebuilt = await rebuildIndex({ store, condemned, generation, signal });
-  findings.push(...rebuilt.findings);
+  await rebuildIndex(run, { store, condemned, generation });
   index.clear();
-  await index.synchronize(store, signal);
+  await index.synchronize(store);
   return true;
 }
 
@@ -100,28 +105,27 @@ const NO_PACKS: PacksRepaired = { packsDropped: 0, chunksSalvaged: 0, chunksLost
 
 /** Packs that are damaged, or hold a chunk that is: what of them is intact goes to new packs. */
 async function repairPacks(
-  options: RepairOptions,
+  repository: Repository,
   session: Session<PackWriter>,
-  findings: Finding[],
 ): Promise<PacksRepaired> {
-  const { repository } = options;
-  const damaged = await findDamagedPacks(options);
-  for (const { named, isThere, reason } of damaged) {
-    const path = packObjectName(named.pack);
-    const damage =
-      reason === undefined ? 'has chunks that are not what their ids say' : 'is damaged';
-    const message = `the pack ${isThere ? damage : 'is missing'}`;
-    findings.push({ code: 'object-damaged', path, message });
-  }
+  const damaged = await findDamagedPacks(repository);
+  for (const each of damaged) tellFinding(repository.run, packFinding(each));
   // Without a key, what is intact in a damaged pack cannot be told from what is not.
   const dropped = damaged.filter(({ isThere }) => !isThere || repository.keys);
   if (dropped.length === 0) return NO_PACKS;
   const names = new Set(dropped.map(({ named }) => named.pack.toString('hex')));
-  const { objects } = await repository.index.synchronize(repository.store, options.signal);
-  const writer = salvageWriter(options, session.generation, session.acceptor(objects, names));
+  const { objects } = await repository.index.synchronize(repository.store);
+  const writer = salvageWriter(repository, session.generation, session.acceptor(objects, names));
   const counts = await salvage(repository, dropped, writer);
   await dropPacks(repository, dropped, { session, names, objects });
   return { packsDropped: dropped.length, ...counts };
+}
+
+function packFinding({ named, isThere, reason }: DamagedPack): Finding {
+  const subject = { kind: 'object', name: packObjectName(named.pack) } as const;
+  if (!isThere) return { code: 'pack-missing', subject, details: {} };
+  const code = reason === undefined ? 'pack-forged' : 'pack-damaged';
+  return { code, subject, details: { reason } };
 }
 
 async function salvage(
@@ -185,15 +189,16 @@ interface DamagedPack {
   readonly reason: string | undefined;
 }
 
-async function findDamagedPacks(options: RepairOptions): Promise<DamagedPack[]> {
-  const { repository, onProgress, signal } = options;
+async function findDamagedPacks(repository: Repository): Promise<DamagedPack[]> {
+  const { run } = repository;
+  tellPhase(run, 'read-packs');
   const packs = namedPacks(repository.index);
   const check = new PackCheck(repository);
-  let done = 0;
+  tellTotal(run, { items: packs.length });
   const checked = await mapBounded(packs, PACKS_AT_ONCE, async (named) => {
-    signal?.throwIfAborted();
-    const { isThere, reason, broken } = await check.check(named);
-    onProgress?.(++done, packs.length);
+    run.signal.throwIfAborted();
+    const { isThere, reason, broken, bytesRead } = await check.check(named);
+    tellDone(run, { bytes: bytesRead, items: 1 });
     const isDamaged = reason !== undefined || broken.length > 0;
     return isDamaged ? { named, isThere, reason } : undefined;
   });
@@ -202,10 +207,9 @@ async function findDamagedPacks(options: RepairOptions): Promise<DamagedPack[]> 
 
 /** Takes chunks of the damaged packs as if they were not stored. */
 function salvageWriter(
-  { repository, signal }: RepairOptions,
+  { context, packSizeBytes }: Repository,
   generation: number,
   acceptsPack: AcceptsPack,
 ): PackWriter {
-  const { context, packSizeBytes } = repository;
-  return new PackWriter({ context, generation, acceptsPack, packSizeBytes, signal });
+  return new PackWriter({ context, generation, acceptsPack, packSizeBytes });
 }

@@ -97,7 +97,7 @@ test('a store that gives back something else is found out before anything refers
     const lying = lyingOf(test.store, folder);
     const session = await (
       await test.host({ store: lying })
-    ).beginSession(undefined, {
+    ).beginSession({
       readsBack: true,
     });
     await writeAll(session.writer, [chunkOf(1)]);
@@ -111,7 +111,7 @@ test('a store that gives back something else is found out before anything refers
 
 test('what is read back as it was written is stored as always', async () => {
   await using test = await TestRepository.create();
-  const session = await (await test.host()).beginSession(undefined, { readsBack: true });
+  const session = await (await test.host()).beginSession({ readsBack: true });
   const [id] = await writeAll(session.writer, [chunkOf(1)]);
   await session.writer.flush();
   assert.ok(session.writer.isStored(id!));

@@ -18,14 +18,14 @@ export class ChunkWriter extends PackWriter {
   readonly #work: ChunkWork;
   readonly #sealer: ChunkSealer;
   readonly #hasher: ChunkHasher;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
 
   constructor(options: ChunkWriterOptions) {
     super(options);
     this.#work = options.work;
     this.#sealer = options.work.sealer(options.packSizeBytes);
     this.#hasher = new ChunkHasher(options.hashKey);
-    this.#signal = options.signal;
+    this.#signal = options.context.signal;
   }
 
   /** Lengths of the chunks in a part of a slab; what follows the last cut waits for more. */
@@ -36,7 +36,7 @@ export class ChunkWriter extends PackWriter {
   /** Stores the spans of a slab as data chunks; returns their ids. The slab is free afterwards. */
   async write(slab: Slab, spans: readonly Span[]): Promise<ChunkId[]> {
     const ids = await this.#work.identify({ slab, spans });
-    this.#signal?.throwIfAborted();
+    this.#signal.throwIfAborted();
     await this.backPressure();
     const all: ChunkId[] = [];
     const unknown: number[] = [];

@@ -40,7 +40,6 @@ export interface PackWriterOptions {
   readonly packSizeBytes?: number | undefined;
   /** What was stored is read again before anything refers to it. */
   readonly readsBack?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a writer has put into the store, and what it found there and did not write again. */
@@ -219,7 +218,8 @@ export class PackWriter {
   }
 
   async #put(name: string, bytes: Buffer): Promise<void> {
-    const { signal, readsBack } = this.#options;
+    const { readsBack, context } = this.#options;
+    const { signal } = context;
     await this.#store.put(name, bytes, { signal });
     if (!readsBack) return;
     if (bytes.equals(await this.#store.get(name, { sizeBytesMax: bytes.length, signal }))) return;

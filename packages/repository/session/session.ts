@@ -32,7 +32,6 @@ export const CLOCK_DIFFERENCE_MS_MAX = 24 * 60 * 60_000;
 export interface SessionOptions<W extends PackWriter> {
   readonly context: RepositoryContext;
   readonly makeWriter: (options: PackWriterOptions) => W;
-  readonly signal?: AbortSignal | undefined;
   readonly packSizeBytes?: number | undefined;
   /** What is stored is read again before anything refers to it. */
   readonly readsBack?: boolean | undefined;
@@ -63,13 +62,12 @@ export class Session<W extends PackWriter = ChunkWriter> {
   readonly #renewing: Promise<void>;
 
   private constructor(seen: Seen, options: SessionOptions<W>) {
-    const { context, signal, packSizeBytes, readsBack } = options;
+    const { context, packSizeBytes, readsBack } = options;
     this.id = seen.id;
     this.#context = context;
     this.#seen = seen;
     this.writer = options.makeWriter({
       context,
-      signal,
       packSizeBytes,
       readsBack,
       generation: seen.state.generation,
@@ -79,9 +77,9 @@ export class Session<W extends PackWriter = ChunkWriter> {
   }
 
   static async begin<W extends PackWriter>(options: SessionOptions<W>): Promise<Session<W>> {
-    const { context, signal } = options;
+    const { context } = options;
     for (;;) {
-      signal?.throwIfAborted();
+      context.signal.throwIfAborted();
       const session = await Session.#beginAs(await enter(context), options);
       if (session) return session;
     }
@@ -92,9 +90,9 @@ export class Session<W extends PackWriter = ChunkWriter> {
     options: SessionOptions<W>,
     attempt: Attempt,
   ): Promise<BegunAttempt<W>> {
-    const { context, signal } = options;
+    const { context } = options;
     for (;;) {
-      signal?.throwIfAborted();
+      context.signal.throwIfAborted();
       const entered = await enterAttempt(context, attempt);
       if (entered.outcome === 'committed') return entered;
       const session = await Session.#beginAs(entered, options);
@@ -107,8 +105,8 @@ export class Session<W extends PackWriter = ChunkWriter> {
     { id, job }: Entered,
     options: SessionOptions<W>,
   ): Promise<Session<W> | undefined> {
-    const { context, signal } = options;
-    const { store, index } = context;
+    const { context } = options;
+    const { store, index, signal } = context;
     const state = await readGcState(store);
     // A collection that waits for us, or has swept what we showed, took us for one of before it;
     // we would work as one of after it, which the next collection does not wait for.
@@ -178,14 +176,17 @@ export class Session<W extends PackWriter = ChunkWriter> {
     if (decided.outcome === 'fenced') throw new CofferError('session-fenced', { by: decided.by });
     // A collection that saw the end of somebody else would not keep what our points reach.
     if (!isDeepStrictEqual(decided, end)) throw new CofferError('session-fenced');
-    if (!(await listCommitted(store, end))) throw new CofferError('session-fenced');
-    await removeEnded(store, this.id);
+    // The points exist, whatever ends the run now; others would list them, too.
+    const last = this.#context.parting();
+    if (!(await listCommitted(last, end))) throw new CofferError('session-fenced');
+    await removeEnded(last, this.id);
   }
 
   /** Gives up: what was written is garbage. */
   async abandon(): Promise<void> {
     await this.#stop();
-    await writeEnd(this.#context.store, { session: this.id, outcome: 'fenced', by: WRITER });
+    const end = { session: this.id, outcome: 'fenced', by: WRITER } as const;
+    await writeEnd(this.#context.parting(), end);
   }
 
   async #stop(): Promise<void> {

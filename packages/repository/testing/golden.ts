@@ -14,6 +14,7 @@ import {
   type Random,
   seededRandom,
 } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type ChunkId, ZERO_ID } from '../chunk/chunk-id.ts';
@@ -110,11 +111,9 @@ class GoldenWriter {
 
   async #open(passphrase: string): Promise<UnlockedRepository> {
     const random = this.#random;
-    const repository = await Repository.open({
+    const repository = await Repository.open(testRun({ clock: this.#clock, random }), {
       store: this.#store,
       index: this.#index,
-      clock: this.#clock,
-      random,
       processes: testProcesses,
       chunkPool: inlineChunkPool(random),
       packSizeBytes: PACK_BYTES,

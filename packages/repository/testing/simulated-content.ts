@@ -32,7 +32,7 @@ export function chooseContents(random: Random): number[] {
 
 /** Writes a disk in the session; `pause` is called after each chunk. The point is not committed. */
 export async function writeContents(
-  { random, clock, keys }: UnlockedRepository,
+  { run: { random, clock }, keys }: UnlockedRepository,
   session: Session,
   contents: readonly number[],
   pause: () => Promise<void>,

@@ -14,6 +14,7 @@ import {
   type Random,
   seededRandom,
 } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { CrashedError } from '@coffer/storage/testing/faulty.ts';
@@ -333,9 +334,11 @@ class Simulation {
     readonly processes: Processes;
   }): Promise<UnlockedRepository> {
     const random = this.#random;
+    const { clock, ...place } = options;
     const chunkPool = inlineChunkPool(random);
     const packSizeBytes = PACK_SIZE_BYTES;
-    const repository = await Repository.open({ ...options, random, chunkPool, packSizeBytes });
+    const run = testRun({ clock, random });
+    const repository = await Repository.open(run, { ...place, chunkPool, packSizeBytes });
     return repository.unlockWith(this.#keys);
   }
 

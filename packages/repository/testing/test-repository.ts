@@ -5,7 +5,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, type Processes, type Random, seededRandom } from '@coffer/base';
+import {
+  type Clock,
+  type Processes,
+  type Random,
+  type RunContext,
+  seededRandom,
+} from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type ChunkPool, inlineChunkPool } from '../chunk/chunk-work.ts';
@@ -72,6 +79,8 @@ export interface HostOptions {
   readonly pool?: ChunkPool;
   /** Who says which writers run still. */
   readonly processes?: Processes;
+  readonly signal?: AbortSignal;
+  readonly tell?: RunContext['tell'];
 }
 
 /** A store with a repository in it, and what tests do with it. */
@@ -115,16 +124,15 @@ export class TestRepository {
     cache = String(this.#indexes.length),
     processes = testProcesses,
     pool = inlineChunkPool(this.random),
+    ...given
   }: HostOptions = {}): Promise<Repository> {
     const index = ChunkIndex.open(join(this.#folder, cache));
     this.#indexes.push(index);
     const { clock, random } = this;
     const packSizeBytes = this.#packSizeBytes;
-    return await Repository.open({
+    return await Repository.open(testRun({ clock, random, ...given }), {
       store,
       index,
-      clock,
-      random,
       processes,
       chunkPool: pool,
       packSizeBytes,
@@ -142,7 +150,7 @@ export async function writeDisk(
   repository: UnlockedRepository,
   session: Session,
   chunks: readonly Buffer[],
-  { item = 'disk', takenAt = repository.clock.now() } = {},
+  { item = 'disk', takenAt = repository.run.clock.now() } = {},
 ): Promise<EncodedPoint> {
   const { writer } = session;
   const slabs = new SlabPool(1);
@@ -157,7 +165,7 @@ export async function writeDisk(
   }
   const roots = [{ name: 'disk', root: (await tree.finish()).toString('hex'), sizeBytes }];
   const header = { item, kind: 'disk' as const, takenAt, roots, tags: {} };
-  return encodePoint(header, {}, { ...repository.keys, random: repository.random });
+  return encodePoint(header, {}, { ...repository.keys, random: repository.run.random });
 }
 
 /** Protects a disk of these chunks in a session of its own. */

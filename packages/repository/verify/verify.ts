@@ -4,7 +4,18 @@
  * promise, and index objects describe them as they are, which needs no key; with a key, every chunk
  * of every pack that is read is opened.
  */
-import { CofferError, type Finding, mapBounded } from '@coffer/base';
+import {
+  collecting,
+  CofferError,
+  type Finding,
+  findingOf,
+  mapBounded,
+  type RunContext,
+  tellDone,
+  tellFinding,
+  tellPhase,
+  tellTotal,
+} from '@coffer/base';
 import { type ChunkId, idKey } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
@@ -30,8 +41,6 @@ export interface VerifyOptions {
   readonly points?: readonly RecoveryPoint[] | undefined;
   /** Which part of the packs is read, from 0 to 1. */
   readonly readFraction: number;
-  readonly onProgress?: ((bytesRead: number, bytesTotal: number) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface VerifyResult {
@@ -46,30 +55,33 @@ export interface VerifyResult {
 }
 
 export async function verifyRepository(options: VerifyOptions): Promise<VerifyResult> {
-  const { repository, signal } = options;
+  const { repository } = options;
   const { store, index } = repository;
-  const findings: Finding[] = await checkRecords(repository);
+  const { run, findings } = collecting(repository.run);
+  tellPhase(run, 'check-records');
+  await checkRecords(run, repository);
   // Points first: what is listed then, the index objects that are read afterwards know.
-  const onDamaged = (error: CofferError): void => void findings.push(toFinding(error, 'points'));
+  const onDamaged = (error: CofferError): void => tellObject(run, 'points', error);
   const all = await repository.points({ onDamaged, deleted: true });
   const points = options.points ?? all;
-  const { damaged: unreadable, objects } = await index.synchronize(store, signal);
-  const stored = await StoredPacks.list(store, signal);
-  const lying = await lyingObjects(options, stored, unreadable, findings);
+  const { damaged: unreadable, objects } = await index.synchronize(store);
+  const stored = await StoredPacks.list(store);
+  const lying = await lyingObjects(run, options, { stored, unreadable });
   const counting = new Set([...objects].filter((name) => !lying.has(name)));
+  const { signal } = run;
   const records = new RecordReader({ store, index, signal });
   const walk = { index, records, accepts: index.acceptor(counting), signal };
-  const walked = await walkTrees(walk, points);
-  findings.push(...walked.findings);
+  tellPhase(run, 'walk-trees');
+  const walked = await walkTrees(run, walk, points);
   const reachable = new Set(walked.live.entries.packs());
   const packs = namedPacks(index).filter(
     ({ pack }) => !options.points || reachable.has(pack.toString('hex')),
   );
-  const checked = await checkPacks(options, packs, stored);
-  findings.push(...checked.findings);
-  const isDamaged = walked.findings.length > 0 || checked.broken.isAny;
+  tellPhase(run, 'read-packs');
+  const checked = await checkPacks(run, options, { packs, stored });
+  const isDamaged = !walked.isWhole || checked.broken.isAny;
   const affected = isDamaged ? await affectedPoints(walk, points, checked.broken) : [];
-  findings.push(...affected.map(toPointFinding));
+  for (const point of affected) tellFinding(run, pointFinding(point));
   return {
     points: points.length,
     chunks: walked.live.chunkCount,
@@ -83,45 +95,48 @@ export async function verifyRepository(options: VerifyOptions): Promise<VerifyRe
 
 /** Names of index objects that describe packs as they are not; what they say does not count. */
 async function lyingObjects(
-  { repository, readFraction, signal }: VerifyOptions,
-  stored: StoredPacks,
-  unreadable: readonly CofferError[],
-  findings: Finding[],
+  run: RunContext,
+  { repository, readFraction }: VerifyOptions,
+  {
+    stored,
+    unreadable,
+  }: { readonly stored: StoredPacks; readonly unreadable: readonly CofferError[] },
 ): Promise<ReadonlySet<string>> {
   if (readFraction <= 0) {
-    findings.push(...unreadable.map((error) => toFinding(error, 'index')));
+    for (const error of unreadable) tellObject(run, 'index', error);
     return new Set();
   }
-  const damaged = await checkIndexObjects(repository.store, stored, signal);
-  findings.push(...damaged.map(({ error }) => toFinding(error, 'index')));
+  const damaged = await checkIndexObjects(repository.store, stored, run.signal);
+  for (const { error } of damaged) tellObject(run, 'index', error);
   return new Set(damaged.map(({ name }) => name));
 }
 
 interface Walked {
   readonly live: LiveSet;
-  readonly findings: readonly Finding[];
+  readonly isWhole: boolean;
 }
 
 /** Follows all trees; what cannot be followed is damaged, and the walk goes on beside it. */
 async function walkTrees(
+  outer: RunContext,
   options: LiveSetOptions,
   points: readonly RecoveryPoint[],
 ): Promise<Walked> {
-  const findings: Finding[] = [];
+  const { run, findings } = collecting(outer);
   const onUnreadable = (id: ChunkId, error: CofferError): void =>
-    void findings.push(toFinding(error, `node ${id.toString('hex')}`));
+    tellObject(run, `node ${id.toString('hex')}`, error);
   const live = new LiveSet({ ...options, onUnreadable });
   await live.mark(points.flatMap(rootsOf));
   for (const id of live.missing) {
     const error = new CofferError('chunk-missing', { chunk: id.toString('hex') });
-    findings.push(toFinding(error, `chunk ${id.toString('hex')}`));
+    tellObject(run, `chunk ${id.toString('hex')}`, error);
   }
   for (const id of live.differing) {
     const reason = 'it lies in several packs that name different children: one of them is forged';
     const error = new CofferError('chunk-damaged', { chunk: id.toString('hex'), reason });
-    findings.push(toFinding(error, `node ${id.toString('hex')}`));
+    tellObject(run, `node ${id.toString('hex')}`, error);
   }
-  return { live, findings };
+  return { live, isWhole: findings.length === 0 };
 }
 
 /** Which chunks are not what their ids say, and in which packs. */
@@ -146,49 +161,49 @@ interface CheckedPacks {
   packsRead: number;
   bytesRead: number;
   readonly broken: BrokenPlaces;
-  readonly findings: Finding[];
 }
 
 async function checkPacks(
-  options: VerifyOptions,
-  packs: readonly NamedPack[],
-  stored: StoredPacks,
+  run: RunContext,
+  { repository, readFraction }: VerifyOptions,
+  { packs, stored }: { readonly packs: readonly NamedPack[]; readonly stored: StoredPacks },
 ): Promise<CheckedPacks> {
-  const { repository, readFraction, signal } = options;
-  const result = { packsRead: 0, bytesRead: 0, broken: new BrokenPlaces(), findings: [] };
+  const result = { packsRead: 0, bytesRead: 0, broken: new BrokenPlaces() };
   const check = new PackCheck(repository);
   const present = packs.filter((named) => {
     if (named.descriptions.some((description) => stored.has(description))) return true;
     const reason = stored.sizeOf(named.pack) === undefined ? 'missing' : 'another size';
-    report(named, check.missing(named, reason), result);
+    report(run, named, check.missing(named, reason), result);
     return false;
   });
-  const chosen = choose(present, readFraction, () => repository.random.fraction());
-  const bytesTotal = chosen.reduce((sum, { pack }) => sum + (stored.sizeOf(pack) ?? 0), 0);
+  const chosen = choose(present, readFraction, () => run.random.fraction());
+  const bytes = chosen.reduce((sum, { pack }) => sum + (stored.sizeOf(pack) ?? 0), 0);
+  tellTotal(run, { bytes, items: chosen.length });
   await mapBounded(chosen, PACKS_AT_ONCE, async (named) => {
-    signal?.throwIfAborted();
+    run.signal.throwIfAborted();
     const checked = await check.check(named);
-    report(named, checked, result);
+    report(run, named, checked, result);
     if (checked.isThere) result.packsRead++;
     result.bytesRead += checked.bytesRead;
-    options.onProgress?.(result.bytesRead, bytesTotal);
+    tellDone(run, { bytes: checked.bytesRead, items: 1 });
   });
   return result;
 }
 
 function report(
+  run: RunContext,
   { pack }: NamedPack,
   { reason, broken }: PackCheckResult,
   result: CheckedPacks,
 ): void {
   const object = packObjectName(pack);
   if (reason !== undefined) {
-    result.findings.push(toFinding(new CofferError('object-damaged', { object, reason }), object));
+    tellObject(run, object, new CofferError('object-damaged', { object, reason }));
   }
   for (const id of broken) {
     const chunk = id.toString('hex');
     const damaged = new CofferError('chunk-damaged', { chunk, object });
-    result.findings.push(toFinding(damaged, `chunk ${chunk}`));
+    tellObject(run, `chunk ${chunk}`, damaged);
   }
   if (broken.length > 0) result.broken.add(pack, broken);
 }
@@ -233,15 +248,11 @@ function choose(
     .map(({ pack }) => pack);
 }
 
-function toFinding(error: CofferError, path: string): Finding {
-  return { code: error.code, path, message: error.message };
+function tellObject(run: RunContext, name: string, error: CofferError): void {
+  tellFinding(run, findingOf(error, { kind: 'object', name }));
 }
 
-function toPointFinding({ id, item, takenAt }: RecoveryPoint): Finding {
-  const when = new Date(takenAt).toISOString();
-  return {
-    code: 'point-damaged',
-    path: id,
-    message: `${item} of ${when} cannot be restored whole`,
-  };
+function pointFinding({ id, item, takenAt }: RecoveryPoint): Finding {
+  const details = { item, takenAt: new Date(takenAt).toISOString() };
+  return { code: 'point-damaged', subject: { kind: 'point', name: id }, details };
 }

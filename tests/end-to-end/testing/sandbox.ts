@@ -143,6 +143,13 @@ export async function outcomeOf(child: ChildProcess): Promise<Outcome> {
   return { code, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() };
 }
 
+/** A finding as `--json` shows it. */
+export interface FoundDocument {
+  readonly code: string;
+  readonly subject: { readonly name: string };
+  readonly message: string;
+}
+
 export interface Backup {
   readonly point: string;
   readonly item: string;
@@ -154,7 +161,7 @@ export interface Backup {
   readonly chunksNew: number;
   readonly chunksReused: number;
   readonly durationMs: number;
-  readonly findings: readonly { code: string; path: string; message: string }[];
+  readonly findings: readonly FoundDocument[];
 }
 
 export interface Restore {
@@ -164,5 +171,5 @@ export interface Restore {
   readonly bytesKept: number;
   readonly durationMs: number;
   readonly verified: boolean;
-  readonly findings: readonly { code: string; path: string; message: string }[];
+  readonly findings: readonly FoundDocument[];
 }

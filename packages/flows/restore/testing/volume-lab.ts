@@ -2,12 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { openRawDisk } from '@coffer/disk/raw.ts';
 import { describeFolder } from '@coffer/file-system/testing/expected-tree.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import { backup } from '../../backup/backup.ts';
-import { newProgress } from '../../progress.ts';
 import { restore, type RestoreOptions, type RestoreResult } from '../restore.ts';
 
 export class VolumeLab implements AsyncDisposable {
@@ -34,12 +34,11 @@ export class VolumeLab implements AsyncDisposable {
   async protect(image: string): Promise<RecoveryPoint> {
     const disk = await openRawDisk(image);
     try {
-      const result = await backup({
+      const result = await backup(testRun(), {
         repository: this.#repository,
         source: { kind: 'disk', path: image, disk },
         item: 'machine',
         tags: {},
-        progress: newProgress(),
       });
       const points = await this.#repository.points();
       return points.find(({ id }) => id === result.point)!;
@@ -52,8 +51,9 @@ export class VolumeLab implements AsyncDisposable {
   async restore(
     point: RecoveryPoint,
     options: Partial<RestoreOptions> = {},
+    run = testRun(),
   ): Promise<RestoreResult> {
-    return await restore({
+    return await restore(run, {
       repository: this.#repository,
       point,
       volume: 'disk',
@@ -63,7 +63,6 @@ export class VolumeLab implements AsyncDisposable {
       include: [],
       dryRun: false,
       verify: false,
-      progress: newProgress(),
       ...options,
     });
   }

@@ -77,7 +77,11 @@ export class GuestAgent {
    * Runs a command to its end, and returns what it printed. Undefined when it takes longer; it is
    * asked to end then.
    */
-  async run(command: readonly string[], timeoutMs: number): Promise<GuestOutcome | undefined> {
+  async run(
+    command: readonly string[],
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<GuestOutcome | undefined> {
     const pid = await this.#start(command, true);
     const giveUpAt = this.#clock.now() + timeoutMs;
     for (let delayMs = POLL_FIRST_MS; ; delayMs = Math.min(2 * delayMs, POLL_MAX_MS)) {
@@ -87,7 +91,7 @@ export class GuestAgent {
         return { exitCode: status.exitcode, output };
       }
       if (this.#clock.now() > giveUpAt) break;
-      await this.#clock.sleep(delayMs);
+      await this.#clock.sleep(delayMs, signal);
     }
     await this.end(pid);
     return undefined;

@@ -11,12 +11,11 @@
  */
 import {
   afterFailure,
-  type Clock,
   CofferError,
   type Finding,
   isCofferError,
   mapBounded,
-  type Random,
+  type RunContext,
 } from '@coffer/base';
 import type { ByteRange } from '@coffer/disk/disk.ts';
 import { unixAddress } from '@coffer/disk/nbd/address.ts';
@@ -69,9 +68,10 @@ export interface CaptureOptions {
   readonly waitMs: number;
   /** Whose checkpoints these are: repositories that protect one machine must not mix theirs. */
   readonly repositoryId: string;
-  readonly clock: Clock;
-  readonly random: Random;
 }
+
+/** With what its run gives. */
+type Capturing = CaptureOptions & Pick<RunContext, 'clock' | 'random' | 'signal'>;
 
 const MACHINES_AT_ONCE = 4;
 const NBD_CONNECT_TIMEOUT_MS = 20_000;
@@ -83,11 +83,17 @@ const DIRTY = 1;
  * In the order of the machines. Fails with `vm-busy`, `vm-saved`, `scratch-full`,
  * `consistency-not-reached` and the codes of libvirt; then nothing is captured.
  */
-export async function captureVms(machines: readonly CaptureOptions[]): Promise<VmCapture[]> {
+export async function captureVms(
+  { clock, random, signal }: RunContext,
+  machines: readonly CaptureOptions[],
+): Promise<VmCapture[]> {
   await using scope = new AsyncDisposableStack();
   const runs: CaptureRun[] = [];
   // One after the other: whatever was prepared is undone when the next one fails.
-  for (const options of machines) runs.push(scope.use(await CaptureRun.prepare(options)));
+  for (const options of machines) {
+    runs.push(scope.use(await CaptureRun.prepare({ ...options, clock, random, signal })));
+  }
+  signal.throwIfAborted();
   const reached = await atOneMoment(runs);
   const captures = await mapBounded(runs.entries(), MACHINES_AT_ONCE, async ([index, run]) =>
     run.open(reached[index]!),
@@ -120,7 +126,7 @@ function valuesOf<T>(results: readonly PromiseSettledResult<T>[]): T[] {
 
 /** The capture of one machine on its way. */
 class CaptureRun implements AsyncDisposable {
-  readonly #options: CaptureOptions;
+  readonly #options: Capturing;
   readonly #power: Power;
   readonly #machine: Machine;
   readonly #folder: RunFolder;
@@ -128,7 +134,7 @@ class CaptureRun implements AsyncDisposable {
   readonly #scope: AsyncDisposableStack;
   readonly #checkpoint: NewCheckpoint;
 
-  private constructor(options: CaptureOptions, prepared: Prepared, scope: AsyncDisposableStack) {
+  private constructor(options: Capturing, prepared: Prepared, scope: AsyncDisposableStack) {
     this.#options = { ...options, domain: prepared.machine.domain };
     this.#power = prepared.power;
     this.#machine = prepared.machine;
@@ -138,14 +144,15 @@ class CaptureRun implements AsyncDisposable {
     this.#checkpoint = new NewCheckpoint(this.#options, prepared.machine);
   }
 
-  static async prepare(options: CaptureOptions): Promise<CaptureRun> {
-    const { connection, domain, scratchFolder, clock, scratchBytesMax } = options;
+  static async prepare(options: Capturing): Promise<CaptureRun> {
+    const { connection, domain, scratchFolder, clock, scratchBytesMax, signal } = options;
     await using scope = new AsyncDisposableStack();
     const folder = new RunFolder(scratchFolder, domain.uuid);
     const left = await cleanLeftovers({
       connection,
       domain,
       clock,
+      signal,
       folder,
       waitMs: options.waitMs,
     });
@@ -213,7 +220,7 @@ class CaptureRun implements AsyncDisposable {
           ? [{ name: judgement.disk.target, reason: judgement.text }]
           : [],
       ),
-      findings: outdatedImages(judgements),
+      findings: outdatedImages(domain.name, judgements),
       signal: this.#watch.signal,
       explain: (error) => this.#explain(error),
       keep: () => this.#checkpoint.keep(),
@@ -245,7 +252,17 @@ class CaptureRun implements AsyncDisposable {
     const connection = await this.#options.reconnect();
     try {
       const { domain } = this.#options;
-      const left = await cleanLeftovers({ ...this.#options, connection, folder: this.#folder });
+      // Whatever ended the run: who cleans up has its own time.
+      const { signal } = new AbortController();
+      const { clock, waitMs } = this.#options;
+      const left = await cleanLeftovers({
+        connection,
+        domain,
+        clock,
+        signal,
+        folder: this.#folder,
+        waitMs,
+      });
       if (!left) return;
       this.#folder.make(undefined);
       this.#folder.markFrozen(domain, left.selfThawsAt);
@@ -275,19 +292,18 @@ interface Prepared {
 }
 
 /** That an image is raw is a choice; that it is of an old version has only not been noticed. */
-function outdatedImages(judgements: readonly DiskJudgement[]): Finding[] {
+function outdatedImages(vm: string, judgements: readonly DiskJudgement[]): Finding[] {
   return judgements.flatMap((judgement) => {
     if (judgement.protection !== 'full-compare' || !judgement.isOutdated) return [];
     const { disk, text, remedy } = judgement;
-    const help = remedy === undefined ? '' : `; to have only its changes read, ${remedy}`;
-    const message = `read whole each time: ${text}${help}`;
-    return [{ code: 'image-outdated', path: disk.target, message }];
+    const subject = { kind: 'disk', name: `${vm} ${disk.target}` } as const;
+    return [{ code: 'image-outdated', subject, details: { reason: text, remedy } }];
   });
 }
 
 /** Fails with `scratch-full`. */
 function refuseScarceScratch(
-  { base, clock, scratchBytesMax, domain, memory }: CaptureOptions,
+  { base, clock, scratchBytesMax, domain, memory }: Capturing,
   { plan, disks, definition }: Machine,
   { path }: RunFolder,
 ): void {
@@ -311,7 +327,7 @@ function refuseScarceScratch(
 }
 
 function backupDisks(
-  { base }: CaptureOptions,
+  { base }: Capturing,
   { definition, plan }: Machine,
   folder: RunFolder,
 ): BackupDisk[] {
@@ -330,17 +346,14 @@ function bitmapOf(target: string): string {
 }
 
 /** Fails with `consistency-not-reached`. What was off has nothing that is not on its disks. */
-function refuseLess(
-  { demanded, domain }: CaptureOptions,
-  { level, reason }: ReachedConsistency,
-): void {
+function refuseLess({ demanded, domain }: Capturing, { level, reason }: ReachedConsistency): void {
   if (demanded === 'best' || level === 'off') return;
   if (CONSISTENCIES.indexOf(level) <= CONSISTENCIES.indexOf(demanded)) return;
   throw new CofferError('consistency-not-reached', { vm: domain.name, demanded, level, reason });
 }
 
 async function openDisk(
-  { clock }: CaptureOptions,
+  { clock }: Capturing,
   { disks }: Machine,
   { target, mode, reason }: PlannedDisk,
   folder: RunFolder,
@@ -382,10 +395,10 @@ class NewCheckpoint {
   readonly definition: string | undefined;
   readonly #name: string;
   readonly #prefix: string;
-  readonly #options: CaptureOptions;
+  readonly #options: Capturing;
   #isKept = false;
 
-  constructor(options: CaptureOptions, { definition, plan }: Machine) {
+  constructor(options: Capturing, { definition, plan }: Machine) {
     this.#options = options;
     this.#prefix = checkpointPrefix(options.repositoryId);
     this.#name = this.#prefix + options.random.bytes(8).toString('hex');

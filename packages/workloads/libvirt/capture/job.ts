@@ -77,20 +77,28 @@ export async function resumeAfterIoError(
 }
 
 /** Waits until no job of someone else runs. Fails with `vm-busy`, naming it, after the time-out. */
-export async function waitForOthers(
-  connection: LibvirtConnection,
-  domain: Domain,
-  { clock, timeoutMs }: { readonly clock: Clock; readonly timeoutMs: number },
-): Promise<void> {
-  const giveUpAt = clock.now() + timeoutMs;
+export async function waitForOthers({
+  connection,
+  domain,
+  clock,
+  signal,
+  waitMs,
+}: {
+  readonly connection: LibvirtConnection;
+  readonly domain: Domain;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly waitMs: number;
+}): Promise<void> {
+  const giveUpAt = clock.now() + waitMs;
   for (;;) {
     const stats = await connection.jobStats(domain);
     if (!isActive(stats)) return;
     if (clock.now() >= giveUpAt) {
       const job = OPERATIONS[Number(stats.values.get('operation') ?? 0)] ?? 'unknown';
-      throw new CofferError('vm-busy', { vm: domain.name, job, waitedMs: timeoutMs });
+      throw new CofferError('vm-busy', { vm: domain.name, job, waitedMs: waitMs });
     }
-    await clock.sleep(Math.min(POLL_OTHERS_MS, giveUpAt - clock.now()));
+    await clock.sleep(Math.min(POLL_OTHERS_MS, giveUpAt - clock.now()), signal);
   }
 }
 

@@ -22,7 +22,8 @@ function killed(machine: FakeMachine, marks: Partial<Record<Mark, string>> = {})
 
 function cleaned(machine: FakeMachine, folder: RunFolder, clock: Clock): Promise<Left> {
   const { connection, domain } = machine;
-  return cleanLeftovers({ connection, domain, clock, folder, waitMs: 1000 });
+  const { signal } = new AbortController();
+  return cleanLeftovers({ connection, domain, clock, signal, folder, waitMs: 1000 });
 }
 
 test('a machine that paused when its scratch space ran out goes on', async () => {

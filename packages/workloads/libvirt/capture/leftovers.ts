@@ -9,6 +9,8 @@ export interface LeftoverOptions {
   readonly connection: LibvirtConnection;
   readonly domain: Domain;
   readonly clock: Clock;
+  /** Ends the wait. */
+  readonly signal: AbortSignal;
   readonly folder: RunFolder;
   /** How long a job of someone else is waited for. */
   readonly waitMs: number;
@@ -22,12 +24,12 @@ export type Left = ReturnType<RunFolder['markedFrozen']>;
 
 /** Fails with `vm-busy` when another run, or another job, has the machine. */
 export async function cleanLeftovers(options: LeftoverOptions): Promise<Left> {
-  const { connection, domain, clock, folder, waitMs } = options;
+  const { connection, domain, folder } = options;
   refuseLive(folder, domain);
   const isOff = (await connection.state(domain)).state === 'shutoff';
   const left = isOff ? undefined : await cleanRunning(options);
   const isOffNow = (await connection.state(domain)).state === 'shutoff';
-  if (!isOffNow) await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });
+  if (!isOffNow) await waitForOthers(options);
   // Another run may have begun meanwhile.
   refuseLive(folder, domain);
   folder.remove();
@@ -54,7 +56,7 @@ async function cleanRunning(options: LeftoverOptions): Promise<Left> {
 }
 
 async function letGo(options: LeftoverOptions): Promise<Left> {
-  const { connection, domain, clock, folder, waitMs } = options;
+  const { connection, domain, clock, folder } = options;
   if ((await connection.state(domain)).state === 'paused') {
     const id = String(domain.id);
     const started = folder.marked('started');
@@ -69,7 +71,7 @@ async function letGo(options: LeftoverOptions): Promise<Left> {
   if (!frozen) return undefined;
   if ((await connection.state(domain)).state === 'paused') {
     // While its memory is written, for one, the guest stands still and hears nothing.
-    await waitForOthers(connection, domain, { clock, timeoutMs: waitMs });
+    await waitForOthers(options);
   }
   const isLetGo = await releaseLeftover({ connection, domain, clock, ...frozen });
   return isLetGo ? undefined : frozen;

@@ -1,13 +1,18 @@
 /** A host of libvirt as the target of restored machines. */
-import { type Clock, CofferError, type Finding, isCofferError } from '@coffer/base';
-import type { KnownVm, Misfit, MoveOptions, RestoredVm, VmHost, VmTrial } from '../../vm-host.ts';
+import {
+  type Clock,
+  CofferError,
+  type Finding,
+  isCofferError,
+  type RunContext,
+} from '@coffer/base';
+import type { DiskImage, KnownVm, Misfit, RestoredVm, VmHost, VmTrial } from '../../vm-host.ts';
 import { removeAllMetadata } from '../capture/checkpoints.ts';
 import { releaseLeftover } from '../capture/hold.ts';
 import { type Domain, type LibvirtConnection, PAUSED_BY_IO_ERROR } from '../connection.ts';
 import { parseDomain } from '../domain/domain.ts';
 import { assertNoOriginal } from '../domain/paths.ts';
 import { type DomainChanges, rewriteDomain } from '../domain/rewrite.ts';
-import { REWRITE_FINDINGS } from '../domain/rewrite-finding.ts';
 import type { NetworkPlace } from '../domain/rewrite-interfaces.ts';
 import { othersUsing, readKnownVm } from '../host/known-vm.ts';
 import { canEnter, giveTo, qemuUserOf } from '../host/qemu-user.ts';
@@ -113,9 +118,8 @@ export class LibvirtHost implements VmHost, AsyncDisposable {
     await releaseLeftover({ connection, domain: running, clock, selfThawsAt: undefined });
   }
 
-  async stop(uuid: string): Promise<void> {
+  async stop({ clock, signal }: RunContext, uuid: string): Promise<void> {
     const connection = await this.#connection();
-    const { clock } = this.#options;
     const domain = await connection.domainByUuid(uuid);
     await this.#askToShutDown(domain);
     const giveUpAt = clock.now() + STOP_TIMEOUT_MS;
@@ -124,7 +128,7 @@ export class LibvirtHost implements VmHost, AsyncDisposable {
         await connection.destroy(domain);
         return;
       }
-      await clock.sleep(POLL_MS);
+      await clock.sleep(POLL_MS, signal);
     }
   }
 
@@ -160,11 +164,10 @@ export class LibvirtHost implements VmHost, AsyncDisposable {
     }
   }
 
-  async moveDisk(uuid: string, disk: string, options: MoveOptions): Promise<void> {
+  async moveDisk(run: RunContext, uuid: string, disk: string, to: DiskImage): Promise<void> {
     const connection = await this.#connection();
-    const { clock } = this.#options;
     const domain = await connection.domainByUuid(uuid);
-    await moveDisk({ ...options, connection, domain, disk, clock });
+    await moveDisk(run, { connection, domain, disk, to });
   }
 
   async startTrial(vm: RestoredVm): Promise<VmTrial> {
@@ -230,8 +233,8 @@ export class LibvirtHost implements VmHost, AsyncDisposable {
       xml,
       findings: findings.map(({ code, device, path }) => ({
         code,
-        path: device ?? path ?? vm.name,
-        message: REWRITE_FINDINGS[code],
+        subject: { kind: 'machine', name: vm.name },
+        details: { device, path },
       })),
     };
   }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { CofferError } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { fastClock } from '../capture/testing/fake-machine.ts';
 import type { BlockJob, Domain, LibvirtConnection } from '../connection.ts';
 import { moveDisk } from './move-disk.ts';
@@ -47,13 +48,11 @@ class MovedMachine {
 }
 
 async function move(machine: MovedMachine): Promise<void> {
-  await moveDisk({
+  await moveDisk(testRun({ clock: fastClock() }), {
     connection: machine.connection,
     domain,
     disk: 'vda',
-    clock: fastClock(),
     to: { path: image, format: 'qcow2' },
-    onProgress: () => {},
   });
 }
 

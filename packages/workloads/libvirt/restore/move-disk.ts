@@ -1,7 +1,7 @@
 /** Moves a disk of a running machine to another image (libvirt: block copy), and goes on with that. */
 import { rmSync } from 'node:fs';
-import { type Clock, CofferError, isCofferError } from '@coffer/base';
-import type { MoveOptions } from '../../vm-host.ts';
+import { CofferError, isCofferError, type RunContext, tellDone, tellTotal } from '@coffer/base';
+import type { DiskImage } from '../../vm-host.ts';
 import { type BlockJob, BLOCK_COPY, type Domain, type LibvirtConnection } from '../connection.ts';
 import { parseDomain } from '../domain/domain.ts';
 import { element, serializeXml } from '../domain/xml.ts';
@@ -11,22 +11,22 @@ const ATTEMPTS_MAX = 5;
 const POLL_MS = 100;
 const RETRY_MS = 1000;
 
-export interface MoveTarget extends MoveOptions {
+export interface MoveTarget {
   readonly connection: LibvirtConnection;
   readonly domain: Domain;
   readonly disk: string;
-  readonly clock: Clock;
+  readonly to: DiskImage;
 }
 
-export async function moveDisk(target: MoveTarget): Promise<void> {
+export async function moveDisk(run: RunContext, target: MoveTarget): Promise<void> {
   for (let attempt = 1; ; attempt++) {
-    if (await tryToMove(target)) return;
-    const { domain, disk, clock, signal } = target;
+    if (await tryToMove(run, target)) return;
+    const { domain, disk } = target;
     if (attempt === ATTEMPTS_MAX) {
       const reason = 'the copy of a disk ends before it is whole';
       throw new CofferError('libvirt-failed', { vm: domain.name, disk, reason });
     }
-    await clock.sleep(RETRY_MS, signal);
+    await run.clock.sleep(RETRY_MS, run.signal);
   }
 }
 
@@ -34,8 +34,10 @@ export async function moveDisk(target: MoveTarget): Promise<void> {
  * False when the copy has failed, which its end alone does not tell: a machine that runs on the new
  * image has none either. A copy that a killed run has begun is taken over.
  */
-async function tryToMove(target: MoveTarget): Promise<boolean> {
-  const { connection, domain, disk, clock, signal, onProgress } = target;
+async function tryToMove(run: RunContext, target: MoveTarget): Promise<boolean> {
+  const { clock, signal } = run;
+  const { connection, domain, disk } = target;
+  const progress = new JobProgress(run);
   if (!(await jobOf(target))) {
     if (await isMoved(target)) return true;
     await begin(target);
@@ -44,16 +46,32 @@ async function tryToMove(target: MoveTarget): Promise<boolean> {
     for (;;) {
       const job = await jobOf(target);
       if (!job) return await isMoved(target);
-      onProgress(job.done, job.total);
+      progress.tell(job);
       if (job.total > 0 && job.done === job.total && (await pivot(target))) break;
       await clock.sleep(POLL_MS, signal);
     }
   } catch (error) {
-    if (signal?.aborted) await connection.blockJobAbort(domain, disk).catch(() => {});
+    if (signal.aborted) await connection.blockJobAbort(domain, disk).catch(() => {});
     throw error;
   }
   while (await jobOf(target)) await clock.sleep(POLL_MS);
   return true;
+}
+
+/** A job says how far it is; who listens adds up. */
+class JobProgress {
+  readonly #run: RunContext;
+  #told = { done: 0, total: 0 };
+
+  constructor(run: RunContext) {
+    this.#run = run;
+  }
+
+  tell({ done, total }: BlockJob): void {
+    tellTotal(this.#run, { bytes: total - this.#told.total });
+    tellDone(this.#run, { bytes: done - this.#told.done });
+    this.#told = { done, total };
+  }
 }
 
 async function jobOf({ connection, domain, disk }: MoveTarget): Promise<BlockJob | undefined> {

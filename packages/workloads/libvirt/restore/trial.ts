@@ -1,5 +1,5 @@
 /** A machine on trial: what its guest and its screen tell. It ends with the connection. */
-import { type Clock, isCofferError } from '@coffer/base';
+import { type Clock, isCofferError, type RunContext } from '@coffer/base';
 import type { Picture, VmTrial } from '../../vm-host.ts';
 import { GuestAgent } from '../agent/guest-agent.ts';
 import type { Domain, LibvirtConnection } from '../connection.ts';
@@ -52,8 +52,12 @@ export class LibvirtTrial implements VmTrial {
     }
   }
 
-  async run(command: string, timeoutMs: number): ReturnType<VmTrial['run']> {
-    return await this.#agent.run(['/bin/sh', '-c', command], timeoutMs);
+  async run(
+    { signal }: RunContext,
+    command: string,
+    timeoutMs: number,
+  ): ReturnType<VmTrial['run']> {
+    return await this.#agent.run(['/bin/sh', '-c', command], timeoutMs, signal);
   }
 
   async screen(): Promise<Picture> {

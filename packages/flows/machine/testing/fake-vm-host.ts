@@ -1,12 +1,12 @@
 /** A host with one machine, and points of it, for faults that a real host cannot be made to show. */
 import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { testRun } from '@coffer/base/testing/run.ts';
 import { memoryDisk } from '@coffer/file-system/testing/memory-disk.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { DISK_CHUNK_BYTES } from '@coffer/repository/testing/test-repository.ts';
 import type { CapturedFile } from '@coffer/workloads/vm-capture.ts';
 import type { KnownDisk, KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import { backupVms } from '../../backup/vms.ts';
-import { newProgress } from '../../progress.ts';
 
 export const VM_UUID = '11111111-2222-4333-8444-555555555555';
 const DISK = 'vda';
@@ -134,14 +134,13 @@ export async function backUp(
 ) {
   const disk = memoryDisk(readFileSync(image));
   const captured = { name: DISK, format: 'raw', path: image, identities: [image], disk };
-  const [result] = await backupVms({
+  const [result] = await backupVms(testRun(), {
     repository,
     sources: [{ name: 'web', uuid: VM_UUID, path: 'web' }],
     item: undefined,
     checks: false,
     readsSwap: true,
     tags: {},
-    progress: newProgress(),
     capture: async () => [
       {
         name: 'web',

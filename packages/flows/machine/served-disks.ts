@@ -7,7 +7,7 @@ import { type NbdExport, startNbdServer } from '@coffer/disk/nbd/server.ts';
 import { createQcow2Overlay } from '@coffer/disk/qemu/qcow2-overlay.ts';
 import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 import { openPointDisk } from '../point-disks.ts';
 
 /** What a read costs least: a chunk. */
@@ -21,16 +21,15 @@ export interface ServeOptions {
   readonly socketPath: string;
   /** Failures of single reads. */
   readonly onError: (error: CofferError) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Until it is disposed. */
 export async function serveDisks(options: ServeOptions): Promise<AsyncDisposable> {
-  const { repository, point, disks, socketPath, onError, signal } = options;
+  const { repository, point, disks, socketPath, onError } = options;
   await using scope = new AsyncDisposableStack();
   const exports: NbdExport[] = [];
   for (const root of rootsOf(point, disks)) {
-    const disk = openPointDisk(repository, root, signal);
+    const disk = openPointDisk(repository, root);
     scope.defer(() => disk.close());
     const { name } = root;
     const description = `${point.item}, ${name}`;

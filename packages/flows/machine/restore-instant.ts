@@ -3,11 +3,19 @@
  * process of its own serves. Later the disks are moved to images of their own while it runs.
  */
 import { existsSync, rmSync } from 'node:fs';
-import { afterFailure, CofferError, type Finding, isCofferError } from '@coffer/base';
+import {
+  afterFailure,
+  CofferError,
+  type Finding,
+  isCofferError,
+  type RunContext,
+  tellFinding,
+  tellPhase,
+  unstoppable,
+} from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
-import type { Progress } from '../progress.ts';
 import {
   holderOf,
   type InstantRecord,
@@ -16,7 +24,7 @@ import {
 } from './instant-record.ts';
 import { MadeFolder } from './made-folder.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
-import type { VmRestoreResult } from './vm-copy.ts';
+import type { VmRestoreResult } from './restore-as-new.ts';
 import {
   fileMisfits,
   placesOf,
@@ -25,8 +33,8 @@ import {
   refuseMisfits,
   removeFiles,
   restoreFiles,
-} from './vm-files.ts';
-import { vmOf } from './vm-point.ts';
+} from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 export interface VmInstantOptions {
   readonly repository: UnlockedRepository;
@@ -40,17 +48,19 @@ export interface VmInstantOptions {
   readonly runFolder: string;
   readonly records: InstantRecords;
   /** Resolves when the process that serves the disks has found the record, and does. */
-  serve(): Promise<void>;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
+  serve(run: RunContext): Promise<void>;
 }
 
 /** Fails with `kind-mismatch`, `vm-name-taken`, `target-unfit`. Nothing is left then. */
-export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRestoreResult> {
+export async function restoreVmInstant(
+  run: RunContext,
+  given: VmInstantOptions,
+): Promise<VmRestoreResult> {
+  const options = { ...given, repository: given.repository.during(run) };
   const { repository, point, host, name, uuid, folder, records } = options;
   // The point is held meanwhile, and to be released.
   refuseAppendOnly(repository.store);
-  const startedAt = repository.clock.now();
+  const startedAt = run.clock.now();
   const vm = vmOf(repository, point);
   const overlays = planOverlays(vm, options);
   const planned = planFiles(vm, { name, uuid, folder, format: 'qcow2' });
@@ -61,8 +71,8 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
   refuseMisfits(misfits, [...problems, ...(await host.folderProblems(folder))]);
   using folderMade = new MadeFolder(folder);
   const record = recordOf(options, overlays, planned.files);
-  const releasePoint = async (): Promise<void> =>
-    await repository.release(point, holderOf({ uuid }));
+  const releasePoint = async (last: RunContext): Promise<void> =>
+    await repository.during(last).release(point, holderOf({ uuid }));
   using _alone = records.lock(uuid);
   records.write(record);
   const made: { disks: InstantRecord['disks']; files: string[] } = { disks: [], files: [] };
@@ -71,26 +81,30 @@ export async function restoreVmInstant(options: VmInstantOptions): Promise<VmRes
     // Its chunks are needed as long as the machine runs on them.
     await repository.hold(point, { holder: holderOf(record), reason: `${name} runs on it`, by });
     // It takes as long as all the rest, and is needed only when the machine starts.
-    const serving = options.serve();
+    const serving = options.serve(run);
     serving.catch(() => {
       // What else fails before is told first.
     });
-    const bytesWritten = await restoreFiles(options, files);
+    const bytesWritten = await restoreFiles(run, options, files);
     made.files = record.files;
     await createOverlays(overlays, { point, socketPath: socketPathOf(record) });
     made.disks = record.disks;
     const places = { files: placesOf(files).files, disks: overlays, pausesOnError: true };
     const { findings } = await host.define({ xml: vm.xml, name, uuid, ...places });
     await serving;
+    tellPhase(run, 'start-guest', name);
     await host.start(uuid);
     folderMade.keep();
-    const durationMs = repository.clock.now() - startedAt;
+    const durationMs = run.clock.now() - startedAt;
     const told = [...planned.findings, ...findings];
+    for (const finding of told) tellFinding(run, finding);
     const { id } = point;
     return { point: id, name, uuid, bytesWritten, bytesKept: 0, durationMs, findings: told };
   } catch (error) {
     const options = { host, records, releasePoint };
-    return await afterFailure(error, () => discard(options, { ...record, ...made }));
+    return await afterFailure(error, () =>
+      discard(unstoppable(run), options, { ...record, ...made }),
+    );
   }
 }
 
@@ -118,8 +132,7 @@ export interface InstantOptions {
   readonly host: VmHost;
   readonly records: InstantRecords;
   /** Ends the hold that the record's point has for the machine. */
-  releasePoint(record: InstantRecord): Promise<void>;
-  readonly signal?: AbortSignal | undefined;
+  releasePoint(run: RunContext, record: InstantRecord): Promise<void>;
 }
 
 /**
@@ -127,10 +140,11 @@ export interface InstantOptions {
  * Can be repeated after an interruption. Fails with `vm-not-found` and `vm-busy`.
  */
 export async function migrateInstant(
-  options: InstantOptions & { readonly progress: Progress },
+  run: RunContext,
+  options: InstantOptions,
   { uuid, vm }: Pick<InstantRecord, 'uuid' | 'vm'>,
 ): Promise<Finding[]> {
-  const { host, records, progress, signal } = options;
+  const { host, records } = options;
   using _alone = records.lock(uuid);
   const record = recordIn(records, { uuid, vm });
   const known = await host.find(uuid);
@@ -142,26 +156,20 @@ export async function migrateInstant(
   for (const { name, image } of record.disks) {
     // Of a run that was interrupted.
     if (known.disks.get(name)?.path === image) continue;
-    const before = progress.bytesDone;
-    await host.moveDisk(uuid, name, {
-      to: { path: image, format: 'qcow2' },
-      onProgress: (bytesDone, bytesTotal) => {
-        progress.bytesDone = before + bytesDone;
-        progress.bytesTotal = Math.max(progress.bytesTotal, before + bytesTotal);
-      },
-      signal,
-    });
+    tellPhase(run, 'move-disks', name);
+    await host.moveDisk(run, uuid, name, { path: image, format: 'qcow2' });
   }
-  return await finish(options, record);
+  return await finish(run, options, record);
 }
 
 /** Ends the machine and removes all of it. Fails with `vm-not-found` and `vm-busy`. */
 export async function discardInstant(
+  run: RunContext,
   options: InstantOptions,
   { uuid, vm }: Pick<InstantRecord, 'uuid' | 'vm'>,
 ): Promise<Finding[]> {
   using _alone = options.records.lock(uuid);
-  return await discard(options, recordIn(options.records, { uuid, vm }));
+  return await discard(run, options, recordIn(options.records, { uuid, vm }));
 }
 
 /** Another command may have removed it since it was looked up. */
@@ -174,34 +182,46 @@ function recordIn(
   throw new CofferError('vm-not-found', { vm, reason: 'it does not run on a point' });
 }
 
-async function discard(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
+async function discard(
+  run: RunContext,
+  options: InstantOptions,
+  record: InstantRecord,
+): Promise<Finding[]> {
   const { host } = options;
   if (await host.find(record.uuid)) await host.remove(record.uuid);
   removeFiles(record.files.map((path) => ({ path })));
   removeFiles(record.disks.map(({ image: path }) => ({ path })));
-  return await finish(options, record);
+  return await finish(run, options, record);
 }
 
 /** Without its record, the process that serves ends. */
-async function finish(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
+async function finish(
+  run: RunContext,
+  options: InstantOptions,
+  record: InstantRecord,
+): Promise<Finding[]> {
   const { uuid, disks, runFolder } = record;
   for (const { overlay } of disks) rmSync(overlay, { force: true });
-  const findings = await letGoOfPoint(options, record);
+  const findings = await letGoOfPoint(run, options, record);
+  for (const finding of findings) tellFinding(run, finding);
   options.records.remove(uuid);
   if (existsSync(runFolder)) rmSync(runFolder, { recursive: true, force: true });
   return findings;
 }
 
-async function letGoOfPoint(options: InstantOptions, record: InstantRecord): Promise<Finding[]> {
+async function letGoOfPoint(
+  run: RunContext,
+  options: InstantOptions,
+  record: InstantRecord,
+): Promise<Finding[]> {
   const { point } = record;
   try {
-    await options.releasePoint(record);
+    await options.releasePoint(run, record);
     return [];
   } catch (error) {
     // The store may be gone; nothing else of the machine needs it.
     if (!isCofferError(error)) throw error;
-    const command = `coffer release ${point} --as ${holderOf(record)}`;
-    const message = `it is held still: ${command} (${error.message})`;
-    return [{ code: 'point-still-held', path: point, message }];
+    const details = { holder: holderOf(record), reason: error.message };
+    return [{ code: 'point-still-held', subject: { kind: 'point', name: point }, details }];
   }
 }

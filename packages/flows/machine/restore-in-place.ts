@@ -7,28 +7,36 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { afterFailure, CofferError } from '@coffer/base';
+import {
+  afterFailure,
+  CofferError,
+  type RunContext,
+  tellFinding,
+  tellPhase,
+  tellTotal,
+  unstoppable,
+  withinPhase,
+} from '@coffer/base';
 import { openKeeping } from '@coffer/disk/overlay/keeping.ts';
 import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
-import { newProgress, type Progress } from '../progress.ts';
-import { type DiskRestoreResult, restoreDisk } from './disk.ts';
+import type { VmManifest } from '../manifest.ts';
+import { type DiskRestoreResult, restoreDisk } from '../restore/disk.ts';
 import {
   fileMisfits,
   type PlannedFile,
   refuseMisfits,
   removeFiles,
   restoreFiles,
-} from './vm-files.ts';
+} from './machine-files.ts';
 import {
   type OriginalPlan,
   planAgain,
   type PlannedReplacement,
   planOriginal,
-} from './original-plan.ts';
-import type { VmRestoreResult } from './vm-copy.ts';
-import { dataBytesOf, vmOf } from './vm-point.ts';
+} from './in-place-plan.ts';
+import type { VmRestoreResult } from './restore-as-new.ts';
+import { dataBytesOf, vmOf } from './machine-point.ts';
 import {
   keptPathOf,
   type KeptReplacement,
@@ -38,15 +46,7 @@ import {
   type UndoRecords,
   oldPathOf,
 } from './undo-record.ts';
-import {
-  accept,
-  isOtherImage,
-  keptIn,
-  openImage,
-  refuseSaved,
-  undo,
-  type UndoOptions,
-} from './vm-undo.ts';
+import { accept, isOtherImage, keptIn, openImage, refuseSaved, undo } from './undo.ts';
 
 export interface VmOriginalOptions {
   readonly repository: UnlockedRepository;
@@ -57,27 +57,31 @@ export interface VmOriginalOptions {
   /** Writes only what differs, in place. */
   readonly delta: boolean;
   readonly records: UndoRecords;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** The machine is off afterwards. Fails with `undo-pending`, `target-unfit`, `vm-saved`. */
-export async function restoreVmOriginal(options: VmOriginalOptions): Promise<VmRestoreResult> {
+export async function restoreVmOriginal(
+  run: RunContext,
+  given: VmOriginalOptions,
+): Promise<VmRestoreResult> {
+  const options = { ...given, repository: given.repository.during(run) };
   const { repository, point, host } = options;
-  const startedAt = repository.clock.now();
+  const startedAt = run.clock.now();
   const vm = vmOf(repository, point);
   using _alone = options.records.lock(vm.uuid);
-  await finishEarlier(options, vm);
+  await finishEarlier(run, options, vm);
   const known = await host.find(vm.uuid);
   const written = known
-    ? await overOriginal(options, known, startedAt)
-    : await againInItsPlace(options, vm);
-  const durationMs = repository.clock.now() - startedAt;
+    ? await overOriginal(run, options, { known, startedAt })
+    : await againInItsPlace(run, options, vm);
+  for (const finding of written.findings) tellFinding(run, finding);
+  const durationMs = run.clock.now() - startedAt;
   return { point: point.id, name: known?.name ?? vm.name, uuid: vm.uuid, ...written, durationMs };
 }
 
 /** What a crash has left is undone first. Fails with `undo-pending` when somebody has to decide. */
 async function finishEarlier(
+  run: RunContext,
   options: VmOriginalOptions,
   { uuid, name }: VmManifest,
 ): Promise<void> {
@@ -85,13 +89,17 @@ async function finishEarlier(
   const record = records.read(uuid);
   if (record?.state === 'done') throw new CofferError('undo-pending', { vm: name });
   if (record?.state === 'accepted') accept(records, record);
-  if (record?.state === 'under-way') await undo(undoOptions(options), record);
+  if (record?.state === 'under-way') await undo(unstoppable(run), options, record);
 }
 
 type Written = Pick<VmRestoreResult, 'bytesWritten' | 'bytesKept' | 'findings'>;
 
 /** The machine is gone: it comes back with everything where it was. */
-async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Promise<Written> {
+async function againInItsPlace(
+  run: RunContext,
+  options: VmOriginalOptions,
+  vm: VmManifest,
+): Promise<Written> {
   const { host } = options;
   const known = await host.read(vm.xml);
   const plan = planAgain(vm, known);
@@ -105,8 +113,11 @@ async function againInItsPlace(options: VmOriginalOptions, vm: VmManifest): Prom
     problems.push(...(await host.folderProblems(folder)));
   }
   refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
-  const bytesWritten = await restoreFiles(options, files);
+  tellPhase(run, 'restore-disks');
+  tellTotal(run, { bytes: bytesOf(options.point, files) });
+  const bytesWritten = await restoreFiles(run, options, files);
   try {
+    tellPhase(run, 'define-machine', vm.name);
     await host.giveFiles(files.map(({ path }) => path));
     const pools = new Set([...known.disks.values()].flatMap(({ pool }) => pool ?? []));
     for (const pool of pools) await host.refreshPool(pool);
@@ -138,9 +149,9 @@ export function originalPlanOf(
 }
 
 async function overOriginal(
+  run: RunContext,
   options: VmOriginalOptions,
-  known: KnownVm,
-  startedAt: number,
+  { known, startedAt }: { readonly known: KnownVm; readonly startedAt: number },
 ): Promise<Written> {
   const { host, point, connect, records } = options;
   refuseSaved(known);
@@ -150,14 +161,15 @@ async function overOriginal(
   const { name, uuid } = known;
   const record = { vm: name, uuid, point: point.id, connect, startedAt, replacements };
   records.write({ ...record, state: 'under-way' });
+  run.tell({ kind: 'milestone', at: 'record-written', id: uuid });
   let written: Omit<Written, 'findings'>;
   try {
-    written = await replace(options, replacements, plan.replacements, known);
+    written = await replace(run, options, { replacements, planned: plan.replacements, known });
     // The images are others; what tracked the changes of those before is of no use for them.
     if (replacements.some(isOtherImage)) await host.forgetTracking(uuid);
   } catch (error) {
     return await afterFailure(error, () =>
-      undo(undoOptions(options), { ...record, state: 'under-way' }),
+      undo(unstoppable(run), options, { ...record, state: 'under-way' }),
     );
   }
   records.write({ ...record, replacements: replacements.map(stamped), state: 'done' });
@@ -194,13 +206,13 @@ async function refuseUnfit(
 
 /** Of each folder that gets some of the files. */
 async function spaceProblems(
-  { repository, point, signal }: VmOriginalOptions,
+  { repository, point }: VmOriginalOptions,
   files: readonly Pick<PlannedFile, 'root' | 'path'>[],
 ): Promise<string[]> {
   const problems: string[] = [];
   for (const [folder, inFolder] of Map.groupBy(files, ({ path }) => dirname(path))) {
     const roots = inFolder.map(({ root }) => rootNamed(point, root));
-    const bytesNeeded = await dataBytesOf(repository, roots, signal);
+    const bytesNeeded = await dataBytesOf(repository, roots);
     problems.push(...fileMisfits(inFolder, { folder, bytesNeeded }));
   }
   return problems;
@@ -232,25 +244,35 @@ function isFile(path: string): boolean {
 
 /** New files are made while the machine runs still; it stops for what cannot wait. */
 async function replace(
+  run: RunContext,
   options: VmOriginalOptions,
-  replacements: readonly Replacement[],
-  planned: readonly PlannedReplacement[],
-  known: KnownVm,
+  given: {
+    readonly replacements: readonly Replacement[];
+    readonly planned: readonly PlannedReplacement[];
+    readonly known: KnownVm;
+  },
 ): Promise<Omit<Written, 'findings'>> {
+  const { replacements, planned, known } = given;
   const { host } = options;
+  tellPhase(run, 'restore-disks');
+  const moved = planned.filter(({ kind }) => kind === 'moved');
+  tellTotal(run, { bytes: bytesOf(options.point, moved) });
   const written = { bytesWritten: 0, bytesKept: 0 };
   const work = replacements.map((replacement, index) => ({ replacement, file: planned[index]! }));
   for (const { replacement, file: planned } of work) {
     if (replacement.kind !== 'moved') continue;
     const file = { ...planned, path: replacement.newPath, oldPath: undefined };
-    written.bytesWritten += await restoreFiles(options, [file]);
+    written.bytesWritten += await restoreFiles(run, options, [file]);
     await host.giveFiles([replacement.newPath]);
   }
-  await stopped(host, known);
+  await stopped(run, host, known);
+  tellPhase(run, 'restore-disks');
+  const kept = planned.filter(({ kind }) => kind === 'kept');
+  tellTotal(run, { bytes: bytesOf(options.point, kept) });
   for (const { replacement, file } of work) {
     if (replacement.kind === 'moved') move(replacement);
     else {
-      const result = await writeDifferences(options, replacement, file);
+      const result = await writeDifferences(run, options, { replacement, name: file.root });
       written.bytesWritten += result.bytesWritten;
       written.bytesKept += result.bytesKept;
     }
@@ -259,42 +281,44 @@ async function replace(
 }
 
 /** Somebody may have started it, or saved it, since it was looked at. */
-async function stopped(host: VmHost, { uuid }: KnownVm): Promise<void> {
-  await host.stop(uuid);
+async function stopped(run: RunContext, host: VmHost, { uuid, name }: KnownVm): Promise<void> {
+  tellPhase(run, 'stop-guest', name);
+  await host.stop(run, uuid);
   const known = await host.find(uuid);
   if (known) refuseSaved(known);
 }
 
 async function writeDifferences(
-  { repository, point, progress, signal }: VmOriginalOptions,
-  replacement: KeptReplacement,
-  { root: name }: PlannedReplacement,
+  run: RunContext,
+  { repository, point }: VmOriginalOptions,
+  { replacement, name }: { readonly replacement: KeptReplacement; readonly name: string },
 ): Promise<DiskRestoreResult> {
   const { root, sizeBytes } = rootNamed(point, name);
-  const target = await openImage(replacement, repository);
+  const target = await openImage(run, replacement);
   const disk = await openKeeping({ target, ...keptIn(replacement) });
   try {
     if (disk.sizeBytes < sizeBytes) {
       const { path } = replacement;
       throw new CofferError('target-too-small', { path, has: disk.sizeBytes, needs: sizeBytes });
     }
-    const part = newProgress();
-    const result = await restoreDisk({
-      reader: repository.reader(signal),
+    const result = await restoreDisk(withinPhase(run), {
+      reader: repository.reader(),
       work: repository.work,
       source: { root: Buffer.from(root, 'hex'), sizeBytes },
       target: disk,
       mode: 'delta',
-      progress: part,
-      signal,
     });
     throwFirst(result);
     await disk.flush();
-    progress.bytesDone += part.bytesTotal;
     return result;
   } finally {
     await disk.close();
   }
+}
+
+/** Of the roots that files are made of. */
+function bytesOf(point: RecoveryPoint, files: readonly { readonly root: string }[]): number {
+  return files.reduce((sum, { root }) => sum + rootNamed(point, root).sizeBytes, 0);
 }
 
 function rootNamed(point: RecoveryPoint, name: string): PointRoot {
@@ -306,9 +330,4 @@ function rootNamed(point: RecoveryPoint, name: string): PointRoot {
 function throwFirst({ failures }: DiskRestoreResult): void {
   const [first] = failures;
   if (first) throw first.error;
-}
-
-function undoOptions({ host, records, repository }: VmOriginalOptions): UndoOptions {
-  const { clock, random } = repository;
-  return { host, records, clock, random };
 }

@@ -9,7 +9,14 @@ const FINDINGS_KEPT_MAX = 1000;
 /** Paths may be of any length; a manifest may not. */
 const TEXT_LENGTH_MAX = 1024;
 
-const FindingRecord = v.object({ code: v.string(), path: v.string(), message: v.string() });
+/** Codes may be those of a newer program. */
+const FindingRecord = v.object({
+  code: v.string(),
+  subject: v.object({ kind: v.string(), name: v.string() }),
+  details: v.record(v.string(), v.union([v.string(), v.number(), v.boolean()])),
+});
+
+type KeptDetails = v.InferOutput<typeof FindingRecord>['details'];
 
 const definition = v.pipe(v.string(), v.maxLength(16 * 1024 * 1024));
 
@@ -88,10 +95,20 @@ export function keptFindings(
 ): Pick<Manifest, 'findingCount' | 'findings'> {
   return {
     findingCount: findings.length,
-    findings: findings.slice(0, FINDINGS_KEPT_MAX).map(({ code, path, message }) => {
-      return { code, path: shortened(path), message: shortened(message) };
-    }),
+    findings: findings.slice(0, FINDINGS_KEPT_MAX).map(({ code, subject, details }) => ({
+      code,
+      subject: { kind: subject.kind, name: shortened(subject.name) },
+      details: shortenedDetails(details),
+    })),
   };
+}
+
+function shortenedDetails(details: Finding['details']): KeptDetails {
+  const kept: KeptDetails = {};
+  for (const [name, value] of Object.entries(details)) {
+    if (value !== undefined) kept[name] = typeof value === 'string' ? shortened(value) : value;
+  }
+  return kept;
 }
 
 function shortened(text: string): string {

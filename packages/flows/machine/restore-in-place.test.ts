@@ -12,10 +12,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
-import { CofferError, type ErrorCode, systemClock, systemRandom } from '@coffer/base';
+import { CofferError, type ErrorCode } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
-import { newProgress } from '../progress.ts';
 import { stampOf, undoRecordsIn, type UndoRecords } from './undo-record.ts';
 import {
   chunksIn,
@@ -26,9 +26,9 @@ import {
   VM_UUID,
   writeChunks,
 } from './testing/fake-vm-host.ts';
-import { goOnWithMemory } from './vm-memory.ts';
-import { restoreVmOriginal, type VmOriginalOptions } from './vm-original.ts';
-import { acceptOriginal, acceptStarted, undoOriginal } from './vm-undo.ts';
+import { goOnWithMemory } from './memory.ts';
+import { restoreVmOriginal, type VmOriginalOptions } from './restore-in-place.ts';
+import { acceptOriginal, acceptStarted, undoOriginal } from './undo.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-original-'));
 const repositories = await TestRepository.create();
@@ -58,13 +58,12 @@ beforeEach(async () => {
 });
 
 function restored(options: Partial<VmOriginalOptions> = {}) {
-  const progress = newProgress();
-  const all = { repository, point, host, connect: 'test:', delta: false, records, progress };
-  return restoreVmOriginal({ ...all, ...options });
+  const all = { repository, point, host, connect: 'test:', delta: false, records };
+  return restoreVmOriginal(testRun(), { ...all, ...options });
 }
 
 function undone(from = records) {
-  return undoOriginal({ host, records: from, clock: systemClock, random: systemRandom }, VM);
+  return undoOriginal(testRun(), { host, records: from }, VM);
 }
 
 function code(expected: ErrorCode) {
@@ -134,12 +133,12 @@ test('a machine is changed by one run at a time', async () => {
   const other = await repositories.host();
   let second: Promise<unknown> | undefined;
   const stop = host.stop.bind(host);
-  host.stop = async (uuid) => {
+  host.stop = async (run, uuid) => {
     second ??= assert.rejects(restored({ repository: other }), code('vm-busy'));
     await second;
     await assert.rejects(undone(), code('vm-busy'));
     assert.throws(() => acceptOriginal(records, VM), code('vm-busy'));
-    await stop(uuid);
+    await stop(run, uuid);
   };
   await restored();
   assert.ok(second);
@@ -216,9 +215,8 @@ test('memory that a killed run has left is replaced', async () => {
   writeChunks(join(place, `${VM_UUID}.memory`), 7);
   let read: number[] | undefined;
   host.goOn = async (_uuid, path) => void (read = chunksIn(path));
-  const progress = newProgress();
-  const go = { repository, point: withMemory, host, uuid: VM_UUID, folder: place, progress };
-  await goOnWithMemory(go);
+  const go = { repository, point: withMemory, host, uuid: VM_UUID, folder: place };
+  await goOnWithMemory(testRun(), go);
   assert.deepEqual(read, [4]);
   assert.deepEqual(readdirSync(place), []);
 });

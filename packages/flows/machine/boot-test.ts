@@ -4,13 +4,12 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type CofferError, isCofferError } from '@coffer/base';
+import { type CofferError, isCofferError, type RunContext, tellPhase } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { Picture, VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
-import { newProgress } from '../progress.ts';
-import { createOverlays, planOverlays, serveDisks } from '../restore/served-disks.ts';
-import { placesOf, planFiles, restoreFiles } from '../restore/vm-files.ts';
-import { vmOf } from '../restore/vm-point.ts';
+import { createOverlays, planOverlays, serveDisks } from './served-disks.ts';
+import { placesOf, planFiles, restoreFiles } from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 const POLL_MS = 200;
 const SCREEN_POLL_MS = 2000;
@@ -32,7 +31,6 @@ export interface BootTestOptions {
   readonly stillMs: number;
   /** A command of the shell that has to end well in the guest. */
   readonly command: string | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export type Verdict =
@@ -72,8 +70,9 @@ export function trialSocketIn(folder: string): string {
 }
 
 /** Fails with `kind-mismatch` and what the host says; a guest that does not boot is a result. */
-export async function bootTest(options: BootTestOptions): Promise<BootTestResult> {
-  const { repository, point, host, name, uuid, folder, signal } = options;
+export async function bootTest(run: RunContext, options: BootTestOptions): Promise<BootTestResult> {
+  const { point, host, name, uuid, folder } = options;
+  const repository = options.repository.during(run);
   const vm = vmOf(repository, point);
   await using scope = new AsyncDisposableStack();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -81,8 +80,8 @@ export async function bootTest(options: BootTestOptions): Promise<BootTestResult
   await host.giveFiles([folder]);
   const planned = planFiles(vm, { name, uuid, folder, format: 'qcow2' });
   const files = planned.files.filter(({ oldPath }) => oldPath !== undefined);
-  const progress = newProgress();
-  await restoreFiles({ repository, point, progress, signal }, files);
+  tellPhase(run, 'restore-files');
+  await restoreFiles(run, { repository, point }, files);
   // A TPM keeps its state where libvirt wants it, outside of the folder.
   scope.defer(() => files.forEach(({ path }) => rmSync(path, { force: true })));
   const socketPath = trialSocketIn(folder);
@@ -90,12 +89,13 @@ export async function bootTest(options: BootTestOptions): Promise<BootTestResult
   const damage: CofferError[] = [];
   const onError = (error: CofferError): void => void damage.push(error);
   const disks = [...overlays.keys()];
-  scope.use(await serveDisks({ repository, point, disks, socketPath, onError, signal }));
+  scope.use(await serveDisks({ repository, point, disks, socketPath, onError }));
   await host.giveFiles([socketPath]);
   await createOverlays(overlays, { point, socketPath });
   const places = { disks: overlays, files: placesOf(files).files };
   const trial = scope.use(await host.startTrial({ xml: vm.xml, name, uuid, ...places }));
-  const result = await judge(options, trial);
+  tellPhase(run, 'boot-guest', vm.name);
+  const result = await judge(run, options, trial);
   // A chunk that is lost says more than that the guest does not boot.
   const [first] = damage;
   if (!result.passed && first) throw first;
@@ -104,10 +104,17 @@ export async function bootTest(options: BootTestOptions): Promise<BootTestResult
 
 type Judgement = Omit<BootTestResult, 'point' | 'vm'>;
 
-async function judge(options: BootTestOptions, trial: VmTrial): Promise<Judgement> {
-  const { clock } = options.repository;
+async function judge(
+  run: RunContext,
+  options: BootTestOptions,
+  trial: VmTrial,
+): Promise<Judgement> {
+  const { clock } = run;
   const startedAt = clock.now();
-  const { verdict, exitCode, output } = await verdictOf(options, trial, startedAt);
+  const { verdict, exitCode, output } = await verdictOf(run, options, {
+    trial,
+    giveUpAt: startedAt + options.timeoutMs,
+  });
   const durationMs = clock.now() - startedAt;
   const screenshot = (await pictureOf(trial))?.toPng();
   return { passed: PASSED.has(verdict), verdict, durationMs, exitCode, output, screenshot };
@@ -119,40 +126,43 @@ interface Outcome {
   readonly output?: string;
 }
 
+interface Judged {
+  readonly trial: VmTrial;
+  readonly giveUpAt: number;
+}
+
 async function verdictOf(
+  run: RunContext,
   options: BootTestOptions,
-  trial: VmTrial,
-  startedAt: number,
+  judged: Judged,
 ): Promise<Outcome> {
-  const giveUpAt = startedAt + options.timeoutMs;
-  if (trial.hasAgent) return await askAgent(options, trial, giveUpAt);
-  if (trial.hasScreen) return await watchScreen(options, trial, giveUpAt);
+  if (judged.trial.hasAgent) return await askAgent(run, options, judged);
+  if (judged.trial.hasScreen) return await watchScreen(run, options, judged);
   return { verdict: 'nothing-to-judge' };
 }
 
 async function askAgent(
-  { repository, command, signal }: BootTestOptions,
-  trial: VmTrial,
-  giveUpAt: number,
+  run: RunContext,
+  { command }: BootTestOptions,
+  { trial, giveUpAt }: Judged,
 ): Promise<Outcome> {
-  const { clock } = repository;
+  const { clock, signal } = run;
   while (!(await trial.isAnswering())) {
     if (!(await trial.isRunning())) return { verdict: 'stopped' };
     if (clock.now() > giveUpAt) return { verdict: 'timeout' };
     await clock.sleep(POLL_MS, signal);
   }
   if (command === undefined) return { verdict: 'agent-answers' };
-  const ran = await trial.run(command, Math.max(POLL_MS, giveUpAt - clock.now()));
+  const ran = await trial.run(run, command, Math.max(POLL_MS, giveUpAt - clock.now()));
   if (!ran) return { verdict: 'timeout' };
   return { verdict: ran.exitCode === 0 ? 'command-passed' : 'command-failed', ...ran };
 }
 
 async function watchScreen(
-  { repository, stillMs, signal }: BootTestOptions,
-  trial: VmTrial,
-  giveUpAt: number,
+  { clock, signal }: RunContext,
+  { stillMs }: BootTestOptions,
+  { trial, giveUpAt }: Judged,
 ): Promise<Outcome> {
-  const { clock } = repository;
   let last: Picture | undefined;
   let sameSince = clock.now();
   for (;;) {

@@ -8,7 +8,7 @@ import {
   type RecoveryPoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { parseManifest, type VmManifest } from '../backup/manifest.ts';
+import { parseManifest, type VmManifest } from '../manifest.ts';
 
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 const ROOTS_AT_ONCE = 4;
@@ -24,9 +24,8 @@ export function vmOf(repository: UnlockedRepository, point: RecoveryPoint): VmMa
 export async function dataBytesOf(
   repository: UnlockedRepository,
   roots: readonly PointRoot[],
-  signal?: AbortSignal,
 ): Promise<number> {
-  const reader = repository.reader(signal);
+  const reader = repository.reader();
   const sizes = await mapBounded(roots, ROOTS_AT_ONCE, async ({ root, sizeBytes }) => {
     let chunkCount = 0;
     for await (const { ids = [] } of diskLeaves(reader, {

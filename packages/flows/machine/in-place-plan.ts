@@ -3,9 +3,9 @@
  * way is found before anything is changed, so that a machine gets disks of one moment or keeps its own.
  */
 import { basename, join } from 'node:path';
-import { CofferError, type Finding } from '@coffer/base';
+import { CofferError, type Finding, type FindingCode } from '@coffer/base';
 import type { KnownDisk, KnownVm } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
+import type { VmManifest } from '../manifest.ts';
 
 /** A root of the point, and the file or device that gets its content. */
 export interface PlannedReplacement {
@@ -30,9 +30,6 @@ export interface OriginalOptions {
   /** Of the disks of the point, by name. */
   readonly sizes: ReadonlyMap<string, number>;
 }
-
-/** Code of the finding that tells of a device. */
-export const CHANGED_IN_PLACE = 'changed-in-place';
 
 const FORGOTTEN =
   'the machine is transient, and gone when it is stopped: define it first (virsh dumpxml, virsh define)';
@@ -117,17 +114,13 @@ function unpaired(vm: VmManifest, known: KnownVm): Finding[] {
   const missing = stored.filter((name) => !known.disks.has(name));
   const others = [...known.disks.keys()].filter((name) => !stored.includes(name));
   return [
-    ...missing.map((path) => ({
-      code: 'disk-not-restored',
-      path,
-      message: 'the machine has no such disk any more; it was not restored',
-    })),
-    ...others.map((path) => ({
-      code: 'disk-untouched',
-      path,
-      message: 'the point has no such disk; it was left as it is',
-    })),
+    ...missing.map((name) => aboutDisk('disk-not-restored', name)),
+    ...others.map((name) => aboutDisk('disk-untouched', name)),
   ];
+}
+
+function aboutDisk(code: FindingCode, name: string, details: Finding['details'] = {}): Finding {
+  return { code, subject: { kind: 'disk', name }, details };
 }
 
 interface NamedDisk {
@@ -139,22 +132,14 @@ interface NamedDisk {
 function leftByThemselves(pairs: readonly NamedDisk[]): Finding[] {
   return pairs
     .filter(({ disk }) => disk.hasDataFile)
-    .map(({ name, disk }) => ({
-      code: 'data-file-left',
-      path: name,
-      message: `${disk.path} had its data in a file of their own, which stays also after \`accept\``,
-    }));
+    .map(({ name, disk: { path } }) => aboutDisk('data-file-left', name, { path }));
 }
 
 /** Who asks for --delta knows; a device is changed in place without being asked. */
 function irrevocable(pairs: readonly NamedDisk[], { delta }: OriginalOptions): Finding[] {
   if (delta) return [];
   const devices = pairs.filter(({ disk }) => disk.kind === 'device');
-  return devices.map(({ name, disk }) => ({
-    code: CHANGED_IN_PLACE,
-    path: name,
-    message: `${disk.path} is a device: once the machine runs, its old state cannot come back`,
-  }));
+  return devices.map(({ name, disk: { path } }) => aboutDisk('changed-in-place', name, { path }));
 }
 
 /**
@@ -171,14 +156,19 @@ function planStateFiles(
     if (role !== 'nvram' && role !== 'tpm') continue;
     const path = role === 'nvram' ? known.nvramPath : tpmPathOf(oldPath, known);
     if (path !== undefined) files.push({ root, path, format: 'raw', isDisk: false, kind: 'moved' });
-    else findings.push({ code: 'state-not-restored', path: oldPath, message: NO_PLACE[role] });
+    else
+      findings.push({
+        code: NO_PLACE[role],
+        subject: { kind: 'path', name: oldPath },
+        details: {},
+      });
   }
   return { files, findings };
 }
 
 const NO_PLACE = {
-  nvram: 'the machine has no file of UEFI variables any more; they were not restored',
-  tpm: 'the machine has no TPM any more; its state was not restored',
+  nvram: 'variables-not-restored',
+  tpm: 'tpm-state-not-restored',
 } as const;
 
 /** libvirt finds the state below the UUID of the machine, in a folder of its own. */

@@ -1,11 +1,11 @@
 /** Restore of the disks of a virtual machine as images in a folder, without the machine. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { CofferError, mapBoundedOrNone } from '@coffer/base';
+import { CofferError, mapBoundedOrNone, type RunContext, tellPhase, tellTotal } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
-import type { RestoreResult } from './restore.ts';
-import { type FileRestore, restoreImage } from './vm-files.ts';
-import { vmOf } from './vm-point.ts';
+import type { RestoreResult } from '../restore/restore.ts';
+import { type FileRestore, restoreImage } from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 /** While one is synced, the next one is written. */
 const IMAGES_AT_ONCE = 2;
@@ -19,15 +19,22 @@ export interface VmDisksOptions extends FileRestore {
 }
 
 /** Fails with `disk-not-found`, `target-not-empty` and the codes of targets. */
-export async function restoreVmDisks(options: VmDisksOptions): Promise<RestoreResult[]> {
+export async function restoreVmDisks(
+  run: RunContext,
+  options: VmDisksOptions,
+): Promise<RestoreResult[]> {
   const { folder, format } = options;
   const images = namesOf(options).map((root) => {
     return { root, path: join(folder, `${root}.${format}`), format };
   });
   const taken = images.find(({ path }) => existsSync(path));
   if (taken) throw new CofferError('target-not-empty', { target: taken.path });
-  return await mapBoundedOrNone(images, IMAGES_AT_ONCE, options.signal, (image, signal) =>
-    restoreImage({ ...options, signal }, image),
+  tellPhase(run, 'restore-disks');
+  const names = new Set(images.map(({ root }) => root));
+  const roots = options.point.roots.filter(({ name }) => names.has(name));
+  tellTotal(run, { bytes: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) });
+  return await mapBoundedOrNone(images, IMAGES_AT_ONCE, run.signal, (image, signal) =>
+    restoreImage({ ...run, signal }, options, image),
   );
 }
 

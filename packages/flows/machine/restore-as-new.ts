@@ -1,8 +1,7 @@
 /** Restore of a virtual machine as a new one: its images and files, then its definition. */
-import type { Finding } from '@coffer/base';
+import { type Finding, type RunContext, tellFinding, tellPhase, tellTotal } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
-import type { Progress } from '../progress.ts';
 import { MadeFolder } from './made-folder.ts';
 import {
   fileMisfits,
@@ -11,8 +10,8 @@ import {
   refuseMisfits,
   removeFiles,
   restoreFiles,
-} from './vm-files.ts';
-import { dataBytesOf, vmOf } from './vm-point.ts';
+} from './machine-files.ts';
+import { dataBytesOf, vmOf } from './machine-point.ts';
 
 export interface VmCopyOptions {
   readonly repository: UnlockedRepository;
@@ -25,8 +24,6 @@ export interface VmCopyOptions {
   /** Absolute path of the folder that gets the files. */
   readonly folder: string;
   readonly format: DiskImage['format'];
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface VmRestoreResult {
@@ -40,25 +37,34 @@ export interface VmRestoreResult {
 }
 
 /** Fails with `kind-mismatch`, `vm-name-taken`, `target-unfit`. No file is left then. */
-export async function restoreVmCopy(options: VmCopyOptions): Promise<VmRestoreResult> {
-  const { repository, point, host, name, uuid, folder, signal } = options;
-  const startedAt = repository.clock.now();
+export async function restoreVmCopy(
+  run: RunContext,
+  given: VmCopyOptions,
+): Promise<VmRestoreResult> {
+  const options = { ...given, repository: given.repository.during(run) };
+  const { repository, point, host, name, uuid, folder } = options;
+  const startedAt = run.clock.now();
   const vm = vmOf(repository, point);
   const planned = planFiles(vm, options);
   const roots = point.roots.filter(({ name: root }) =>
     planned.files.some((file) => file.root === root),
   );
-  const bytesNeeded = await dataBytesOf(repository, roots, signal);
+  const bytesNeeded = await dataBytesOf(repository, roots);
   refuseMisfits(await host.misfits({ xml: vm.xml, name, uuid }), [
     ...fileMisfits(planned.files, { folder, bytesNeeded }),
     ...(await host.folderProblems(folder)),
   ]);
   using made = new MadeFolder(folder);
-  const bytesWritten = await restoreFiles(options, planned.files);
+  tellPhase(run, 'restore-disks');
+  tellTotal(run, { bytes: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) });
+  const bytesWritten = await restoreFiles(run, options, planned.files);
   try {
+    tellPhase(run, 'define-machine', name);
     const defined = await host.define({ xml: vm.xml, name, uuid, ...placesOf(planned.files) });
     const findings = [...planned.findings, ...defined.findings];
-    const durationMs = repository.clock.now() - startedAt;
+    for (const finding of findings) tellFinding(run, finding);
+    run.tell({ kind: 'milestone', at: 'machine-defined', id: defined.uuid });
+    const durationMs = run.clock.now() - startedAt;
     const { id } = point;
     made.keep();
     return {

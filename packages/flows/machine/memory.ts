@@ -1,9 +1,9 @@
 /** A restored machine goes on with the memory that was captured with its disks, instead of booting. */
 import { join } from 'node:path';
-import { CofferError } from '@coffer/base';
+import { CofferError, type RunContext, tellPhase, tellTotal } from '@coffer/base';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
-import { type FileRestore, removeFiles, restoreImage } from './vm-files.ts';
-import { vmOf } from './vm-point.ts';
+import { type FileRestore, removeFiles, restoreImage } from './machine-files.ts';
+import { vmOf } from './machine-point.ts';
 
 /** The name of the root. Fails with `memory-missing` when the point has none. */
 export function memoryOf({ repository, point }: Pick<FileRestore, 'repository' | 'point'>): string {
@@ -21,13 +21,16 @@ export interface GoOnOptions extends FileRestore {
   readonly folder: string;
 }
 
-export async function goOnWithMemory(options: GoOnOptions): Promise<void> {
+export async function goOnWithMemory(run: RunContext, options: GoOnOptions): Promise<void> {
   const { host, uuid, folder } = options;
   const path = join(folder, `${uuid}.memory`);
   // Of a run that was killed.
   removeFiles([{ path }]);
+  const root = memoryOf(options);
+  tellPhase(run, 'restore-memory');
+  tellTotal(run, { bytes: options.point.roots.find(({ name }) => name === root)?.sizeBytes ?? 0 });
   try {
-    await restoreImage(options, { root: memoryOf(options), path, format: 'raw' });
+    await restoreImage(run, options, { root, path, format: 'raw' });
     await host.goOn(uuid, path);
   } finally {
     removeFiles([{ path }]);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Finding } from '@coffer/base';
 import type { KnownDisk } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
-import { type OriginalOptions, planAgain, planOriginal } from './original-plan.ts';
+import type { VmManifest } from '../manifest.ts';
+import { type OriginalOptions, planAgain, planOriginal } from './in-place-plan.ts';
 import { knownVm, VM_UUID } from './testing/fake-vm-host.ts';
 
 const PLAIN: OriginalOptions = { delta: false, sizes: new Map([['vda', 100]]) };
@@ -20,8 +21,8 @@ function stored(disks: readonly string[], files: VmManifest['files'] = []): VmMa
   };
 }
 
-function codes(findings: readonly { readonly code: string; readonly path: string }[]): string[] {
-  return findings.map(({ code, path }) => `${code} ${path}`);
+function codes(findings: readonly Finding[]): string[] {
+  return findings.map(({ code, subject }) => `${code} ${subject.name}`);
 }
 
 test('a disk that cannot be given another content where it is keeps all disks as they are', () => {
@@ -105,8 +106,8 @@ test('firmware variables and TPM state go to where the machine has them now', ()
   ]);
   assert.deepEqual(placed({ nvramPath, hasTpm: true }), [nvramPath, files[1].path]);
   assert.deepEqual(placed({}), [
-    'state-not-restored /old/vars.fd',
-    `state-not-restored ${files[1].path}`,
+    'variables-not-restored /old/vars.fd',
+    `tpm-state-not-restored ${files[1].path}`,
   ]);
 });
 

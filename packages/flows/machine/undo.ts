@@ -4,13 +4,13 @@
  */
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Clock, CofferError, type Random } from '@coffer/base';
+import { CofferError, type RunContext, tellPhase } from '@coffer/base';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import { openWritableImage } from '@coffer/disk/image.ts';
 import { bringBack } from '@coffer/disk/overlay/keeping.ts';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import { syncFolder } from '../record-folder.ts';
-import { partialPathOf } from './disk-target.ts';
+import { partialPathOf } from '../restore/disk-target.ts';
 import {
   type KeptReplacement,
   type MovedReplacement,
@@ -24,8 +24,6 @@ import {
 export interface UndoOptions {
   readonly host: VmHost;
   readonly records: UndoRecords;
-  readonly clock: Clock;
-  readonly random: Random;
 }
 
 /**
@@ -33,18 +31,20 @@ export interface UndoOptions {
  * with `undo-missing`, also when the new state was accepted, and with `undo-too-late`.
  */
 export async function undoOriginal(
+  run: RunContext,
   options: UndoOptions,
   { uuid, vm }: Pick<UndoRecord, 'uuid' | 'vm'>,
 ): Promise<void> {
   using _alone = options.records.lock(uuid);
   const record = options.records.read(uuid);
   if (!record || record.state === 'accepted') throw new CofferError('undo-missing', { vm });
-  await undo(options, record);
+  await undo(run, options, record);
 }
 
 /** Of who has the lock. */
 export async function undo(
-  { host, records, ...more }: UndoOptions,
+  run: RunContext,
+  { host, records }: UndoOptions,
   record: UndoRecord,
 ): Promise<void> {
   const known = await host.find(record.uuid);
@@ -53,13 +53,15 @@ export async function undo(
   // While new images were made only, the machine has run on, and goes on.
   if (known && changed.length > 0) {
     refuseSaved(known);
-    await host.stop(record.uuid);
+    tellPhase(run, 'stop-guest', record.vm);
+    await host.stop(run, record.uuid);
   }
+  tellPhase(run, 'put-back', record.vm);
   // From now on images are written to, which is not too late to go on with this.
   records.write({ ...record, state: 'under-way' });
   for (const replacement of record.replacements) {
     if (replacement.kind === 'moved') moveBack(replacement);
-    else if (existsSync(replacement.keptPath)) await writeBack(more, replacement);
+    else if (existsSync(replacement.keptPath)) await writeBack(run, replacement);
   }
   // What was kept goes first: without a record nobody would know of it.
   for (const replacement of record.replacements) {
@@ -95,11 +97,8 @@ function moveBack({ path, newPath, oldPath, isNew }: MovedReplacement): void {
   syncFolder(dirname(path));
 }
 
-async function writeBack(
-  clockAndRandom: Pick<UndoOptions, 'clock' | 'random'>,
-  replacement: KeptReplacement,
-): Promise<void> {
-  const target = await openImage(replacement, clockAndRandom);
+async function writeBack(run: RunContext, replacement: KeptReplacement): Promise<void> {
+  const target = await openImage(run, replacement);
   await bringBack({ target, ...keptIn(replacement) });
 }
 
@@ -152,8 +151,8 @@ export function isOtherImage(replacement: Replacement): boolean {
 }
 
 export async function openImage(
+  { clock, random }: RunContext,
   { path, format }: KeptReplacement,
-  { clock, random }: { readonly clock: Clock; readonly random: Random },
 ): Promise<WritableDisk> {
   return await openWritableImage(path, { format, clock, random });
 }

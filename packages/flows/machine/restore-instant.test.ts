@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { CofferError } from '@coffer/base';
+import { testRun } from '@coffer/base/testing/run.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
-import { newProgress } from '../progress.ts';
 import {
   holderOf,
   type InstantRecord,
@@ -20,8 +20,8 @@ import {
   VM_UUID,
   writeChunks,
 } from './testing/fake-vm-host.ts';
-import { restoreFiles } from './vm-files.ts';
-import { discardInstant, restoreVmInstant } from './vm-instant.ts';
+import { restoreFiles } from './machine-files.ts';
+import { discardInstant, restoreVmInstant } from './restore-instant.ts';
 
 const OTHER_UUID = '22222222-2222-4333-8444-555555555555';
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-instant-'));
@@ -49,7 +49,7 @@ beforeEach(async () => {
 });
 
 async function started(name: string, uuid: string, from?: RecoveryPoint): Promise<void> {
-  await restoreVmInstant({
+  await restoreVmInstant(testRun(), {
     repository,
     point: from ?? (await pointNow()),
     host,
@@ -60,7 +60,6 @@ async function started(name: string, uuid: string, from?: RecoveryPoint): Promis
     runFolder: join(base, `run-${name}`),
     records,
     serve: async () => {},
-    progress: newProgress(),
   });
 }
 
@@ -68,16 +67,16 @@ async function pointNow(): Promise<RecoveryPoint> {
   return (await repository.points()).find(({ id }) => id === point.id)!;
 }
 
-const releasePoint = (record: InstantRecord): Promise<void> =>
+const releasePoint = (_run: unknown, record: InstantRecord): Promise<void> =>
   repository.release(point, holderOf(record));
 const byPerson = { holder: 'person', reason: '', by: 'somebody' };
 
 test('a point is held as long as any machine runs on it', async () => {
   await started('a', VM_UUID);
   await started('b', OTHER_UUID);
-  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
   assert.equal((await pointNow()).held, true);
-  await discardInstant({ host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
   assert.equal((await pointNow()).held, false);
   assert.deepEqual(readdirSync(folder), []);
 });
@@ -85,14 +84,14 @@ test('a point is held as long as any machine runs on it', async () => {
 test('a point that somebody holds is held after the machine, too', async () => {
   await repository.hold(point, byPerson);
   await started('a', VM_UUID);
-  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
   assert.equal((await pointNow()).held, true);
 });
 
 test('a hold that a person puts while a machine runs stays when the machine goes', async () => {
   await started('a', VM_UUID);
   await repository.hold(point, byPerson);
-  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
   assert.equal((await pointNow()).held, true);
 });
 
@@ -101,9 +100,13 @@ test('machines of two hosts on one point hold it each', async () => {
   const here = records;
   records = instantRecordsIn(join(base, 'records', `other-${folder.slice(-6)}`));
   await started('b', OTHER_UUID);
-  await discardInstant({ host, records: here, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  await discardInstant(
+    testRun(),
+    { host, records: here, releasePoint },
+    { uuid: VM_UUID, vm: 'a' },
+  );
   assert.equal((await pointNow()).held, true);
-  await discardInstant({ host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
   assert.equal((await pointNow()).held, false);
 });
 
@@ -113,7 +116,7 @@ test('a machine is discarded also when its repository is gone', async () => {
     throw new CofferError('store-unavailable');
   };
   const options = { host, records, releasePoint: gone };
-  const findings = await discardInstant(options, { uuid: VM_UUID, vm: 'a' });
+  const findings = await discardInstant(testRun(), options, { uuid: VM_UUID, vm: 'a' });
   assert.deepEqual(
     findings.map(({ code }) => code),
     ['point-still-held'],
@@ -127,21 +130,21 @@ test('the hold of a point goes with the last machine, also when one ends while a
   const options = { host, records, releasePoint };
   host.find = async (uuid) => {
     host.find = async () => undefined;
-    if (uuid === OTHER_UUID) await discardInstant(options, { uuid: VM_UUID, vm: 'a' });
+    if (uuid === OTHER_UUID) await discardInstant(testRun(), options, { uuid: VM_UUID, vm: 'a' });
     return undefined;
   };
-  await discardInstant(options, { uuid: OTHER_UUID, vm: 'b' });
+  await discardInstant(testRun(), options, { uuid: OTHER_UUID, vm: 'b' });
   assert.equal((await pointNow()).held, false);
 });
 
 test('a point is held although the machine that it was held for has just gone', async () => {
   await started('a', VM_UUID);
   const seen = await pointNow();
-  await discardInstant({ host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: VM_UUID, vm: 'a' });
   point = seen;
   await started('b', OTHER_UUID, seen);
   assert.equal((await pointNow()).held, true);
-  await discardInstant({ host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
+  await discardInstant(testRun(), { host, records, releasePoint }, { uuid: OTHER_UUID, vm: 'b' });
   assert.equal((await pointNow()).held, false, 'nobody else has held it');
 });
 
@@ -156,7 +159,9 @@ test('without a record no point is held', async () => {
 test('a machine is moved or discarded by one run at a time', async () => {
   host.define = async () => {
     const options = { host, records, releasePoint };
-    await assert.rejects(discardInstant(options, { uuid: VM_UUID, vm: 'a' }), { code: 'vm-busy' });
+    await assert.rejects(discardInstant(testRun(), options, { uuid: VM_UUID, vm: 'a' }), {
+      code: 'vm-busy',
+    });
     return { uuid: VM_UUID, findings: [] };
   };
   await started('a', VM_UUID);
@@ -176,7 +181,7 @@ test('files of others stay when some cannot be restored', async () => {
     const path = join(folder, name);
     return { root: 'vda', path, format: 'raw', oldPath: undefined } as const;
   });
-  const options = { repository, point, progress: newProgress() };
-  await assert.rejects(restoreFiles(options, files), { code: 'target-not-empty' });
+  const options = { repository, point };
+  await assert.rejects(restoreFiles(testRun(), options, files), { code: 'target-not-empty' });
   assert.deepEqual(readdirSync(folder), ['c']);
 });

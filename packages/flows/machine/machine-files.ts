@@ -1,15 +1,20 @@
 /** Which files a restored machine is made of, where they go, and whether they can be there. */
 import { existsSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CofferError, type Finding, mapBoundedOrNone } from '@coffer/base';
+import {
+  CofferError,
+  type Finding,
+  mapBoundedOrNone,
+  type RunContext,
+  withinPhase,
+} from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
-import type { VmManifest } from '../backup/manifest.ts';
-import { newProgress, type Progress } from '../progress.ts';
-import { partialPathOf } from './disk-target.ts';
+import type { VmManifest } from '../manifest.ts';
+import { partialPathOf } from '../restore/disk-target.ts';
 import { makeFolder } from './made-folder.ts';
-import { restore, type RestoreResult } from './restore.ts';
+import { restore, type RestoreResult } from '../restore/restore.ts';
 
 /** Of a file system of Linux. */
 const NAME_BYTES_MAX = 255;
@@ -54,8 +59,11 @@ export function planFiles(
     if (file.role !== 'tpm') return [{ ...shared, path: join(folder, `${name}-${file.role}`) }];
     const path = tpmPath(file.path, { from: vm.uuid, to: uuid ?? vm.uuid });
     if (path !== undefined) return [{ ...shared, path }];
-    const message = 'the state of the TPM has no place here: the guest finds an empty one';
-    findings.push({ code: 'tpm-state-lost', path: file.path, message });
+    findings.push({
+      code: 'tpm-state-lost',
+      subject: { kind: 'path', name: file.path },
+      details: {},
+    });
     return [];
   });
   return { files: [...disks, ...others], findings };
@@ -113,23 +121,22 @@ export function refuseMisfits(misfits: readonly Misfit[], problems: readonly str
 export interface FileRestore {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Returns how many bytes were written. When one fails, none of them is left. */
 export async function restoreFiles(
+  run: RunContext,
   options: FileRestore,
   files: readonly PlannedFile[],
 ): Promise<number> {
   const finished: PlannedFile[] = [];
   try {
     const one = async (file: PlannedFile, signal: AbortSignal): Promise<RestoreResult> => {
-      const result = await restoreImage({ ...options, signal }, file);
+      const result = await restoreImage({ ...run, signal }, options, file);
       finished.push(file);
       return result;
     };
-    const results = await mapBoundedOrNone(files, FILES_AT_ONCE, options.signal, one);
+    const results = await mapBoundedOrNone(files, FILES_AT_ONCE, run.signal, one);
     return results.reduce((sum, { bytesWritten }) => sum + bytesWritten, 0);
   } catch (error) {
     // The others may be of somebody else, and why this one has failed.
@@ -146,9 +153,10 @@ export function removeFiles(files: readonly Pick<PlannedFile, 'path'>[]): void {
   }
 }
 
-/** Writes a root of the point as an image. */
+/** Writes a root of the point as an image; the phase, and its total, are the caller's. */
 export async function restoreImage(
-  { repository, point, progress, signal }: FileRestore,
+  run: RunContext,
+  { repository, point }: FileRestore,
   {
     root,
     path,
@@ -156,8 +164,7 @@ export async function restoreImage(
   }: { readonly root: string; readonly path: string; readonly format: ImageFormat },
 ): Promise<RestoreResult> {
   makeFolder(dirname(path));
-  const part = newProgress();
-  const result = await restore({
+  return await restore(withinPhase(run), {
     repository,
     point,
     disk: root,
@@ -168,12 +175,7 @@ export async function restoreImage(
     include: [],
     dryRun: false,
     verify: false,
-    progress: part,
-    signal,
   });
-  progress.bytesDone += part.bytesTotal;
-  progress.itemsDone++;
-  return result;
 }
 
 /** What a host has to know of the files. */

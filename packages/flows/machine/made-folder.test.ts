@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { MadeFolder } from './made-folder.ts';
-import { fileMisfits } from './vm-files.ts';
+import { fileMisfits } from './machine-files.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'coffer-made-folder-'));
 after(() => rmSync(base, { recursive: true }));
