@@ -217,7 +217,7 @@ export class Repository {
 
   /** Points that do not exist, since the newest sweep does not name them, though they are older. */
   async countHiddenPoints(): Promise<number> {
-    const state = await readGcStateIfIntact(this.store, ignoreDamaged);
+    const state = await readGcStateIfIntact(this.store, ignoreDamaged, this.index.sweeps);
     return (await objectsPassedOver(this.store, state)).length;
   }
 
@@ -232,7 +232,7 @@ export class Repository {
 
   /** Whether the point exists now. Points are removed while others work with them. */
   async isListed({ id, item }: Pick<RecoveryPoint, 'id' | 'item'>): Promise<boolean> {
-    const state = await readGcState(this.store);
+    const state = await readGcState(this.store, this.index.sweeps);
     for await (const { name } of this.store.list(itemFolder(item))) {
       const listed = parsePointObjectName(name);
       if (listed?.id === id && survives(listed, state)) return true;

@@ -4,7 +4,7 @@
  */
 import type { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { readGcState, survives } from '../gc/gc-record.ts';
+import { readGcState, survives, type SweepMemory } from '../gc/gc-record.ts';
 import { pointObjectName } from '../recovery-point.ts';
 import { putIfAbsent } from '../store-calls.ts';
 import { encodeJob, type JobResult, jobName } from './job.ts';
@@ -37,8 +37,12 @@ export async function finishCommittedSessions(
  * Lists the points, and then what the job has made, unless the store does. False when a sweep has
  * passed over the session: it was fenced, and its points do not exist.
  */
-export async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boolean> {
-  const state = await readGcState(store);
+export async function listCommitted(
+  store: ObjectStore,
+  end: CommittedEnd,
+  sweeps?: SweepMemory,
+): Promise<boolean> {
+  const state = await readGcState(store, sweeps);
   const { generation } = end;
   if (!end.points.every(({ id }) => survives({ generation, id }, state))) return false;
   if (store.capabilities.finishesSessions) return true;

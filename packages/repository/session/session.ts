@@ -107,7 +107,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
   ): Promise<Session<W> | undefined> {
     const { context } = options;
     const { store, index, signal } = context;
-    const state = await readGcState(store);
+    const state = await readGcState(store, index.sweeps);
     // A collection that waits for us, or has swept what we showed, took us for one of before it;
     // we would work as one of after it, which the next collection does not wait for.
     if (state.unfinished?.sessions.includes(id)) {
@@ -178,7 +178,8 @@ export class Session<W extends PackWriter = ChunkWriter> {
     if (!isDeepStrictEqual(decided, end)) throw new CofferError('session-fenced');
     // The points exist, whatever ends the run now; others would list them, too.
     const last = this.#context.parting();
-    if (!(await listCommitted(last, end))) throw new CofferError('session-fenced');
+    if (!(await listCommitted(last, end, this.#context.index.sweeps)))
+      throw new CofferError('session-fenced');
     await removeEnded(last, this.id);
   }
 
@@ -232,7 +233,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
 
   /** A session that was fenced and swept meanwhile finds its objects gone, too. */
   async #lost(object: string): Promise<CofferError> {
-    const { generation } = await readGcState(this.#context.store);
+    const { generation } = await readGcState(this.#context.store, this.#context.index.sweeps);
     if (generation > this.generation) return new CofferError('session-fenced', { object });
     return new CofferError('store-rolled-back', { object });
   }
