@@ -46,7 +46,7 @@ import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
 import { finishCommittedSessions } from './session/finish.ts';
 import type { Attempt } from './session/job.ts';
 import { type BegunAttempt, Session, type SessionOptions } from './session/session.ts';
-import { getRecord } from './store-calls.ts';
+import { getRecord, getRecordIfThere } from './store-calls.ts';
 
 export interface CachePlace extends IndexOptions {
   /** Of the local caches of all repositories; without one, the cache lasts as long as the process. */
@@ -192,8 +192,10 @@ export class Repository {
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */
-  async beginMove(): Promise<Session<PackWriter>> {
-    return await this.begin({ makeWriter: (options) => new PackWriter(options) });
+  async beginMove({ looksUpPacks }: Pick<SessionOptions<PackWriter>, 'looksUpPacks'> = {}): Promise<
+    Session<PackWriter>
+  > {
+    return await this.begin({ looksUpPacks, makeWriter: (options) => new PackWriter(options) });
   }
 
   protected async begin<W extends PackWriter>(
@@ -224,20 +226,32 @@ export class Repository {
   /** The record of a point as it is stored. */
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
     const name = pointObjectName(item, generation, id);
-    const filter = { idPrefix: id };
+    const listed = await getRecordIfThere(this.store, name);
+    if (listed) return listed;
+    const filter = { item };
     const points = await storedPoints(this.store, { filter, onDamaged: ignoreDamaged });
     const unlisted = points.get(id)?.find((each) => each.name === name && each.bytes !== undefined);
     return unlisted?.bytes ?? (await getRecord(this.store, name));
   }
 
   /** Whether the point exists now. Points are removed while others work with them. */
-  async isListed({ id, item }: Pick<RecoveryPoint, 'id' | 'item'>): Promise<boolean> {
+  async isListed(point: Pick<RecoveryPoint, 'id' | 'item'>): Promise<boolean> {
+    return (await this.listedAt(point)) !== undefined;
+  }
+
+  /**
+   * When the point was listed first, in ms since 1970, by the store's clock; undefined when it does not
+   * exist, or is not listed yet.
+   */
+  async listedAt({ id, item }: Pick<RecoveryPoint, 'id' | 'item'>): Promise<number | undefined> {
     const state = await readGcState(this.store, this.index.sweeps);
-    for await (const { name } of this.store.list(itemFolder(item))) {
+    let first: number | undefined;
+    for await (const { name, createdAt } of this.store.list(itemFolder(item))) {
       const listed = parsePointObjectName(name);
-      if (listed?.id === id && survives(listed, state)) return true;
+      if (listed?.id !== id || !survives(listed, state)) continue;
+      first = Math.min(first ?? createdAt, createdAt);
     }
-    return false;
+    return first;
   }
 
   /**

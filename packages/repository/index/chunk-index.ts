@@ -195,6 +195,11 @@ export class ChunkIndex {
     return this.#read((tables) => tables.chunkCount, 0);
   }
 
+  /** Of all that is known, also of packs that several objects name. */
+  get packCount(): number {
+    return this.#read((tables) => tables.packCount, 0);
+  }
+
   hasObject(name: string): boolean {
     return this.#read((tables) => tables.hasObject(name), false);
   }

@@ -93,6 +93,10 @@ export class IndexTables {
     return (this.#chunks.getStats() as { entryCount: number }).entryCount;
   }
 
+  get packCount(): number {
+    return (this.#packs.getStats() as { entryCount: number }).entryCount;
+  }
+
   /** Where a chunk lies, in a pack that `accepts` allows. */
   find(id: Buffer, accepts: (packNumber: number) => boolean): Location | undefined {
     this.#touch();

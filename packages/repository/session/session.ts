@@ -8,12 +8,14 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { CofferError } from '@coffer/base';
+import type { ChunkId } from '../chunk/chunk-id.ts';
 import type { RepositoryContext } from '../context.ts';
 import { type GcState, readGcState, willIndexObjectCount } from '../gc/gc-record.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import type { EncodedPoint } from '../recovery-point.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
-import { StoredPacks } from '../pack/stored-packs.ts';
+import { PacksLookedUp } from '../pack/packs-looked-up.ts';
+import { type PackPlace, StoredPacks } from '../pack/stored-packs.ts';
 import type { ChunkWriter } from './chunk-writer.ts';
 import type { PackWriter, PackWriterOptions, ReliedPack } from './pack-writer.ts';
 import { type Entered, enter, enterAttempt, WRITER } from './enter.ts';
@@ -35,6 +37,12 @@ export interface SessionOptions<W extends PackWriter> {
   readonly packSizeBytes?: number | undefined;
   /** What is stored is read again before anything refers to it. */
   readonly readsBack?: boolean | undefined;
+  /**
+   * Packs that are relied on are looked for one by one, and not listed: for who relies on few of many.
+   * Then `Session.isStored` tells whether a chunk is stored, and no tree of an older point is taken
+   * over whole.
+   */
+  readonly looksUpPacks?: boolean | undefined;
 }
 
 /** What came of beginning an attempt. */
@@ -46,10 +54,12 @@ export type BegunAttempt<W extends PackWriter> =
 /** What the session saw in the store when it began. */
 interface Seen extends Entered {
   readonly state: GcState;
-  readonly packs: StoredPacks;
+  /** The index objects that count. */
+  readonly objects: ReadonlySet<string>;
+  readonly packs: StoredPacks | PacksLookedUp;
   readonly acceptsPack: AcceptsPack;
-  /** True when an index object that counts names a pack that is not there. */
-  readonly arePacksMissing: boolean;
+  /** False when an index object that counts names a pack that is not there, or nobody has looked. */
+  readonly areAllThere: boolean;
 }
 
 export class Session<W extends PackWriter = ChunkWriter> {
@@ -117,10 +127,12 @@ export class Session<W extends PackWriter = ChunkWriter> {
     if (!(await store.stat(beginName(id)))) return undefined;
     const { objects } = await index.synchronize(store, signal);
     // After the index: what an index object names was stored before it.
-    const packs = await StoredPacks.list(store, signal);
+    const packs = options.looksUpPacks
+      ? new PacksLookedUp(store, signal)
+      : await StoredPacks.list(store, signal);
     const acceptsPack = acceptorIn(state, index, { objects, packs });
-    const arePacksMissing = isAnyMissing(index, objects, packs);
-    return new Session({ id, job, state, packs, acceptsPack, arePacksMissing }, options);
+    const areAllThere = packs instanceof StoredPacks && !isAnyMissing(index, objects, packs);
+    return new Session({ id, job, state, objects, packs, acceptsPack, areAllThere }, options);
   }
 
   /**
@@ -148,7 +160,32 @@ export class Session<W extends PackWriter = ChunkWriter> {
    * may be removed and the chunk be condemned; and where packs are missing, it may be in one of them.
    */
   get isPointWhole(): boolean {
-    return this.#seen.state.unfinished === undefined && !this.#seen.arePacksMissing;
+    return this.#seen.state.unfinished === undefined && this.#seen.areAllThere;
+  }
+
+  /**
+   * True when an index object may be lost that named chunks which were there at that time, by the
+   * store's clock: the newest sweep names one that is not there, or a pack of before is in none. Packs
+   * of sessions that run are newer than the points that are there.
+   */
+  mayLackIndexOf(timeMs: number): boolean {
+    const { state, objects, packs } = this.#seen;
+    if (!(packs instanceof StoredPacks)) return true;
+    if (state.sweep?.indexObjects.some((name) => !objects.has(name))) return true;
+    const named = [...this.#context.index.packs()].filter(({ object }) => objects.has(object));
+    const oldest = packs.oldestBut(named);
+    return oldest !== undefined && oldest <= timeMs;
+  }
+
+  /** True when a chunk is stored, and may be referred to. */
+  async isStored(id: ChunkId): Promise<boolean> {
+    const { packs } = this.#seen;
+    if (packs instanceof PacksLookedUp) {
+      const { index } = this.#context;
+      const places = index.places(id).map(({ packNumber }) => index.requiredPack(packNumber));
+      await packs.look(places);
+    }
+    return this.writer.isStored(id);
   }
 
   /** Says that whole trees of an older point are taken over: then no pack may vanish meanwhile. */
@@ -208,12 +245,24 @@ export class Session<W extends PackWriter = ChunkWriter> {
     for (const name of [beginName(this.id), ...objects]) {
       if (!(await store.stat(name))) throw await this.#lost(name);
     }
-    const stored = await StoredPacks.list(store);
+    const relied = [...packs, ...found.values(), ...this.#reliedWhole()];
     const lost =
-      firstLost([...packs, ...found.values()], stored) ??
-      firstLost(this.#reliesOnAll ? this.#seen.packs.all() : [], stored) ??
-      (await this.#findUnnamed(found));
+      firstLost(relied, await this.#lookAgain(relied)) ?? (await this.#findUnnamed(found));
     if (lost) throw await this.#lost(packObjectName(lost.pack));
+  }
+
+  *#reliedWhole(): Iterable<PackPlace> {
+    const { packs } = this.#seen;
+    if (this.#reliesOnAll && packs instanceof StoredPacks) yield* packs.all();
+  }
+
+  /** Which packs are there now. */
+  async #lookAgain(relied: readonly PackPlace[]): Promise<StoredPacks | PacksLookedUp> {
+    const { store } = this.#context;
+    if (this.#seen.packs instanceof StoredPacks) return await StoredPacks.list(store);
+    const packs = new PacksLookedUp(store);
+    await packs.look(relied);
+    return packs;
   }
 
   /**
@@ -251,10 +300,10 @@ export class Session<W extends PackWriter = ChunkWriter> {
   }
 }
 
-function firstLost<P extends { readonly pack: Buffer; readonly sizeBytes: number }>(
-  packs: Iterable<P>,
-  stored: StoredPacks,
-): P | undefined {
+function firstLost(
+  packs: Iterable<PackPlace>,
+  stored: StoredPacks | PacksLookedUp,
+): PackPlace | undefined {
   for (const pack of packs) if (!stored.has(pack)) return pack;
   return undefined;
 }
@@ -262,7 +311,7 @@ function firstLost<P extends { readonly pack: Buffer; readonly sizeBytes: number
 interface Stored {
   /** Names of the index objects that count. */
   readonly objects: ReadonlySet<string>;
-  readonly packs: StoredPacks;
+  readonly packs: StoredPacks | PacksLookedUp;
   /** Packs that count as absent (hexadecimal). */
   readonly absent?: ReadonlySet<string>;
 }
