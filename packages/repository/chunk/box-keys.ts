@@ -4,7 +4,7 @@
  */
 import { CofferError } from '@coffer/base';
 import type { RepositoryKeys } from '../keys.ts';
-import { KEY_BOX_PURPOSE } from '../pack/pack-codec.ts';
+import { KEY_BOX_PURPOSE, PACK_KEY_SIZE_BYTES } from '../pack/pack-codec.ts';
 import { openBox } from '../sealed-box.ts';
 import { PackKeys } from './engine.ts';
 
@@ -50,7 +50,6 @@ export function ownBoxKeys(privateKey: Buffer): BoxKeys {
 export const BOXES_AT_ONCE = 256;
 /** Outcomes kept at hand. */
 const BOXES_CACHED_MAX = 16_384;
-const KEY_SIZE_BYTES = 32;
 
 interface Waiting {
   readonly box: Buffer;
@@ -116,7 +115,7 @@ export class EntrustedBoxKeys implements BoxKeys {
 }
 
 function isKey(outcome: BoxOutcome | undefined): outcome is Buffer {
-  return Buffer.isBuffer(outcome) && outcome.length === KEY_SIZE_BYTES;
+  return Buffer.isBuffer(outcome) && outcome.length === PACK_KEY_SIZE_BYTES;
 }
 
 function failureOf(outcome: BoxOutcome | undefined): CofferError {

@@ -1,6 +1,6 @@
 /** What the main thread and the chunk threads say to each other. */
 import { assert } from '@coffer/base';
-import { KEY_BOX_SIZE_BYTES } from '../pack/pack-codec.ts';
+import { KEY_BOX_SIZE_BYTES, PACK_KEY_SIZE_BYTES } from '../pack/pack-codec.ts';
 import { CHUNK_ID_SIZE_BYTES } from './chunk-id.ts';
 import type { OpenFailure, OpenItem } from './engine.ts';
 import type { Span } from './slab.ts';
@@ -76,7 +76,6 @@ export interface OpenItemsMessage {
   readonly packKeys: Uint8Array;
 }
 
-const KEY_SIZE_BYTES = 32;
 const NUMBERS_PER_ITEM = 7;
 const FLAG_NODE = 1;
 const FLAG_COMPRESSED = 2;
@@ -115,7 +114,7 @@ export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
     const flags = numbers[place + 3]!;
     const box = numbers[place + 5]!;
     const boxOffset = box * KEY_BOX_SIZE_BYTES;
-    const packKey = packKeys.subarray(box * KEY_SIZE_BYTES, (box + 1) * KEY_SIZE_BYTES);
+    const packKey = packKeys.subarray(box * PACK_KEY_SIZE_BYTES, (box + 1) * PACK_KEY_SIZE_BYTES);
     items.push({
       id: ids.subarray(idOffset, idOffset + CHUNK_ID_SIZE_BYTES),
       record: { offset: numbers[place]!, length: numbers[place + 1]! },

@@ -25,7 +25,7 @@ async function largePair(source: TestRepository, target: TestRepository): Promis
     for (const { store } of [source, target]) await store.put(name, bytes);
   };
   const { keys, random } = source;
-  await putPacks({ ...keys, random }, MANY, put);
+  await putPacks(random, MANY, put);
   await putPoints({ ...keys, random }, { count: MANY, itemCount: ITEMS }, put);
 }
 
@@ -79,9 +79,7 @@ for (const lost of ['packs/', 'index/'] as const) {
     await copyPoints({ source: host, target: to, points: [first] });
     for (const name of await namesOf(target.store, lost)) await target.store.delete(name);
     // Many more packs are there than the point has chunks.
-    await putPacks({ ...source.keys, random: source.random }, 100, (name, bytes) =>
-      target.store.put(name, bytes),
-    );
+    await putPacks(source.random, 100, (name, bytes) => target.store.put(name, bytes));
     await copyPoints({ source: host, target: await target.lockedHost(), points: [second] });
     const reader = await target.host();
     assert.deepEqual(await readDisk(reader, await copyOf(reader, second)), chunkRange(0, 21));
@@ -95,9 +93,7 @@ test('a pack that goes while a point is copied makes no point, and the next copy
   const point = await protectDisk(host, chunkRange(0, 20));
   await protectDisk(await target.host(), chunkRange(0, 10), { item: 'other' });
   const found = await namesOf(target.store, 'packs/');
-  await putPacks({ ...source.keys, random: source.random }, 100, (name, bytes) =>
-    target.store.put(name, bytes),
-  );
+  await putPacks(source.random, 100, (name, bytes) => target.store.put(name, bytes));
   // What was found there goes before the session ends.
   const losing = onPut(target.store, async (name) => {
     if (name.startsWith('index/')) for (const pack of found) await target.store.delete(pack);

@@ -1,11 +1,17 @@
 /** Fills a store with as many points and packs as a service has, without the work of making them. */
-import { assert, digest, type Random } from '@coffer/base';
+import { digest, type Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { ChunkHasher } from '../chunk/chunk-id.ts';
 import { encodeIndexObject } from '../index/index-codec.ts';
 import type { WriterKeys } from '../keys.ts';
-import { PackBuilder } from '../pack/pack-builder.ts';
-import { type PackDescription, packObjectName } from '../pack/pack-codec.ts';
+import {
+  encodePackEnd,
+  KEY_BOX_SIZE_BYTES,
+  PACK_HEAD_SIZE_BYTES,
+  PACK_MAGIC,
+  type PackDescription,
+  type PackEntry,
+  packObjectName,
+} from '../pack/pack-codec.ts';
 import { encodeRecord } from '../record.ts';
 import { macOf } from '../record-mac.ts';
 import { POINT_ID_SIZE_BYTES, pointObjectName } from '../recovery-point.ts';
@@ -37,31 +43,39 @@ export async function putPoints(
 }
 
 const PACKS_PER_INDEX_OBJECT = 4096;
-const CHUNK_SIZE_BYTES = 40;
-const PACK_SIZE_BYTES = 1000;
+const RECORD_SIZE_BYTES = 60;
 
-/** Packs of one small chunk each, and the index objects that name them. */
-export async function putPacks(
-  { publicKey, hashKey, random }: WriterKeys & { readonly random: Random },
-  count: number,
-  put: PutObject,
-): Promise<void> {
-  const hasher = new ChunkHasher(hashKey);
+/** Packs of one small chunk each, which nobody can open, and the index objects that name them. */
+export async function putPacks(random: Random, count: number, put: PutObject): Promise<void> {
   let described: PackDescription[] = [];
-  const builder = new PackBuilder({ publicKey, random, sizeBytes: PACK_SIZE_BYTES });
   for (let number = 1; number <= count; number++) {
-    const plain = random.bytes(CHUNK_SIZE_BYTES);
-    builder.add(hasher.data(plain), 'data', plain);
-    const { bytes, ...description } = builder.finish();
-    await put(packObjectName(description.pack), Buffer.from(bytes));
-    builder.recycle(bytes.buffer as ArrayBuffer);
+    const { bytes, ...description } = packOf(random);
+    await put(packObjectName(description.pack), bytes);
     described.push(description);
     if (described.length < PACKS_PER_INDEX_OBJECT && number < count) continue;
     const { name, bytes: object } = encodeIndexObject(described, 0);
     await put(name, object);
     described = [];
   }
-  assert(described.length === 0, 'all packs are named');
+}
+
+function packOf(random: Random): PackDescription & { readonly bytes: Buffer } {
+  const head = Buffer.concat([PACK_MAGIC, random.bytes(PACK_HEAD_SIZE_BYTES - PACK_MAGIC.length)]);
+  const record = random.bytes(RECORD_SIZE_BYTES);
+  const entry: PackEntry = {
+    id: random.bytes(32),
+    kind: 'data',
+    compressed: false,
+    keyIndex: 0,
+    ordinal: 0,
+    offset: head.length,
+    length: record.length,
+    plainLength: record.length,
+  };
+  const footer = { keyBoxes: [random.bytes(KEY_BOX_SIZE_BYTES)], entries: [entry] };
+  const end = encodePackEnd(footer, head.length + record.length);
+  const bytes = Buffer.concat([head, record, end]);
+  return { ...footer, pack: digest(bytes), sizeBytes: bytes.length, bytes };
 }
 
 /** What a store was asked for. */

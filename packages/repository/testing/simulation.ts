@@ -460,7 +460,9 @@ class Simulation {
   async #copy(source: UnlockedRepository, target: UnlockedRepository): Promise<void> {
     const storage = this.#storages[TARGET]!;
     const { lossCount } = storage;
-    const { pointsCopied } = await copyPoints({ source, target, isWanted: () => true });
+    const one = this.#random.fraction() < 0.5 ? await this.#oneOf(source) : undefined;
+    const wanted = one ? { points: [one] } : { isWanted: () => true };
+    const { pointsCopied } = await copyPoints({ source, target, ...wanted });
     this.#counts.copied += pointsCopied.length;
     for (const id of pointsCopied) {
       if (storage.lossCount === lossCount) storage.promise(id);
