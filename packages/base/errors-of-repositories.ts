@@ -65,6 +65,13 @@ export const REPOSITORY_ERRORS = {
     'The passphrase or recovery key opens no key slot of this repository',
     'Check the passphrase; the printed recovery key opens the repository too.',
   ),
+  'key-refused': row(
+    11,
+    403,
+    'never',
+    'Whoever holds the private key did not open what is needed',
+    'Ask for a restore of this point; the key stays where it is.',
+  ),
   'passphrase-weak': row(
     2,
     400,
@@ -90,8 +97,8 @@ export const REPOSITORY_ERRORS = {
     12,
     409,
     'never',
-    'The last key slot cannot be removed',
-    'Add another passphrase first: `coffer key add`.',
+    'This key slot may be the last one that opens',
+    'Give the passphrase or recovery key that is to stay: only what is opened is sure to open. To add one: `coffer key add`.',
   ),
   'point-not-found': row(
     12,

@@ -71,7 +71,7 @@ test('what deletes is refused before it does anything', async () => {
     () => appender.undelete(point),
     () => collectGarbage({ repository: appender }),
     () => repairRepository({ repository: appender, rebuildIndex: true }),
-    () => removeKeySlot(appender, '0000'),
+    () => removeKeySlot(appender, '0000', 'a secret'),
   ];
   for (const call of calls) await failsWith('store-append-only', call());
   assert.deepEqual(await namesOf(test.store, ''), before);

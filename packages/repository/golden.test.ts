@@ -10,7 +10,7 @@ import { openMemoryStore } from '@coffer/storage/memory.ts';
 import { type ChunkId, idKey, isZeroId } from './chunk/chunk-id.ts';
 import type { ChunkReader } from './chunk/chunk-reader.ts';
 import { inlineChunkPool } from './chunk/chunk-work.ts';
-import { openManifest, type PointRoot, type RecoveryPoint } from './recovery-point.ts';
+import { type PointRoot, type RecoveryPoint } from './recovery-point.ts';
 import { Repository } from './repository.ts';
 import { type GoldenFacts, makeGolden } from './testing/golden.ts';
 import { stillClock, testProcesses } from './testing/test-repository.ts';
@@ -128,7 +128,7 @@ for (const secret of ['passphrase', 'recoveryKey'] as const) {
         assert.equal(held, holders.length > 0);
         const isDeleted = point.deletion !== undefined;
         const beside = { holders, isDeleted, hasReceipt: receipts.has(id) };
-        assert.deepEqual(openManifest(point, repository.keys), { golden: item });
+        assert.deepEqual(repository.openManifest(point), { golden: item });
         const root = Buffer.from(point.roots[0]!.root, 'hex');
         const read = kind === 'files' ? contents.ofFolder(root) : contents.ofDisks(point);
         return { id, item, kind, ...beside, contents: await read };

@@ -1,5 +1,6 @@
 export { CHUNK_ID_SIZE_BYTES, type ChunkId, idKey, isZeroId, ZERO_ID } from './chunk/chunk-id.ts';
 export { type ChunkFailure, ChunkReader, type ChunkRequest } from './chunk/chunk-reader.ts';
+export { type BoxOutcome, boxOpener, type OpenBoxes } from './chunk/box-keys.ts';
 export { isChunkError } from './chunk/record-reader.ts';
 export { type ChunkPool, type ChunkWork, inlineChunkPool } from './chunk/chunk-work.ts';
 export { type Slab, SLAB_SIZE_BYTES, SlabPool, type Span } from './chunk/slab.ts';
@@ -13,9 +14,11 @@ export {
   checkPassphrase,
   type KeySlot,
   newKeySlot,
+  newSealedSlot,
   PASSPHRASE_LENGTH_MIN,
   readKeySlots,
   removeKeySlot,
+  type SlotSecret,
 } from './keys.ts';
 export type { HoldTerms, StoredHold } from './hold.ts';
 export type { PointFilter, PointsOptions } from './points.ts';
@@ -36,8 +39,14 @@ export {
   type RecoveryPoint,
 } from './recovery-point.ts';
 export { type InitOptions, initRepository, initWithKeysFrom } from './init.ts';
-export { type OpenOptions, Repository, UnlockedRepository } from './repository.ts';
-export { type Session } from './session/session.ts';
+export {
+  type EntrustedKeys,
+  type OpenOptions,
+  Repository,
+  UnlockedRepository,
+} from './repository.ts';
+export type { Attempt, JobResult } from './session/job.ts';
+export type { BegunAttempt, Session } from './session/session.ts';
 export {
   ContentBuilder,
   contentPieces,

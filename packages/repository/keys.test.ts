@@ -7,7 +7,10 @@ import { newConfig } from './config.ts';
 import {
   addKeySlot,
   type KeySlot,
+  type SealedSlot,
+  type SecretSlot,
   newKeySlot,
+  newSealedSlot,
   readKeySlots,
   removeKeySlot,
   removeSlotsOfOthers,
@@ -28,7 +31,7 @@ function newKeys(): RepositoryKeys {
   return { ...generateKeyPair(random), hashKey: random.bytes(32) };
 }
 
-async function slotOf(secret: string, kind: KeySlot['kind'], of = keys): Promise<KeySlot> {
+async function slotOf(secret: string, kind: SecretSlot['kind'], of = keys): Promise<SecretSlot> {
   return await newKeySlot({ keys: of, kind, secret, label: 'test', createdAt: 1 });
 }
 
@@ -104,21 +107,103 @@ test('a passphrase has at least 16 characters, counted as people count', async (
   await assert.rejects(slotOf('🐉'.repeat(8), 'passphrase'), fails('passphrase-weak'));
 });
 
-test('the last slot stays, and a slot is named by enough of its id', async () => {
+test('a slot is removed with a secret that opens another one, and by enough of its name', async () => {
   const store = openMemoryStore();
   const folder = { store, config };
-  const first = await slotOf(generateRecoveryKey(random), 'recovery');
-  const second = await slotOf(generateRecoveryKey(random), 'recovery');
-  await writeKeySlot(store, first);
-  // Neither a damaged slot nor one of other keys opens the repository when the last one is gone.
+  const [one, other] = [generateRecoveryKey(random), generateRecoveryKey(random)];
+  const first = await slotOf(one, 'recovery');
+  const second = await slotOf(other, 'recovery');
+  for (const slot of [first, second]) await writeKeySlot(store, slot);
   await store.put(`keys/${'ff'.repeat(8)}`, Buffer.from('damaged'));
-  await writeKeySlot(store, await slotOf(PASSPHRASE, 'passphrase', newKeys()));
-  await assert.rejects(removeKeySlot(folder, first.slot), fails('key-slot-last'));
-  await writeKeySlot(store, second);
-  await assert.rejects(removeKeySlot(folder, first.slot.slice(0, 3)), fails('key-slot-not-found'));
-  await assert.rejects(removeKeySlot(folder, 'ffff'), fails('key-slot-not-found'));
-  await removeKeySlot(folder, first.slot.slice(0, 6));
+  const remove = async (slot: string, secret: string): Promise<void> =>
+    await removeKeySlot(folder, slot, secret);
+  await assert.rejects(remove(first.slot, one), fails('key-slot-last'));
+  await assert.rejects(remove(first.slot, PASSPHRASE), fails('passphrase-wrong'));
+  await assert.rejects(remove(first.slot.slice(0, 3), other), fails('key-slot-not-found'));
+  await assert.rejects(remove('ffff', other), fails('key-slot-not-found'));
+  await remove(first.slot.slice(0, 6), other);
   assert.deepEqual(await readKeySlots(folder, () => {}), [second]);
+});
+
+test('forged slots are no ways in: the one that opens stays', async () => {
+  const own = generateRecoveryKey(random);
+  const slot = await slotOf(own, 'recovery');
+  const store = await storeWith(slot);
+  // By their looks they are of this repository.
+  for (let number = 0; number < 20; number++) {
+    const forged = {
+      slot: random.bytes(8).toString('hex'),
+      wrapped: random.bytes(80).toString('hex'),
+    };
+    await writeKeySlot(store, { ...slot, ...forged });
+  }
+  // One that lies where a passphrase would have its slot.
+  const derived = await slotOf(PASSPHRASE, 'passphrase');
+  await writeKeySlot(store, { ...derived, wrapped: random.bytes(80).toString('hex') });
+  const folder = { store, config };
+  await assert.rejects(removeKeySlot(folder, slot.slot, own), fails('key-slot-last'));
+  await assert.rejects(removeKeySlot(folder, slot.slot, PASSPHRASE), fails('object-damaged'));
+  await removeKeySlot(folder, derived.slot, own);
+  assert.deepEqual(await unlockKeys(folder, own), keys);
+});
+
+test('of two who remove the slots of each other at once, one fails, and a slot is left', async () => {
+  const [one, other] = [generateRecoveryKey(random), generateRecoveryKey(random)];
+  const slots = [await slotOf(one, 'recovery'), await slotOf(other, 'recovery')] as const;
+  const store = await storeWith(...slots);
+  const both = await Promise.allSettled([
+    removeKeySlot({ store, config }, slots[0].slot, other),
+    removeKeySlot({ store, config }, slots[1].slot, one),
+  ]);
+  for (const each of both) {
+    if (each.status === 'rejected') assert.ok(fails('key-slot-last')(each.reason));
+  }
+  assert.ok((await readKeySlots({ store, config })).length > 0);
+});
+
+function sealedSlotTo(sealedTo: Buffer, of = keys): SealedSlot {
+  return newSealedSlot({ keys: of, sealedTo, label: 'service', createdAt: 1, random });
+}
+
+test('a sealed slot is made without its key, and opened, listed and removed with it', async () => {
+  const [service, custodian] = [generateKeyPair(random), generateKeyPair(random)];
+  const slots = [sealedSlotTo(service.publicKey), sealedSlotTo(custodian.publicKey)] as const;
+  const store = await storeWith(...slots);
+  const folder = { store, config };
+  const read: string[] = [];
+  const watched = onGet(store, (name) => read.push(name));
+  assert.deepEqual(await unlockKeys({ store: watched, config }, service.privateKey), keys);
+  assert.deepEqual(read, [`keys/${slots[0].slot}`]);
+  assert.deepEqual(
+    (await readKeySlots(folder)).map(({ kind }) => kind),
+    ['sealed', 'sealed'],
+  );
+  const stranger = generateKeyPair(random).privateKey;
+  await assert.rejects(unlockKeys(folder, stranger), fails('passphrase-wrong'));
+  await assert.rejects(unlockKeys(folder, Buffer.alloc(5)), fails('usage'));
+  const again = addKeySlot(store, sealedSlotTo(service.publicKey));
+  await assert.rejects(again, fails('key-slot-exists'));
+  const itself = removeKeySlot(folder, slots[0].slot, service.privateKey);
+  await assert.rejects(itself, fails('key-slot-last'));
+  await removeKeySlot(folder, slots[0].slot, custodian.privateKey);
+  assert.deepEqual(await readKeySlots(folder), [slots[1]]);
+});
+
+test('a sealed slot that was altered, moved or is of other keys opens nothing', async () => {
+  const service = generateKeyPair(random);
+  const slot = sealedSlotTo(service.publicKey);
+  const foreign = sealedSlotTo(service.publicKey, newKeys());
+  const digit = slot.wrapped.endsWith('0') ? '1' : '0';
+  const wrong: readonly KeySlot[] = [
+    { ...slot, wrapped: slot.wrapped.slice(0, -1) + digit },
+    { ...foreign, slot: slot.slot },
+    { ...slot, wrapped: foreign.wrapped },
+    { ...(await slotOf(PASSPHRASE, 'passphrase')), slot: slot.slot },
+  ];
+  for (const each of wrong) {
+    const folder = { store: await storeWith(each), config };
+    await assert.rejects(unlockKeys(folder, service.privateKey), fails('object-damaged'));
+  }
 });
 
 test('a damaged slot is told by its name, and the others open', async () => {
@@ -142,13 +227,15 @@ test('slots are known by the names of their objects: a swap takes the right one 
   ];
   await writeKeySlot(store, { ...first, slot: second.slot });
   await writeKeySlot(store, { ...second, slot: first.slot });
+  const third = generateRecoveryKey(random);
+  await writeKeySlot(store, await slotOf(third, 'recovery'));
   const [found] = (await readKeySlots({ store, config })).filter(
     ({ wrapped }) => wrapped === first.wrapped,
   );
-  await removeKeySlot({ store, config }, found!.slot);
+  await removeKeySlot({ store, config }, found!.slot, third);
   const left = await readKeySlots({ store, config });
   assert.deepEqual(
-    left.map(({ wrapped }) => wrapped),
+    left.filter(({ kind }) => kind === 'passphrase').map(({ wrapped }) => wrapped),
     [second.wrapped],
   );
 });

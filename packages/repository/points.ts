@@ -55,8 +55,8 @@ export interface StoredPoint extends PointObject {
 
 /** The points that exist, oldest first. */
 export async function readPoints(options: ReadPointsOptions): Promise<RecoveryPoint[]> {
-  const { store, filter, onDamaged } = options;
-  const state = await readGcStateIfIntact(store, onDamaged);
+  const { store, index, filter, onDamaged } = options;
+  const state = await readGcStateIfIntact(store, onDamaged, index.sweeps);
   // Before the points: what is purged meanwhile is hidden, or gone, and never shows itself.
   const deletions = await readDeletions(store, idPrefixOf(filter));
   const holds = await listHolds(store, idPrefixOf(filter));

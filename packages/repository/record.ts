@@ -16,6 +16,7 @@ export type RecordKind =
   | 'key'
   | 'point'
   | 'session'
+  | 'job'
   | 'gc'
   | 'hold'
   | 'damaged'

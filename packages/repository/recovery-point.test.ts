@@ -137,11 +137,11 @@ test('a point that is sealed anew has another id and the same manifest', () => {
   const other = { ...generateKeyPair(random), hashKey: random.bytes(32) };
   const roots = [{ name: 'files', root: 'cd'.repeat(32), sizeBytes: 5 }];
   const seal = { ...other, random };
-  const again = encodePointAgain(decodePoint(id, bytes), roots, keys, seal);
+  const again = encodePointAgain({ id, ...decodePoint(id, bytes) }, roots, keys, seal);
   assert.notEqual(again.id, id);
   const point = decodePoint(again.id, again.bytes, other.hashKey);
   const { manifest: _, mac: __, ...header } = point;
-  assert.deepEqual(header, { ...HEADER, roots });
+  assert.deepEqual(header, { ...HEADER, roots, copyOf: id });
   assert.deepEqual(openManifest(point, other), MANIFEST);
 });
 

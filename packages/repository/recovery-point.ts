@@ -57,6 +57,8 @@ const PointFields = v.object({
     v.record(shortText, shortText),
     v.check((tags) => Object.keys(tags).length <= TAGS_MAX, 'too many tags'),
   ),
+  /** Id of the point of another key domain that it was copied from, first of all. */
+  copyOf: v.optional(hexOf(POINT_ID_SIZE_BYTES)),
   /** Sealed JSON, in base 64. */
   manifest: v.pipe(v.string(), v.base64(), v.maxLength(32 * 1024 * 1024)),
   /** The last member, see `record-mac.ts`. */
@@ -117,22 +119,30 @@ export function encodePoint(
 ): EncodedPoint {
   const content = Buffer.from(JSON.stringify(manifest), 'utf8');
   const sealed = sealBox({ publicKey, content, associated: associatedData(header), random });
-  const { item, kind, takenAt, roots, tags } = header;
-  const record = { item, kind, takenAt, roots, tags, manifest: sealed.toString('base64') };
+  const { item, kind, takenAt, roots, tags, copyOf } = header;
+  const origin = copyOf === undefined ? {} : { copyOf };
+  const said = { item, kind, takenAt, roots, tags, ...origin };
+  const record = { ...said, manifest: sealed.toString('base64') };
   const mac = macOf('point', record, macKey(hashKey));
   const bytes = encodeChecked('point', PointRecord, { ...record, mac });
   return { id: pointIdOf(bytes), item, bytes };
 }
 
+/** By which a point and its copies in other key domains are known as the same. */
+export function originOf({ id, copyOf }: Pick<RecoveryPoint, 'id' | 'copyOf'>): string {
+  return copyOf ?? id;
+}
+
 /** The same point for another key domain: with other roots, keys, and so another MAC and id. */
 export function encodePointAgain(
-  point: PointRecord,
+  point: PointRecord & Pick<RecoveryPoint, 'id'>,
   roots: PointRecord['roots'],
   keys: RepositoryKeys,
   seal: PointSeal,
 ): EncodedPoint {
   const { item, kind, takenAt, tags } = point;
-  return encodePoint({ item, kind, takenAt, roots, tags }, openManifest(point, keys), seal);
+  const header = { item, kind, takenAt, roots, tags, copyOf: originOf(point) };
+  return encodePoint(header, openManifest(point, keys), seal);
 }
 
 /**

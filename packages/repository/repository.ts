@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { CofferError, digest, parting, type Processes, type RunContext } from '@coffer/base';
 import { interruptible } from '@coffer/storage/interruptible.ts';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
+import { type BoxKeys, EntrustedBoxKeys, type OpenBoxes, ownBoxKeys } from './chunk/box-keys.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
+import type { EngineKeys } from './chunk/engine.ts';
 import type { RepositoryConfig } from './config.ts';
 import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
@@ -22,20 +24,29 @@ import {
   type StoredHold,
 } from './hold.ts';
 import { ChunkIndex, type IndexOptions } from './index/chunk-index.ts';
-import { matchesConfig, type RepositoryKeys, unlockKeys } from './keys.ts';
+import {
+  matchesConfig,
+  type RepositoryKeys,
+  type SlotSecret,
+  unlockKeys,
+  type WriterKeys,
+} from './keys.ts';
 import { removeRecordsOf } from './beside-points.ts';
 import { type PointsOptions, readPoints, storedPoints } from './points.ts';
 import { putReceipt, type Receipt, readReceipt, readReceipts, receiptName } from './receipt.ts';
 import {
   itemFolder,
+  openManifest,
   parsePointObjectName,
   pointObjectName,
   type RecoveryPoint,
 } from './recovery-point.ts';
 import { ChunkWriter } from './session/chunk-writer.ts';
 import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
-import { finishCommittedSessions, Session, type SessionOptions } from './session/session.ts';
-import { getRecord } from './store-calls.ts';
+import { finishCommittedSessions } from './session/finish.ts';
+import type { Attempt } from './session/job.ts';
+import { type BegunAttempt, Session, type SessionOptions } from './session/session.ts';
+import { getRecord, getRecordIfThere } from './store-calls.ts';
 
 export interface CachePlace extends IndexOptions {
   /** Of the local caches of all repositories; without one, the cache lasts as long as the process. */
@@ -69,7 +80,8 @@ interface Opened {
 
 /** With what the keys compute. */
 interface Unlocked {
-  readonly keys: RepositoryKeys;
+  readonly keys: RepositoryKeys | EntrustedKeys;
+  readonly boxKeys: BoxKeys;
   readonly work: ChunkWork;
 }
 
@@ -123,24 +135,39 @@ export class Repository {
   }
 
   /** Undefined, unless it is unlocked. */
-  get keys(): RepositoryKeys | undefined {
+  get keys(): WriterKeys | undefined {
     return undefined;
   }
 
   /**
-   * Opens the keys with a passphrase or the recovery key. Fails with `passphrase-wrong`, or with
-   * `object-damaged` when the key slot of the secret is.
+   * Opens the keys with a passphrase or the recovery key, or with the private key (32 raw bytes) that
+   * a slot is sealed to. Fails with `passphrase-wrong`, or with `object-damaged` when the slot is.
    */
-  async unlock(secret: string): Promise<UnlockedRepository> {
+  async unlock(secret: SlotSecret): Promise<UnlockedRepository> {
     return this.unlockWith(await unlockKeys(this, secret));
   }
 
   /** Takes keys that were opened elsewhere. Fails with `passphrase-wrong` when they are not ours. */
   unlockWith(keys: RepositoryKeys): UnlockedRepository {
+    return this.#unlockAs(keys, { keys, boxKeys: ownBoxKeys(keys.privateKey) });
+  }
+
+  /**
+   * For a process that never has the private key, and reads what another party opens for it. Fails
+   * with `passphrase-wrong` when the keys are not ours.
+   */
+  entrustWith(entrusted: EntrustedKeys): UnlockedRepository {
+    const { publicKey, hashKey, openBoxes } = entrusted;
+    const boxKeys = new EntrustedBoxKeys(openBoxes);
+    const keys = { publicKey, hashKey, privateKey: undefined };
+    return this.#unlockAs(keys, { keys: entrusted, boxKeys });
+  }
+
+  #unlockAs(keys: EngineKeys, unlocked: Omit<Unlocked, 'work'>): UnlockedRepository {
     if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
     const work = this.#opened.options.chunkPool.work(keys);
     this.#opened.work.push(work);
-    return new UnlockedRepository(this.run, this.#opened, { keys, work });
+    return new UnlockedRepository(this.run, this.#opened, { ...unlocked, work });
   }
 
   get packSizeBytes(): number | undefined {
@@ -165,8 +192,10 @@ export class Repository {
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */
-  async beginMove(): Promise<Session<PackWriter>> {
-    return await this.begin({ makeWriter: (options) => new PackWriter(options) });
+  async beginMove({ looksUpPacks }: Pick<SessionOptions<PackWriter>, 'looksUpPacks'> = {}): Promise<
+    Session<PackWriter>
+  > {
+    return await this.begin({ looksUpPacks, makeWriter: (options) => new PackWriter(options) });
   }
 
   protected async begin<W extends PackWriter>(
@@ -190,27 +219,39 @@ export class Repository {
 
   /** Points that do not exist, since the newest sweep does not name them, though they are older. */
   async countHiddenPoints(): Promise<number> {
-    const state = await readGcStateIfIntact(this.store, ignoreDamaged);
+    const state = await readGcStateIfIntact(this.store, ignoreDamaged, this.index.sweeps);
     return (await objectsPassedOver(this.store, state)).length;
   }
 
   /** The record of a point as it is stored. */
   async readPointRecord({ item, generation, id }: RecoveryPoint): Promise<Buffer> {
     const name = pointObjectName(item, generation, id);
-    const filter = { idPrefix: id };
+    const listed = await getRecordIfThere(this.store, name);
+    if (listed) return listed;
+    const filter = { item };
     const points = await storedPoints(this.store, { filter, onDamaged: ignoreDamaged });
     const unlisted = points.get(id)?.find((each) => each.name === name && each.bytes !== undefined);
     return unlisted?.bytes ?? (await getRecord(this.store, name));
   }
 
   /** Whether the point exists now. Points are removed while others work with them. */
-  async isListed({ id, item }: Pick<RecoveryPoint, 'id' | 'item'>): Promise<boolean> {
-    const state = await readGcState(this.store);
-    for await (const { name } of this.store.list(itemFolder(item))) {
+  async isListed(point: Pick<RecoveryPoint, 'id' | 'item'>): Promise<boolean> {
+    return (await this.listedAt(point)) !== undefined;
+  }
+
+  /**
+   * When the point was listed first, in ms since 1970, by the store's clock; undefined when it does not
+   * exist, or is not listed yet.
+   */
+  async listedAt({ id, item }: Pick<RecoveryPoint, 'id' | 'item'>): Promise<number | undefined> {
+    const state = await readGcState(this.store, this.index.sweeps);
+    let first: number | undefined;
+    for await (const { name, createdAt } of this.store.list(itemFolder(item))) {
       const listed = parsePointObjectName(name);
-      if (listed?.id === id && survives(listed, state)) return true;
+      if (listed?.id !== id || !survives(listed, state)) continue;
+      first = Math.min(first ?? createdAt, createdAt);
     }
-    return false;
+    return first;
   }
 
   /**
@@ -299,41 +340,89 @@ export class Repository {
   }
 }
 
-/** A repository whose keys are at hand: content can be made and read. */
-export class UnlockedRepository extends Repository {
-  readonly #opened: Opened;
-  readonly #keys: RepositoryKeys;
-  readonly work: ChunkWork;
+/** What a process has that reads without the private key. */
+export interface EntrustedKeys extends WriterKeys {
+  readonly openBoxes: OpenBoxes;
+  /** What manifests say that were opened for it, by the ids of their points. */
+  readonly manifests: ReadonlyMap<string, unknown>;
+}
 
-  /** Made by `Repository.unlock`. */
-  constructor(run: RunContext, opened: Opened, { keys, work }: Unlocked) {
+/**
+ * A repository whose keys are at hand: content can be made, and read, with the private key or with
+ * what another party opens.
+ */
+export class UnlockedRepository extends Repository {
+  readonly work: ChunkWork;
+  readonly #opened: Opened;
+  readonly #unlocked: Unlocked;
+
+  /** Made by `Repository.unlock` and `entrustWith`. */
+  constructor(run: RunContext, opened: Opened, unlocked: Unlocked) {
     super(run, opened);
     this.#opened = opened;
-    this.#keys = keys;
-    this.work = work;
+    this.#unlocked = unlocked;
+    this.work = unlocked.work;
   }
 
   override during(run: RunContext): UnlockedRepository {
-    return new UnlockedRepository(run, this.#opened, { keys: this.#keys, work: this.work });
+    return new UnlockedRepository(run, this.#opened, this.#unlocked);
   }
 
-  override get keys(): RepositoryKeys {
-    return this.#keys;
+  override get keys(): WriterKeys {
+    return this.#unlocked.keys;
+  }
+
+  /** With the private key. Fails with `passphrase-missing` where another party has it. */
+  get allKeys(): RepositoryKeys {
+    const { keys } = this.#unlocked;
+    if ('privateKey' in keys) return keys;
+    throw new CofferError('passphrase-missing', { repository: this.location });
+  }
+
+  /** What the manifest of a point says. Fails with `key-refused` when nobody has opened it for us. */
+  openManifest(point: RecoveryPoint): unknown {
+    const { keys } = this.#unlocked;
+    if ('privateKey' in keys) return openManifest(point, keys);
+    if (keys.manifests.has(point.id)) return keys.manifests.get(point.id);
+    throw new CofferError('key-refused', { what: 'manifest', point: point.id });
   }
 
   reader(): ChunkReader {
-    const { store, index, keys, run } = this;
-    return new ChunkReader({ store, index, keys, signal: run.signal });
+    const { store, index, run } = this;
+    const { boxKeys, keys } = this.#unlocked;
+    return new ChunkReader({ store, index, hashKey: keys.hashKey, boxKeys, signal: run.signal });
   }
 
   /** Begins a writer's run. */
-  async beginSession({ readsBack }: { readsBack?: boolean | undefined } = {}): Promise<Session> {
-    const { work } = this;
-    const { hashKey } = this.#keys;
-    const makeWriter = (options: PackWriterOptions): ChunkWriter =>
-      new ChunkWriter({ ...options, hashKey, work });
-    return await this.begin({ readsBack, makeWriter });
+  async beginSession({ readsBack }: WritingOptions = {}): Promise<Session> {
+    return await this.begin({ readsBack, makeWriter: this.#writerMaker() });
   }
+
+  /**
+   * Begins a writer's run that is an attempt of a job: of all of them one makes points. A process that
+   * begins one ends those before it, of its own attempt, too; where one of them has committed, that is
+   * given, and nothing begins. Fails with `session-fenced` when a later one has begun.
+   */
+  async beginAttempt(
+    attempt: Attempt,
+    { readsBack }: WritingOptions = {},
+  ): Promise<BegunAttempt<ChunkWriter>> {
+    await finishCommittedSessions(this.store, ignoreDamaged);
+    const { context, packSizeBytes } = this;
+    const makeWriter = this.#writerMaker();
+    return await Session.beginAttempt({ readsBack, context, packSizeBytes, makeWriter }, attempt);
+  }
+
+  #writerMaker(): (options: PackWriterOptions) => ChunkWriter {
+    const { work } = this;
+    const { hashKey } = this.#unlocked.keys;
+    return (options) => new ChunkWriter({ ...options, hashKey, work });
+  }
+}
+
+interface WritingOptions {
+  /** What is stored is read again before anything refers to it. */
+  readonly readsBack?: boolean | undefined;
 }
 
 function openIndex(

@@ -121,7 +121,7 @@ export class IntactRepository {
     const clock = stillClock(0);
     await initRepository({ store, clock, random, passphrase: PASSPHRASE, recoveryKey });
     const repository = await (await this.open(store)).unlock(PASSPHRASE);
-    this.keys = repository.keys;
+    this.keys = repository.allKeys;
     const first = await this.backUp(repository, 'disk');
     await this.backUp(repository, 'files');
     this.source.change('disk');

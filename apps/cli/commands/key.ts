@@ -20,7 +20,7 @@ import {
   printTable,
   reportFindings,
 } from '../output.ts';
-import { newPassphrase } from '../passphrase.ts';
+import { newPassphrase, requiredPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
 import { random } from '../compose.ts';
 import { writeSecretFile } from '../secret-file.ts';
@@ -70,7 +70,7 @@ export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
 export async function runKeyRemove(name: string, options: GlobalOptions): Promise<void> {
   await withRepository(options, async (repository) => {
     const before = await readKeySlots(repository, ignoreDamaged);
-    await removeKeySlot(repository, name);
+    await removeKeySlot(repository, name, await requiredPassphrase(options));
     const removed = before.filter(({ slot }) => slot.startsWith(name)).map(({ slot }) => slot);
     printResult(options, { removed }, () => printLine(`Removed key slot ${removed.join(', ')}`));
   });
@@ -92,7 +92,7 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
     await writeWithFile(repository, slot, { recoveryKey, recoveryKeyFile });
     // Shown first, even with --quiet: it may be the only key that is left.
     if (!options.json) printRecovery(recoveryKey, recoveryKeyFile, earlier.length);
-    for (const each of earlier) await removeKeySlot(repository, each.slot);
+    for (const each of earlier) await removeKeySlot(repository, each.slot, recoveryKey);
     const removed = earlier.map((each) => each.slot);
     const shown = recoveryKeyFile === undefined ? { recoveryKey } : { recoveryKeyFile };
     if (options.json) printJson({ ...toDocument(slot), ...shown, removed });
@@ -103,7 +103,7 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
 function ignoreDamaged(): void {}
 
 async function makeSlot(
-  { keys, run }: UnlockedRepository,
+  { allKeys: keys, run }: UnlockedRepository,
   what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
 ): Promise<KeySlot> {
   return await newKeySlot({ ...what, keys, createdAt: run.clock.now() });

@@ -80,7 +80,9 @@ function addKeys(program: Command): void {
       const { runKeyAdd } = await import('../commands/key.ts');
       await runKeyAdd(self.optsWithGlobals<KeyAddOptions>());
     });
-  command(key, 'remove', 'remove a key slot', ['coffer key remove 5d81'])
+  command(key, 'remove', 'remove a key slot, with a passphrase that opens another one', [
+    'coffer key remove 5d81 --passphrase-file ~/new-pass',
+  ])
     .argument('<slot>', 'slot, or 4 or more of its first characters')
     .action(async (slot: string, _options, self: Command) => {
       const { runKeyRemove } = await import('../commands/key.ts');

@@ -1,7 +1,6 @@
 /** The point that the next backup of a virtual machine can be based on. */
 import {
   isFromFuture,
-  openManifest,
   type RecoveryPoint,
   type UnlockedRepository,
   type Session,
@@ -75,7 +74,7 @@ async function newestOfItems(
   const ofMachines = points.filter((point) => point.kind === 'vm' && !isFromFuture(point, now));
   const newest = new Map(ofMachines.map((point) => [point.item, point]));
   return [...newest.values()].flatMap((point) => {
-    const { vm } = parseManifest(openManifest(point, repository.keys));
+    const { vm } = parseManifest(repository.openManifest(point));
     return vm ? [{ point, vm }] : [];
   });
 }

@@ -6,7 +6,6 @@ import {
   contentPiecesFrom,
   findInFolder,
   isZeroId,
-  openManifest,
   readFolder,
   type RecoveryPoint,
   type UnlockedRepository,
@@ -26,7 +25,7 @@ export class PointFiles implements FileSystem<FileEntry> {
   /** Fails with `kind-mismatch` when the point holds no files. */
   constructor(repository: UnlockedRepository, point: RecoveryPoint) {
     if (point.kind !== 'files') throw new CofferError('kind-mismatch', { point: point.id });
-    const { rootFolder: stored } = parseManifest(openManifest(point, repository.keys));
+    const { rootFolder: stored } = parseManifest(repository.openManifest(point));
     this.#reader = repository.reader();
     this.#recent = new RecentChunks(this.#reader);
     this.root = { ...NO_METADATA, ...rootMetadata(stored), folder: rootFolder(point) };

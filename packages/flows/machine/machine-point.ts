@@ -4,7 +4,6 @@ import {
   diskLeaves,
   GEOMETRY,
   isZeroId,
-  openManifest,
   type PointRoot,
   type RecoveryPoint,
   type UnlockedRepository,
@@ -15,8 +14,8 @@ const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 const ROOTS_AT_ONCE = 4;
 
 /** Fails with `kind-mismatch` when the point is of something else. */
-export function vmOf({ keys }: UnlockedRepository, point: RecoveryPoint): VmManifest {
-  const { vm } = parseManifest(openManifest(point, keys));
+export function vmOf(repository: UnlockedRepository, point: RecoveryPoint): VmManifest {
+  const { vm } = parseManifest(repository.openManifest(point));
   if (vm) return vm;
   throw new CofferError('kind-mismatch', { point: point.id, kind: point.kind, needs: 'vm' });
 }

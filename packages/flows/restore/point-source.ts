@@ -8,7 +8,6 @@ import {
   type ChunkReader,
   contentPieces,
   isZeroId,
-  openManifest,
   readFolder,
   type RecoveryPoint,
   type UnlockedRepository,
@@ -30,7 +29,7 @@ export async function openPointSource(
 ): Promise<FilesSource<FileEntry>> {
   const files = new PointFiles(repository, point);
   const { node } = await findNode(files, path);
-  const { rootFolder } = parseManifest(openManifest(point, repository.keys));
+  const { rootFolder } = parseManifest(repository.openManifest(point));
   // The root's metadata is not in a folder; early points have none.
   const metadata = node === files.root ? rootMetadata(rootFolder) : metadataOfFolder(node);
   return new PointSource(repository, { node, metadata });

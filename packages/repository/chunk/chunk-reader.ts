@@ -4,13 +4,13 @@
  */
 import { CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import type { ChunkIndex } from '../index/chunk-index.ts';
+import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { Location } from '../index/location.ts';
-import type { RepositoryKeys } from '../keys.ts';
 import { decodeNodeHead, nodeHeadLength } from '../tree/node-codec.ts';
+import type { BoxKeys } from './box-keys.ts';
 import { ChunkHasher, type ChunkId, isZero, isZeroId } from './chunk-id.ts';
 import type { ChunkWork } from './chunk-work.ts';
-import { PackKeys } from './engine.ts';
+import type { OpenItem } from './engine.ts';
 import {
   damaged,
   FETCHES_AT_ONCE,
@@ -41,32 +41,37 @@ export interface ChunkFailure {
   readonly error: CofferError;
 }
 
+interface Part {
+  readonly request: ChunkRequest;
+  readonly location: Location;
+}
+
 /** Sealed records that lie together in one pack. */
 interface Extent {
   readonly packNumber: number;
   readonly offset: number;
   length: number;
-  readonly parts: { readonly request: ChunkRequest; readonly location: Location }[];
+  readonly parts: Part[];
 }
 
 export interface ChunkReaderOptions {
   readonly store: ObjectStore;
   readonly index: ChunkIndex;
-  readonly keys: RepositoryKeys;
+  readonly hashKey: Buffer;
+  /** Opens the key boxes of packs. */
+  readonly boxKeys: BoxKeys;
   readonly signal?: AbortSignal | undefined;
 }
 
 export class ChunkReader {
   readonly #options: ChunkReaderOptions;
   readonly #hasher: ChunkHasher;
-  readonly #packKeys: PackKeys;
   readonly #records: RecordReader;
   readonly #sources = new SlabPool(FETCHES_AT_ONCE);
 
   constructor(options: ChunkReaderOptions) {
     this.#options = options;
-    this.#hasher = new ChunkHasher(options.keys.hashKey);
-    this.#packKeys = new PackKeys(options.keys.privateKey);
+    this.#hasher = new ChunkHasher(options.hashKey);
     this.#records = new RecordReader(options);
   }
 
@@ -76,10 +81,9 @@ export class ChunkReader {
   }
 
   async #readNodeOnce(id: ChunkId): Promise<Node> {
-    return await this.#read(id, (sealed) => {
-      const { record } = sealed;
+    return await this.#read(id, ({ record, location }, packKey) => {
       const headLength = nodeHeadLength(record);
-      const plain = this.#open(id, sealed, record.subarray(headLength));
+      const plain = openChunk(packKey, { ...location, id }, record.subarray(headLength));
       const head = record.subarray(0, headLength);
       if (!this.#hasher.node(head, plain).equals(id)) throw wrongContent(id);
       return { children: decodeNodeHead(record), body: plain };
@@ -92,8 +96,8 @@ export class ChunkReader {
   }
 
   async #readDataOnce(id: ChunkId): Promise<Buffer> {
-    return await this.#read(id, (sealed) => {
-      const plain = this.#open(id, sealed, sealed.record);
+    return await this.#read(id, ({ record, location }, packKey) => {
+      const plain = openChunk(packKey, { ...location, id }, record);
       if (!this.#hasher.data(plain).equals(id)) throw wrongContent(id);
       return plain;
     });
@@ -151,26 +155,52 @@ export class ChunkReader {
   }
 
   async #readExtent(extent: Extent, target: Slab, work: ChunkWork): Promise<ChunkFailure[]> {
+    // Looked up before anything is awaited: afterwards the pack may have left the index.
+    const pack = this.#options.index.pack(extent.packNumber);
+    if (!pack) return missingOf(extent.parts);
+    const opening = this.#openBoxes(pack, extent);
+    // It is looked at after the bytes are here; until then its failure must not count as unhandled.
+    opening.catch(() => {});
     return await this.#sources.use(async (source) => {
       const bytes = source.bytes.subarray(0, extent.length);
-      // Looked up before anything is awaited: afterwards the pack may have left the index.
-      const pack = this.#options.index.pack(extent.packNumber);
-      const isFetched = pack && (await this.#records.fetchInto(pack, extent.offset, bytes));
-      if (!isFetched || extent.parts.some(({ location }) => !pack.keyBoxes[location.keyIndex]))
-        return extent.parts.map(({ request }) => ({ request, error: missing(request.id) }));
-      const items = extent.parts.map(({ request, location }) => ({
-        ...location,
-        id: request.id,
-        record: { offset: location.offset - extent.offset, length: location.length },
-        keyBox: pack.keyBoxes[location.keyIndex]!,
-        targetOffset: request.targetOffset,
-      }));
+      const isFetched = await this.#records.fetchInto(pack, extent.offset, bytes);
+      if (!isFetched) return missingOf(extent.parts);
+      const keys = await opening;
+      const isOpen = ({ location }: Part): boolean => keys.has(location.keyIndex);
+      const parts = extent.parts.filter(isOpen);
+      const items = parts.map((part) => itemOf(part, extent, { pack, keys }));
       const failed = await work.open({ source, target, items });
-      return failed.map(({ itemIndex, reason }) => {
-        const { request } = extent.parts[itemIndex]!;
+      const broken = failed.map(({ itemIndex, reason }) => {
+        const { request } = parts[itemIndex]!;
         return { request, error: damaged(request.id, reason) };
       });
+      return [...broken, ...missingOf(extent.parts.filter((part) => !isOpen(part)))];
     });
+  }
+
+  /** The keys of the pack that the extent needs; without those of boxes that do not open. */
+  async #openBoxes(pack: IndexedPack, { parts }: Extent): Promise<ReadonlyMap<number, Buffer>> {
+    const opened = new Map<number, Buffer>();
+    const wanted = new Set(parts.map(({ location }) => location.keyIndex));
+    await Promise.all(
+      [...wanted].map(async (keyIndex) => {
+        const box = pack.keyBoxes[keyIndex];
+        const key = box && (await this.#keyIn(box));
+        if (key) opened.set(keyIndex, key);
+      }),
+    );
+    return opened;
+  }
+
+  /** Undefined when the box was not sealed to the private key, or is not opened for us. */
+  async #keyIn(box: Buffer): Promise<Buffer | undefined> {
+    try {
+      return await this.#options.boxKeys.open(box);
+    } catch (error) {
+      // They are read one by one then, which tells why, and finds other places.
+      if (isOfBox(error)) return undefined;
+      throw error;
+    }
   }
 
   /** Where a pack is gone, cut short, or holds something else: another one may have the chunk, too. */
@@ -189,45 +219,78 @@ export class ChunkReader {
     return failures;
   }
 
-  #open(id: ChunkId, { location, keyBox }: SealedRecord, sealed: Buffer): Buffer {
-    return openChunk(this.#packKeys.open(keyBox), { ...location, id }, sealed);
-  }
-
-  /** What is damaged, or forged, at one place may be whole at another one. */
-  async #read<T>(id: ChunkId, open: (sealed: SealedRecord) => T): Promise<T> {
+  /** What is damaged, forged, or not opened for us at one place may be whole at another one. */
+  async #read<T>(id: ChunkId, open: Open<T>): Promise<T> {
     const sealed = await this.#records.fetch(id);
     try {
-      return checked(id, () => open(sealed));
+      return await this.#openAt(id, sealed, open);
     } catch (error) {
-      if (!isChunkError(error)) throw error;
+      if (!isOfPlace(error)) throw error;
       for (const place of this.#options.index.places(id)) {
         const other = await this.#records.fetchIfThere(place);
-        const opened = other && openIfIntact(id, () => open(other));
+        const opened = other && (await this.#openIfIntact(id, other, open));
         if (opened) return opened.value;
       }
       throw error;
     }
   }
-}
 
-/** Fails with `chunk-damaged`. */
-function checked<T>(id: ChunkId, open: () => T): T {
-  try {
-    return open();
-  } catch (error) {
-    if (isCofferError(error, 'passphrase-missing')) throw error;
-    if (error instanceof CofferError) throw damaged(id, error.message, error);
-    throw error;
+  /** Fails with `chunk-damaged`, `key-refused`, or as who opens boxes does. */
+  async #openAt<T>(id: ChunkId, sealed: SealedRecord, open: Open<T>): Promise<T> {
+    try {
+      return open(sealed, await this.#options.boxKeys.open(sealed.keyBox));
+    } catch (error) {
+      if (isCofferError(error) && DAMAGES.some((code) => code === error.code)) {
+        throw damaged(id, error.message, error);
+      }
+      throw error;
+    }
+  }
+
+  async #openIfIntact<T>(
+    id: ChunkId,
+    sealed: SealedRecord,
+    open: Open<T>,
+  ): Promise<{ readonly value: T } | undefined> {
+    try {
+      return { value: await this.#openAt(id, sealed, open) };
+    } catch (error) {
+      if (isOfPlace(error)) return undefined;
+      throw error;
+    }
   }
 }
 
-function openIfIntact<T>(id: ChunkId, open: () => T): { readonly value: T } | undefined {
-  try {
-    return { value: checked(id, open) };
-  } catch (error) {
-    if (isChunkError(error)) return undefined;
-    throw error;
-  }
+type Open<T> = (sealed: SealedRecord, packKey: Buffer) => T;
+
+/** What is told of a record, or its box, that is not what it should be. */
+const DAMAGES = ['object-damaged', 'chunk-damaged'] as const;
+
+function isOfBox(error: unknown): error is CofferError {
+  return isCofferError(error, 'object-damaged') || isCofferError(error, 'key-refused');
+}
+
+function isOfPlace(error: unknown): error is CofferError {
+  return isChunkError(error) || isCofferError(error, 'key-refused');
+}
+
+function missingOf(parts: readonly Part[]): ChunkFailure[] {
+  return parts.map(({ request }) => ({ request, error: missing(request.id) }));
+}
+
+function itemOf(
+  { request, location }: Part,
+  { offset }: Extent,
+  { pack, keys }: { readonly pack: IndexedPack; readonly keys: ReadonlyMap<number, Buffer> },
+): OpenItem {
+  return {
+    ...location,
+    id: request.id,
+    record: { offset: location.offset - offset, length: location.length },
+    keyBox: pack.keyBoxes[location.keyIndex]!,
+    packKey: keys.get(location.keyIndex),
+    targetOffset: request.targetOffset,
+  };
 }
 
 /** Joins neighbours, so that each extent fits a slab. */

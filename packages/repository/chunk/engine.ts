@@ -15,7 +15,7 @@ import type { Span } from './slab.ts';
 export interface EngineKeys {
   readonly publicKey: Buffer;
   readonly hashKey: Buffer;
-  /** Needed for opening only. */
+  /** Needed only to open what comes without the key of its pack. */
   readonly privateKey: Buffer | undefined;
 }
 
@@ -23,6 +23,8 @@ export interface EngineKeys {
 export interface OpenItem extends Seal {
   readonly record: Span;
   readonly keyBox: Buffer;
+  /** The key in the box, where it is open already. */
+  readonly packKey?: Buffer | undefined;
   readonly targetOffset: number;
 }
 
@@ -67,7 +69,7 @@ export class ChunkEngine {
     items.forEach((item, itemIndex) => {
       const { offset, length } = item.record;
       try {
-        const key = this.#packKeys.open(item.keyBox);
+        const key = item.packKey ?? this.#packKeys.open(item.keyBox);
         const { targetOffset, plainLength } = item;
         const plain = target.subarray(targetOffset, targetOffset + plainLength);
         openChunkInto(key, item, source.subarray(offset, offset + length), plain);

@@ -179,9 +179,20 @@ export class RecordReader {
     if (!keyBox) throw new CofferError('object-not-found', { packNumber });
     const record =
       location.kind === 'node'
-        ? await this.#fetchFromBlocks(location)
+        ? await this.#fetchNode(location)
         : await this.#fetchRange(packNumber, offset, length);
     return { record, location, keyBox };
+  }
+
+  async #fetchNode(location: Location): Promise<Buffer> {
+    const { packNumber, offset, length } = location;
+    try {
+      return await this.#fetchFromBlocks(location);
+    } catch (error) {
+      // An index object may say that the pack is larger, or smaller, than it is.
+      if (!isCofferError(error, 'range-invalid')) throw error;
+      return await this.#fetchRange(packNumber, offset, length);
+    }
   }
 
   async #fetchFromBlocks({ packNumber, offset, length }: Location): Promise<Buffer> {

@@ -1,6 +1,6 @@
 /** What the main thread and the chunk threads say to each other. */
 import { assert } from '@coffer/base';
-import { KEY_BOX_SIZE_BYTES } from '../pack/pack-codec.ts';
+import { KEY_BOX_SIZE_BYTES, PACK_KEY_SIZE_BYTES } from '../pack/pack-codec.ts';
 import { CHUNK_ID_SIZE_BYTES } from './chunk-id.ts';
 import type { OpenFailure, OpenItem } from './engine.ts';
 import type { Span } from './slab.ts';
@@ -72,6 +72,8 @@ export interface OpenItemsMessage {
   readonly numbers: Uint32Array;
   readonly ids: Uint8Array;
   readonly keyBoxes: Uint8Array;
+  /** The keys in these boxes; empty when they are still to be opened. */
+  readonly packKeys: Uint8Array;
 }
 
 const NUMBERS_PER_ITEM = 7;
@@ -82,10 +84,12 @@ export function packOpenItems(items: readonly OpenItem[]): OpenItemsMessage {
   const numbers = new Uint32Array(items.length * NUMBERS_PER_ITEM);
   const ids = new Uint8Array(items.length * CHUNK_ID_SIZE_BYTES);
   const boxes = new Map<string, number>();
+  const packKeys: Buffer[] = [];
   items.forEach((item, index) => {
     ids.set(item.id, index * CHUNK_ID_SIZE_BYTES);
     const box = item.keyBox.toString('latin1');
     const boxIndex = boxes.get(box) ?? boxes.size;
+    if (item.packKey && !boxes.has(box)) packKeys.push(item.packKey);
     boxes.set(box, boxIndex);
     const flags = (item.kind === 'node' ? FLAG_NODE : 0) | (item.compressed ? FLAG_COMPRESSED : 0);
     const { record, ordinal, plainLength, targetOffset } = item;
@@ -94,18 +98,23 @@ export function packOpenItems(items: readonly OpenItem[]): OpenItemsMessage {
       index * NUMBERS_PER_ITEM,
     );
   });
-  return { numbers, ids, keyBoxes: Buffer.from([...boxes.keys()].join(''), 'latin1') };
+  assert([0, boxes.size].includes(packKeys.length), 'all boxes are open, or none');
+  const keyBoxes = Buffer.from([...boxes.keys()].join(''), 'latin1');
+  return { numbers, ids, keyBoxes, packKeys: Buffer.concat(packKeys) };
 }
 
 export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
   const { numbers } = message;
   const ids = asBuffer(message.ids);
   const keyBoxes = asBuffer(message.keyBoxes);
+  const packKeys = asBuffer(message.packKeys);
   const items: OpenItem[] = [];
   for (let place = 0; place < numbers.length; place += NUMBERS_PER_ITEM) {
     const idOffset = (place / NUMBERS_PER_ITEM) * CHUNK_ID_SIZE_BYTES;
     const flags = numbers[place + 3]!;
-    const boxOffset = numbers[place + 5]! * KEY_BOX_SIZE_BYTES;
+    const box = numbers[place + 5]!;
+    const boxOffset = box * KEY_BOX_SIZE_BYTES;
+    const packKey = packKeys.subarray(box * PACK_KEY_SIZE_BYTES, (box + 1) * PACK_KEY_SIZE_BYTES);
     items.push({
       id: ids.subarray(idOffset, idOffset + CHUNK_ID_SIZE_BYTES),
       record: { offset: numbers[place]!, length: numbers[place + 1]! },
@@ -114,6 +123,7 @@ export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
       compressed: (flags & FLAG_COMPRESSED) !== 0,
       plainLength: numbers[place + 4]!,
       keyBox: keyBoxes.subarray(boxOffset, boxOffset + KEY_BOX_SIZE_BYTES),
+      packKey: packKeys.length > 0 ? packKey : undefined,
       targetOffset: numbers[place + 6]!,
     });
   }

@@ -7,41 +7,24 @@ import {
   collecting,
   CofferError,
   type Finding,
-  findingOf,
   isCofferError,
+  required,
   tellDone,
-  tellFinding,
   tellPhase,
   tellTotal,
 } from '@coffer/base';
-import { idKey } from '../chunk/chunk-id.ts';
-import { damagedName, markedDamaged } from '../damaged-points.ts';
-import { isChunkError, RecordReader } from '../chunk/record-reader.ts';
-import type { IndexedPack } from '../index/chunk-index.ts';
-import { EntrySet } from '../index/entry-set.ts';
-import { moveChunks } from '../pack/move-chunks.ts';
-import type { Location } from '../index/location.ts';
-import type { MovedChunk } from '../pack/pack-builder.ts';
-import { StoredPacks } from '../pack/stored-packs.ts';
-import {
-  decodePoint,
-  type EncodedPoint,
-  encodePointAgain,
-  type RecoveryPoint,
-} from '../recovery-point.ts';
+import { isChunkError } from '../chunk/record-reader.ts';
+import { damagedName } from '../damaged-points.ts';
+import { type EncodedPoint, encodePointAgain, type RecoveryPoint } from '../recovery-point.ts';
 import { type Repository, UnlockedRepository } from '../repository.ts';
-import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
-import { chunksOnlyIn } from '../tree/difference.ts';
-import { copyReceipt, receiptsMissing } from './receipts.ts';
+import { type Copied, copyIn, type Copying } from './copying.ts';
+import { copyReceipt } from './receipts.ts';
 import { resealTree } from './reseal.ts';
+import { copySealed } from './sealed.ts';
+import { type CopyPair, select, type Wanted } from './selection.ts';
 
-export interface CopyOptions {
-  readonly source: Repository;
-  readonly target: Repository;
-  /** Which points are wanted. */
-  readonly isWanted: (point: RecoveryPoint) => boolean;
-}
+export type CopyOptions = CopyPair & Wanted;
 
 export interface CopyResult {
   /** Ids in the target. */
@@ -55,30 +38,19 @@ export interface CopyResult {
   readonly findings: readonly Finding[];
 }
 
+/**
+ * Copies the points that are wanted, each in a session of its own. Of points that are given, the work
+ * is that of these and of what differs: neither side is listed whole.
+ */
 export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   const { source, target } = options;
-  const sealedAsTheyAre = source.sharesKeysWith(target);
   const { run, findings } = collecting(target.run);
-  const onUnreadable =
-    ({ location }: Repository) =>
-    (error: CofferError) =>
-      tellFinding(run, findingOf(error, { kind: 'repository', name: location }));
   tellPhase(run, 'list-points');
-  const readable = await source.points({ onDamaged: onUnreadable(source) });
-  const wanted = readable.filter(options.isWanted);
+  const selection = await select(run, options);
   await source.index.synchronize(source.store);
-  // What was deleted there for a while is there.
-  const present = await target.points({ onDamaged: onUnreadable(target), deleted: true });
-  const damaged = await markedDamaged(target.store);
-  const missing = wanted.filter(
-    (point) => damaged.has(point.id) || !isPresent(point, present, sealedAsTheyAre),
-  );
-  // Somebody who can add objects to the target can add a point that is none.
-  const ofSource = new Set(readable.map(({ id }) => id));
-  const trusted = target.keys ? present : present.filter(({ id }) => ofSource.has(id));
-  const receipts = await receiptsMissing(options);
+  const { wanted, missing, damaged } = selection;
   const carryReceipt = async (id: string): Promise<void> => {
-    if (receipts.has(id)) await copyReceipt(run, options, id);
+    if (selection.receipts.has(id)) await copyReceipt(run, options, id);
   };
   // Of points whose copy was interrupted before their receipts came.
   for (const point of wanted) if (!missing.includes(point)) await carryReceipt(point.id);
@@ -88,8 +60,12 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
   tellPhase(run, 'copy-chunks');
   // Each point is a session of its own, so that what is copied is there, whatever comes later.
   for (const point of missing) {
-    const known = [...trusted, ...wanted.filter(({ id }) => copied.includes(id))];
-    const outcome = await copyPoint(options, point, known);
+    const basesOf = async (item: string): Promise<readonly RecoveryPoint[]> => [
+      ...(await selection.trusted(item)),
+      ...wanted.filter((each) => each.item === item && copied.includes(each.id)),
+    ];
+    const isForFew = 'points' in options;
+    const outcome = await copyPoint({ run, source, target, isForFew, basesOf }, point);
     if (!outcome) continue;
     copied.push(outcome.id);
     if (damaged.has(outcome.id)) await target.store.delete(damagedName(outcome.id));
@@ -98,6 +74,7 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
     bytesStored += outcome.bytesStored;
   }
   const pointsPresent = wanted.length - missing.length;
+  const sealedAsTheyAre = source.sharesKeysWith(target);
   return { pointsCopied: copied, pointsPresent, chunksNew, bytesStored, sealedAsTheyAre, findings };
 }
 
@@ -105,18 +82,15 @@ export async function copyPoints(options: CopyOptions): Promise<CopyResult> {
 const ATTEMPTS_MAX = 5;
 
 /** Undefined for a point that was removed from the source while it was copied. */
-async function copyPoint(
-  options: CopyOptions,
-  point: RecoveryPoint,
-  known: readonly RecoveryPoint[],
-): Promise<{ id: string; chunksNew: number; bytesStored: number } | undefined> {
-  const { source } = options;
+async function copyPoint(copying: Copying, point: RecoveryPoint): Promise<Copied | undefined> {
+  const { source } = copying;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await copyOnce(options, point, known);
+      return await copyOnce(copying, point);
     } catch (error) {
       if (!mayBeMoved(error)) throw error;
-      const left = await source.points({ onDamaged: () => {}, deleted: true });
+      const filter = { item: point.item };
+      const left = await source.points({ filter, onDamaged: () => {}, deleted: true });
       if (!left.some(({ id }) => id === point.id)) return undefined;
       if (attempt === ATTEMPTS_MAX) throw error;
       await source.index.synchronize(source.store);
@@ -124,37 +98,13 @@ async function copyPoint(
   }
 }
 
-async function copyOnce(
-  options: CopyOptions,
-  point: RecoveryPoint,
-  known: readonly RecoveryPoint[],
-): Promise<{ id: string; chunksNew: number; bytesStored: number }> {
-  const { source, target } = options;
-  if (source.sharesKeysWith(target)) {
-    return await copyIn(await target.beginMove(), (session) =>
-      copySealed(options, point, session, known),
-    );
-  }
+async function copyOnce(copying: Copying, point: RecoveryPoint): Promise<Copied> {
+  const { source, target } = copying;
+  if (source.sharesKeysWith(target)) return await copySealed(copying, point);
   const unlocked = { source: requireUnlocked(source), target: requireUnlocked(target) };
-  return await copyIn(await unlocked.target.beginSession(), (session) =>
-    copyOpened({ ...options, ...unlocked }, point, session),
-  );
-}
-
-async function copyIn<W extends PackWriter>(
-  session: Session<W>,
-  copy: (session: Session<W>) => Promise<EncodedPoint>,
-): Promise<{ id: string; chunksNew: number; bytesStored: number }> {
-  try {
-    const encoded = await copy(session);
-    await session.commit([encoded]);
-    return { id: encoded.id, ...session.writer.statistics };
-  } catch (error) {
-    await session.abandon().catch(() => {
-      // The store may be gone; a garbage collection ends the session then.
-    });
-    throw error;
-  }
+  const session = await unlocked.target.beginSession();
+  const copied = await copyIn(session, () => copyOpened(unlocked, point, session));
+  return required(copied, 'what is sealed anew is copied whole');
 }
 
 function requireUnlocked(repository: Repository): UnlockedRepository {
@@ -166,111 +116,13 @@ function mayBeMoved(error: unknown): boolean {
   return isChunkError(error) || isCofferError(error, 'object-not-found');
 }
 
-/** A point sealed anew has another id; its item and time tell that it is the same. */
-function isPresent(
-  point: RecoveryPoint,
-  present: readonly RecoveryPoint[],
-  sealedAsTheyAre: boolean,
-): boolean {
-  if (sealedAsTheyAre) return present.some(({ id }) => id === point.id);
-  const { item, kind, takenAt } = point;
-  return present.some(
-    (other) => other.item === item && other.kind === kind && other.takenAt === takenAt,
-  );
-}
-
-async function copySealed(
-  { source, target }: CopyOptions,
-  point: RecoveryPoint,
-  session: Session<PackWriter>,
-  present: readonly RecoveryPoint[],
-): Promise<EncodedPoint> {
-  const { store, index, run } = source;
-  const { signal } = run;
-  const records = new RecordReader({ store, index, signal });
-  const wanted = new EntrySet(index);
-  const base = await baseOf(target, point, present, session);
-  const found = chunksOnlyIn(rootsOf(point), base ? rootsOf(base) : [], { index, records, signal });
-  const severalPlaces = new Set<string>();
-  const placesThere = choosePlaces(source);
-  for await (const { id, places } of found) {
-    if (places.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
-    if (session.writer.isStored(id)) continue;
-    const chosen = await placesThere(places);
-    for (const place of chosen) wanted.add(place);
-    if (chosen.length > 1) severalPlaces.add(idKey(id));
-  }
-  const packs = packsNamed(source, wanted);
-  const bytesOf = ({ pack }: IndexedPack): number => wanted.use(pack.toString('hex'))?.bytes ?? 0;
-  const onPackDone = (pack: IndexedPack): void =>
-    tellDone(target.run, { bytes: bytesOf(pack), items: 1 });
-  const bytes = packs.reduce((sum, pack) => sum + bytesOf(pack), 0);
-  tellTotal(target.run, { bytes, items: packs.length });
-  const { writer } = session;
-  // Without a key nobody can tell which place of several is forged: all are copied.
-  const move = (chunk: MovedChunk): Promise<void> =>
-    severalPlaces.has(idKey(chunk.entry.id)) ? writer.moveBeside(chunk) : writer.move(chunk);
-  await moveChunks({ source, packs, wanted, move, onPackDone });
-  return await readEncoded(source, point);
-}
-
-/**
- * Of several places of a chunk, those in packs that are there: an index object may name a pack that
- * is lost, or that never was. The packs are listed when the first such chunk is met, which is rare.
- */
-function choosePlaces({
-  store,
-  index,
-}: Repository): (places: readonly Location[]) => Promise<readonly Location[]> {
-  let listed: Promise<StoredPacks> | undefined;
-  return async (places) => {
-    if (places.length < 2) return places;
-    const stored = await (listed ??= StoredPacks.list(store));
-    const isThere = ({ packNumber }: Location): boolean => {
-      const pack = index.pack(packNumber);
-      return pack !== undefined && stored.has(pack);
-    };
-    const there = places.filter(isThere);
-    return there.length > 0 ? there : places;
-  };
-}
-
-/**
- * A point of the item that the target has: what it reaches is not looked at again. It is looked for
- * after the session began, so that what it reaches stays, though it may be removed meanwhile.
- */
-async function baseOf(
-  target: Repository,
-  { item }: RecoveryPoint,
-  present: readonly RecoveryPoint[],
-  session: Session<PackWriter>,
-): Promise<RecoveryPoint | undefined> {
-  if (!session.isPointWhole) return undefined;
-  const base = present.filter((each) => each.item === item).at(-1);
-  if (!base || (await target.isMarkedDamaged(base))) return undefined;
-  if (!(await target.isListed(base))) return undefined;
-  session.relyOnAll();
-  return base;
-}
-
-/** Fails with `object-not-found` when a collection has removed a pack meanwhile. */
-function packsNamed({ index }: Repository, wanted: EntrySet): IndexedPack[] {
-  return [...wanted.packs()].map((name) => {
-    const pack = index.pack(wanted.use(name)!.packNumber);
-    if (pack?.pack.toString('hex') === name) return pack;
-    // Another process has given it another number.
-    for (const each of index.packs()) if (each.pack.toString('hex') === name) return each;
-    throw new CofferError('object-not-found', { name });
-  });
-}
-
 interface UnlockedPair {
   readonly source: UnlockedRepository;
   readonly target: UnlockedRepository;
 }
 
 async function copyOpened(
-  { source, target }: CopyOptions & UnlockedPair,
+  { source, target }: UnlockedPair,
   point: RecoveryPoint,
   session: Session,
 ): Promise<EncodedPoint> {
@@ -286,16 +138,5 @@ async function copyOpened(
     });
     roots.push({ name, root: resealed.toString('hex'), sizeBytes });
   }
-  return encodePointAgain(point, roots, source.keys, { ...target.keys, random: run.random });
-}
-
-/** The point's record, byte for byte. */
-async function readEncoded(source: Repository, point: RecoveryPoint): Promise<EncodedPoint> {
-  const bytes = await source.readPointRecord(point);
-  decodePoint(point.id, bytes);
-  return { id: point.id, item: point.item, bytes };
-}
-
-function rootsOf(point: RecoveryPoint): Buffer[] {
-  return point.roots.map(({ root }) => Buffer.from(root, 'hex'));
+  return encodePointAgain(point, roots, source.allKeys, { ...target.keys, random: run.random });
 }

@@ -14,14 +14,26 @@ interface Pair {
 
 /** Ids of points with a receipt that the target lacks. */
 export async function receiptsMissing({ source, target }: Pair): Promise<ReadonlySet<string>> {
-  // Points that are sealed anew have other ids; and who lists the points of others receipts them.
-  if (!source.sharesKeysWith(target) || target.store.capabilities.finishesSessions) return NONE;
+  if (!areReceiptsCopied({ source, target })) return NONE;
   const present = new Set(await listReceipts(target.store));
   const missing = (await listReceipts(source.store)).filter((name) => !present.has(name));
   return new Set(missing.map((name) => parseReceiptName(name) ?? ''));
 }
 
 const NONE: ReadonlySet<string> = new Set();
+
+/** The same of one point. */
+export async function hasReceiptToCopy(pair: Pair, point: string): Promise<boolean> {
+  if (!areReceiptsCopied(pair)) return false;
+  const name = receiptName(point);
+  if (await pair.target.store.stat(name)) return false;
+  return (await pair.source.store.stat(name)) !== undefined;
+}
+
+/** Points that are sealed anew have other ids; and who lists the points of others receipts them. */
+function areReceiptsCopied({ source, target }: Pair): boolean {
+  return source.sharesKeysWith(target) && !target.store.capabilities.finishesSessions;
+}
 
 /** Of a point that the target has. One that is damaged stays behind. */
 export async function copyReceipt(

@@ -63,6 +63,17 @@ export interface GcObject {
   readonly step: GcStep;
 }
 
+interface StoredGcObject extends GcObject {
+  readonly sizeBytes: number;
+}
+
+/** Remembers the newest sweep, so that it is read once. */
+export interface SweepMemory {
+  /** One of this name that begins so, and is so long. */
+  find(name: string, head: Buffer, sizeBytes: number): SweepRecord | undefined;
+  keep(name: string, bytes: Buffer, sweep: SweepRecord): void;
+}
+
 export function gcObjectName(generation: number, step: GcStep): string {
   return `gc/${formatGeneration(generation)}-${step}`;
 }
@@ -75,13 +86,13 @@ export async function writeGcRecord(
   await store.put(gcObjectName(record.generation, step), encodeGcRecord(step, record));
 }
 
-export async function listGcObjects(store: ObjectStore): Promise<GcObject[]> {
-  const objects: GcObject[] = [];
-  for await (const { name } of store.list('gc/')) {
+export async function listGcObjects(store: ObjectStore): Promise<StoredGcObject[]> {
+  const objects: StoredGcObject[] = [];
+  for await (const { name, sizeBytes } of store.list('gc/')) {
     const match = /^gc\/(\d+)-(condemned|waiting|sweep|done)$/.exec(name);
     const generation = parseGeneration(match?.[1]);
     if (match && generation !== undefined) {
-      objects.push({ name, generation, step: match[2] as GcStep });
+      objects.push({ name, sizeBytes, generation, step: match[2] as GcStep });
     }
   }
   return objects;
@@ -90,10 +101,10 @@ export async function listGcObjects(store: ObjectStore): Promise<GcObject[]> {
 /** Records of finished collections are removed while we read; then we look again, so often. */
 const READ_ATTEMPTS_MAX = 10;
 
-export async function readGcState(store: ObjectStore): Promise<GcState> {
+export async function readGcState(store: ObjectStore, sweeps?: SweepMemory): Promise<GcState> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await readState(store);
+      return await readState(store, sweeps);
     } catch (error) {
       if (!isCofferError(error, 'object-not-found') || attempt === READ_ATTEMPTS_MAX) throw error;
     }
@@ -104,9 +115,10 @@ export async function readGcState(store: ObjectStore): Promise<GcState> {
 export async function readGcStateIfIntact(
   store: ObjectStore,
   onDamaged: ((error: CofferError) => void) | undefined,
+  sweeps?: SweepMemory,
 ): Promise<GcState> {
   try {
-    return await readGcState(store);
+    return await readGcState(store, sweeps);
   } catch (error) {
     if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
     onDamaged(error);
@@ -120,7 +132,7 @@ export async function readGcStateIfIntact(
  * object of a high generation means nothing. A list that was made while records came and went may
  * look the same, so it has to look so twice.
  */
-async function readState(store: ObjectStore): Promise<GcState> {
+async function readState(store: ObjectStore, sweeps: SweepMemory | undefined): Promise<GcState> {
   let before = '';
   for (;;) {
     const objects = await listGcObjects(store);
@@ -131,34 +143,66 @@ async function readState(store: ObjectStore): Promise<GcState> {
       continue;
     }
     const unfinished = chain.condemned && (await readCondemned(store, chain.condemned));
-    const decided = unfinished && chain.decided && (await readSweep(store, chain.decided));
+    const read = (object: StoredGcObject): Promise<SweepRecord> => readSweep(store, object, sweeps);
+    const decided = unfinished && chain.decided && (await read(chain.decided));
     const isOwn = decided?.collection === unfinished?.collection;
-    const sweep = decided && isOwn ? decided : chain.done && (await readSweep(store, chain.done));
+    const sweep = decided && isOwn ? decided : chain.done && (await read(chain.done));
     return { generation: chain.generation, unfinished, sweep };
   }
 }
 
-async function readSweep(store: ObjectStore, { name }: GcObject): Promise<SweepRecord> {
-  return decodeRecord('gc', Sweep, await getRecord(store, name), name);
+/** The beginning of a record, with the random id of its collection. */
+const HEAD_SIZE_BYTES = 160;
+const COLLECTION = /"collection":"[0-9a-f]{32}"/;
+
+async function readSweep(
+  store: ObjectStore,
+  { name, sizeBytes }: StoredGcObject,
+  sweeps: SweepMemory | undefined,
+): Promise<SweepRecord> {
+  const head = sweeps && (await readHead(store, name, sizeBytes));
+  const known = head && sweeps?.find(name, head, sizeBytes);
+  if (known) return known;
+  const bytes = await getRecord(store, name);
+  const sweep = decodeSweep(bytes, name);
+  if (head?.equals(bytes.subarray(0, HEAD_SIZE_BYTES))) sweeps?.keep(name, bytes, sweep);
+  return sweep;
 }
 
-interface Chain {
+/** Undefined when it does not tell one record from another. */
+async function readHead(
+  store: ObjectStore,
+  name: string,
+  sizeBytes: number,
+): Promise<Buffer | undefined> {
+  if (sizeBytes < HEAD_SIZE_BYTES) return undefined;
+  const range = { offset: 0, length: HEAD_SIZE_BYTES };
+  const head = await store.getRange(name, range);
+  return COLLECTION.test(head.toString('latin1')) ? head : undefined;
+}
+
+/** Fails with `object-damaged`. */
+export function decodeSweep(bytes: Buffer, name: string): SweepRecord {
+  return decodeRecord('gc', Sweep, bytes, name);
+}
+
+interface Chain<T extends GcObject> {
   readonly generation: number;
   /** Of a collection that is not done. */
-  readonly condemned: GcObject | undefined;
+  readonly condemned: T | undefined;
   /** What lies there as its sweep. */
-  readonly decided: GcObject | undefined;
+  readonly decided: T | undefined;
   /** The sweep of the newest that is done. */
-  readonly done: GcObject | undefined;
+  readonly done: T | undefined;
   /** False when there are records of higher generations that follow from nothing. */
   readonly isWhole: boolean;
 }
 
 /** Which of the records count. */
-export function chainOf(objects: readonly GcObject[]): Chain {
-  const find = (step: GcStep, generation: number): GcObject | undefined =>
+export function chainOf<T extends GcObject>(objects: readonly T[]): Chain<T> {
+  const find = (step: GcStep, generation: number): T | undefined =>
     objects.find((object) => object.step === step && object.generation === generation);
-  const isDone = ({ step, generation }: GcObject): boolean =>
+  const isDone = ({ step, generation }: T): boolean =>
     step === 'done' && find('sweep', generation) !== undefined;
   const done = newestOf(objects.filter(isDone))?.generation ?? 0;
   const condemned = find('condemned', done + 1);

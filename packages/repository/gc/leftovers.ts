@@ -1,10 +1,12 @@
 /**
- * What killed processes leave: temporary files of puts, records of points that are gone, and probes, by
- * which the doctor and the benchmark look at a store. FORMAT.md, section 1.
+ * What killed processes leave: temporary files of puts, records of points that are gone and of jobs
+ * that nobody tries any more, and probes, by which the doctor and the benchmark look at a store.
+ * FORMAT.md, sections 1 and 13.
  */
 import type { Random } from '@coffer/base';
 import { removeRecordsOfGonePoints } from '../beside-points.ts';
 import type { Repository } from '../repository.ts';
+import { removeOldJobs } from '../session/job.ts';
 
 const PROBES = 'probes/';
 
@@ -21,6 +23,7 @@ export async function removeLeftovers({ store, run }: Repository): Promise<void>
   await store.removeLeftovers(LEFTOVER_AGE_MS);
   await removeRecordsOfGonePoints(store);
   const now = run.clock.now();
+  await removeOldJobs(store, now);
   for await (const { name, createdAt } of store.list(PROBES)) {
     if (now - createdAt > LEFTOVER_AGE_MS) await store.delete(name);
   }

@@ -13,7 +13,7 @@ import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import type { Relied } from '../session/pack-writer.ts';
-import { finishCommittedSessions } from '../session/session.ts';
+import { finishCommittedSessions } from '../session/finish.ts';
 import { listSessions } from '../session/session-record.ts';
 import { endExpired, hasEndedSessions } from './expired-sessions.ts';
 import {

@@ -21,7 +21,13 @@ import {
 } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkId } from '../chunk/chunk-id.ts';
-import { isIndexObjectValid, readGcStateIfIntact } from '../gc/gc-record.ts';
+import {
+  decodeSweep,
+  isIndexObjectValid,
+  readGcStateIfIntact,
+  type SweepMemory,
+  type SweepRecord,
+} from '../gc/gc-record.ts';
 import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
 import { decodeIndexObject, INDEX_OBJECT_SIZE_BYTES_MAX } from './index-codec.ts';
 import { IndexFolder } from './index-folder.ts';
@@ -58,6 +64,12 @@ export interface IndexOptions {
   readonly onPassing?: (folder: string, reason: string) => void;
 }
 
+interface KnownSweep {
+  readonly name: string;
+  readonly bytes: Buffer;
+  readonly sweep: SweepRecord;
+}
+
 interface Opened {
   readonly folder: IndexFolder;
   readonly tables: IndexTables;
@@ -74,6 +86,8 @@ export class ChunkIndex {
   #store: ObjectStore | undefined;
   #filling: Promise<unknown> = Promise.resolve();
   #synchronizingCount = 0;
+  /** It takes a while to be parsed. */
+  #sweep: KnownSweep | undefined;
   readonly #closing = new AbortController();
 
   private constructor(folder: string | undefined, options: IndexOptions) {
@@ -181,8 +195,41 @@ export class ChunkIndex {
     return this.#read((tables) => tables.chunkCount, 0);
   }
 
+  /** Of all that is known, also of packs that several objects name. */
+  get packCount(): number {
+    return this.#read((tables) => tables.packCount, 0);
+  }
+
   hasObject(name: string): boolean {
     return this.#read((tables) => tables.hasObject(name), false);
+  }
+
+  /** Remembers the newest sweep of the repository. */
+  get sweeps(): SweepMemory {
+    return {
+      find: (name, head, sizeBytes) => this.#findSweep(name, head, sizeBytes),
+      keep: (name, bytes, sweep) => {
+        this.#sweep = { name, bytes, sweep };
+        this.#change((tables) => tables.sweeps.keep(name, bytes));
+      },
+    };
+  }
+
+  #findSweep(name: string, head: Buffer, sizeBytes: number): SweepRecord | undefined {
+    if (this.#sweep?.name !== name) this.#sweep = this.#readSweep(name);
+    const { bytes, sweep } = this.#sweep ?? {};
+    const isSame = bytes?.length === sizeBytes && bytes.subarray(0, head.length).equals(head);
+    return isSame ? sweep : undefined;
+  }
+
+  #readSweep(name: string): KnownSweep | undefined {
+    const stored = this.#read((tables) => tables.sweeps.get(name), undefined);
+    try {
+      return stored && { name, bytes: stored, sweep: decodeSweep(stored, name) };
+    } catch (error) {
+      if (isCofferError(error)) return undefined;
+      throw error;
+    }
   }
 
   /** The record of a point as it was stored under this name; nobody has looked at it. */
@@ -252,6 +299,7 @@ export class ChunkIndex {
   clear(): void {
     this.#change((tables) => tables.clear());
     this.#packCache.clear();
+    this.#sweep = undefined;
   }
 
   /** Replaces an index that has turned out to be wrong, and fills it from the store. */
@@ -267,7 +315,7 @@ export class ChunkIndex {
     // Another process with the same cache may have changed it meanwhile.
     this.#packCache.clear();
     const damaged: CofferError[] = [];
-    const state = await readGcStateIfIntact(store, (error) => damaged.push(error));
+    const state = await readGcStateIfIntact(store, (error) => damaged.push(error), this.sweeps);
     // Before the store is asked: what another process adds from now on may be newer than its answer.
     const known = this.#read((tables) => tables.objectNames(), []);
     const present = new Set<string>();

@@ -20,6 +20,7 @@ import { copiesOf, copyKey } from './copy-key.ts';
 import { type Location, readLocation, writeLocation } from './location.ts';
 import { PointRecords } from './point-records.ts';
 import { StaleEntries } from './stale-entries.ts';
+import { SweepRecords } from './sweep-records.ts';
 
 /** After so many looks the mapped pages, 32 MiB by then, are given back: one look maps 64 KiB. */
 const TOUCHES_MAX = 512;
@@ -51,6 +52,7 @@ export interface IndexedPack {
 export class IndexTables {
   readonly stale: StaleEntries;
   readonly points: PointRecords;
+  readonly sweeps: SweepRecords;
   readonly #root: RootDatabase;
   readonly #file: string;
   #touches = 0;
@@ -77,6 +79,7 @@ export class IndexTables {
     this.#counters = root.openDB({ name: 'counters', encoding: 'json' });
     this.stale = new StaleEntries(root, this.#chunks, this.#copies, this.#packs);
     this.points = new PointRecords(root);
+    this.sweeps = new SweepRecords(root);
     if (this.#counters.get(NEXT_PACK_NUMBER) === undefined) {
       this.#counters.putSync(NEXT_PACK_NUMBER, firstPackNumber);
     }
@@ -88,6 +91,10 @@ export class IndexTables {
 
   get chunkCount(): number {
     return (this.#chunks.getStats() as { entryCount: number }).entryCount;
+  }
+
+  get packCount(): number {
+    return (this.#packs.getStats() as { entryCount: number }).entryCount;
   }
 
   /** Where a chunk lies, in a pack that `accepts` allows. */
@@ -186,6 +193,7 @@ export class IndexTables {
     this.#root.transactionSync(() => {
       this.stale.clear();
       this.points.clear();
+      this.sweeps.clear();
       const tables = [this.#chunks, this.#copies, this.#packs, this.#objects, this.#begun];
       for (const table of tables) table.clearSync();
     });

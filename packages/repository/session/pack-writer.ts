@@ -15,6 +15,13 @@ import type { RepositoryContext } from '../context.ts';
 import { type FinishedPack, type MovedChunk, PackBuilder } from '../pack/pack-builder.ts';
 import { type PackDescription, packObjectName } from '../pack/pack-codec.ts';
 
+/**
+ * What is stored is named by an index object after so long, and after so many bytes of packs: what a
+ * first backup of days has stored is found by the next one when it is interrupted.
+ */
+export const INDEX_INTERVAL_MS = 60_000;
+export const INDEX_STORED_BYTES_MAX = 256 * 1024 * 1024;
+
 /** Packs on their way to the store at once; each is 24 MiB of memory. */
 const UPLOADS_AT_ONCE = 4;
 /** Nodes are few, and their pack is in memory for as long as a run takes. */
@@ -79,6 +86,11 @@ export class PackWriter {
   #acceptsOwn: AcceptsPack;
   #stored: PackDescription[] = [];
   #storedEntries = 0;
+  #storedBytes = 0;
+  readonly #closing = new AbortController();
+  /** Writes an index object when it is time. */
+  #indexing: Promise<void> = Promise.resolve();
+  #isIndexing = false;
   /** Resolves when every pack so far has found its place among the uploads. */
   #backPressure: Promise<void> = Promise.resolve();
 
@@ -142,6 +154,8 @@ export class PackWriter {
 
   /** Waits for what was begun, and begins nothing more. What is not flushed is garbage. */
   async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#indexing;
     await this.#backPressure.catch(() => {});
     await this.#uploads[Symbol.asyncDispose]();
   }
@@ -180,7 +194,9 @@ export class PackWriter {
         this.#ownPacks.push({ pack: description.pack, sizeBytes: description.sizeBytes });
         this.#stored.push(description);
         this.#storedEntries += description.entries.length;
-        if (this.#storedEntries >= INDEX_ENTRIES_MAX) await this.#writeIndex();
+        this.#storedBytes += bytes.length;
+        if (this.#isIndexDue) await this.#writeIndex();
+        else this.#writeIndexInTime();
       }),
     );
     // The failure is thrown where the back-pressure is awaited.
@@ -203,11 +219,34 @@ export class PackWriter {
     if (builder.isFull) this.uploadFrom(builder);
   }
 
+  get #isIndexDue(): boolean {
+    return this.#storedEntries >= INDEX_ENTRIES_MAX || this.#storedBytes >= INDEX_STORED_BYTES_MAX;
+  }
+
+  #writeIndexInTime(): void {
+    if (this.#isIndexing) return;
+    this.#isIndexing = true;
+    this.#indexing = this.#waitAndWriteIndex().finally(() => (this.#isIndexing = false));
+  }
+
+  async #waitAndWriteIndex(): Promise<void> {
+    const { clock, signal } = this.#options.context;
+    const ended = AbortSignal.any([signal, this.#closing.signal]);
+    try {
+      await clock.sleep(INDEX_INTERVAL_MS, ended);
+      // Among the uploads: who waits for these is told when it fails.
+      await this.#uploads.add(() => this.#writeIndex());
+    } catch {
+      // It was closed, or an upload has failed, which is told there.
+    }
+  }
+
   async #writeIndex(): Promise<void> {
     if (this.#stored.length === 0) return;
     const packs = this.#stored;
     this.#stored = [];
     this.#storedEntries = 0;
+    this.#storedBytes = 0;
     const { name, bytes } = encodeIndexObject(packs, this.#options.generation);
     await this.#put(name, bytes);
     this.statistics.bytesStored += bytes.length;

@@ -8,6 +8,7 @@ import * as v from 'valibot';
 import { count, decodeRecord, encodeChecked, hexOf } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { getRecordIfThere } from '../store-calls.ts';
+import { JOB_ID_SIZE_BYTES } from './job.ts';
 
 const shortText = v.pipe(v.string(), v.maxLength(100));
 
@@ -32,6 +33,8 @@ const End = v.variant('outcome', [
     /** Whose end it is, as in the name: an end under the name of another session ends nothing. */
     session: hexOf(16),
     outcome: v.literal('committed'),
+    /** Of an attempt of a job: the beginning of its id. */
+    job: v.optional(hexOf(JOB_ID_SIZE_BYTES)),
     generation: count,
     points: v.array(
       v.object({
@@ -83,9 +86,10 @@ export function decodeEnd(bytes: Buffer, name: string): SessionEnd {
   return decodeRecord('session', End, bytes, name);
 }
 
-export async function listSessions(store: ObjectStore): Promise<StoredSession[]> {
+/** Sessions whose ids begin so. */
+export async function listSessions(store: ObjectStore, idPrefix = ''): Promise<StoredSession[]> {
   const sessions = new Map<string, { names: string[]; lastSignAt: number }>();
-  for await (const { name, createdAt } of store.list('sessions/')) {
+  for await (const { name, createdAt } of store.list(`sessions/${idPrefix}`)) {
     const session = /^sessions\/([0-9a-f]{32})-/.exec(name)?.[1];
     if (session === undefined) continue;
     const known = sessions.get(session) ?? { names: [], lastSignAt: 0 };

@@ -12,7 +12,7 @@ import {
   TestRepository,
   writeDisk,
 } from '../testing/test-repository.ts';
-import { finishCommittedSessions } from './session.ts';
+import { finishCommittedSessions } from './finish.ts';
 import { endName, readEnd, writeEnd } from './session-record.ts';
 
 const CHUNKS = [chunkOf(1), chunkOf(2), chunkOf(3)];

@@ -8,27 +8,20 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { CofferError } from '@coffer/base';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { ChunkId } from '../chunk/chunk-id.ts';
 import type { RepositoryContext } from '../context.ts';
-import { type GcState, readGcState, survives, willIndexObjectCount } from '../gc/gc-record.ts';
+import { type GcState, readGcState, willIndexObjectCount } from '../gc/gc-record.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
-import { type EncodedPoint, pointObjectName } from '../recovery-point.ts';
+import type { EncodedPoint } from '../recovery-point.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
-import { StoredPacks } from '../pack/stored-packs.ts';
-import { putIfAbsent } from '../store-calls.ts';
+import { PacksLookedUp } from '../pack/packs-looked-up.ts';
+import { type PackPlace, StoredPacks } from '../pack/stored-packs.ts';
 import type { ChunkWriter } from './chunk-writer.ts';
 import type { PackWriter, PackWriterOptions, ReliedPack } from './pack-writer.ts';
-import {
-  beginName,
-  type CommittedEnd,
-  encodeBegin,
-  endName,
-  listSessions,
-  readEndIfIntact,
-  removeSession,
-  renewalName,
-  writeEnd,
-} from './session-record.ts';
+import { type Entered, enter, enterAttempt, WRITER } from './enter.ts';
+import { listCommitted, removeEnded } from './finish.ts';
+import type { Attempt, JobResult } from './job.ts';
+import { beginName, type CommittedEnd, endName, renewalName, writeEnd } from './session-record.ts';
 
 /** How often a session shows that it is alive. */
 export const RENEWAL_INTERVAL_MS = 10 * 60_000;
@@ -38,24 +31,35 @@ export const LEASE_MS = 60 * 60_000;
 /** A sign of life that is so much later than now, by the store's clock, is none. */
 export const CLOCK_DIFFERENCE_MS_MAX = 24 * 60 * 60_000;
 
-const WRITER = 'the writer itself';
-
 export interface SessionOptions<W extends PackWriter> {
   readonly context: RepositoryContext;
   readonly makeWriter: (options: PackWriterOptions) => W;
   readonly packSizeBytes?: number | undefined;
   /** What is stored is read again before anything refers to it. */
   readonly readsBack?: boolean | undefined;
+  /**
+   * Packs that are relied on are looked for one by one, and not listed: for who relies on few of many.
+   * Then `Session.isStored` tells whether a chunk is stored, and no tree of an older point is taken
+   * over whole.
+   */
+  readonly looksUpPacks?: boolean | undefined;
 }
 
+/** What came of beginning an attempt. */
+export type BegunAttempt<W extends PackWriter> =
+  | { readonly outcome: 'begun'; readonly session: Session<W> }
+  /** By an earlier attempt: its points exist, unless somebody has removed them. */
+  | { readonly outcome: 'committed'; readonly result: JobResult };
+
 /** What the session saw in the store when it began. */
-interface Seen {
-  readonly id: string;
+interface Seen extends Entered {
   readonly state: GcState;
-  readonly packs: StoredPacks;
+  /** The index objects that count. */
+  readonly objects: ReadonlySet<string>;
+  readonly packs: StoredPacks | PacksLookedUp;
   readonly acceptsPack: AcceptsPack;
-  /** True when an index object that counts names a pack that is not there. */
-  readonly arePacksMissing: boolean;
+  /** False when an index object that counts names a pack that is not there, or nobody has looked. */
+  readonly areAllThere: boolean;
 }
 
 export class Session<W extends PackWriter = ChunkWriter> {
@@ -84,24 +88,51 @@ export class Session<W extends PackWriter = ChunkWriter> {
 
   static async begin<W extends PackWriter>(options: SessionOptions<W>): Promise<Session<W>> {
     const { context } = options;
-    const { store, index, signal } = context;
     for (;;) {
-      signal.throwIfAborted();
-      const { id, state } = await enter(context);
-      // A collection that waits for us, or has swept what we showed, took us for one of before it;
-      // we would work as one of after it, which the next collection does not wait for.
-      if (state.unfinished?.sessions.includes(id)) {
-        await writeEnd(store, { session: id, outcome: 'fenced', by: WRITER });
-        continue;
-      }
-      if (!(await store.stat(beginName(id)))) continue;
-      const { objects } = await index.synchronize(store, signal);
-      // After the index: what an index object names was stored before it.
-      const packs = await StoredPacks.list(store, signal);
-      const acceptsPack = acceptorIn(state, index, { objects, packs });
-      const arePacksMissing = isAnyMissing(index, objects, packs);
-      return new Session({ id, state, packs, acceptsPack, arePacksMissing }, options);
+      context.signal.throwIfAborted();
+      const session = await Session.#beginAs(await enter(context), options);
+      if (session) return session;
     }
+  }
+
+  /** The same for an attempt of a job, unless that has committed. Fails with `session-fenced`. */
+  static async beginAttempt<W extends PackWriter>(
+    options: SessionOptions<W>,
+    attempt: Attempt,
+  ): Promise<BegunAttempt<W>> {
+    const { context } = options;
+    for (;;) {
+      context.signal.throwIfAborted();
+      const entered = await enterAttempt(context, attempt);
+      if (entered.outcome === 'committed') return entered;
+      const session = await Session.#beginAs(entered, options);
+      if (session) return { outcome: 'begun', session };
+    }
+  }
+
+  /** Undefined when it has to begin anew, under another id. */
+  static async #beginAs<W extends PackWriter>(
+    { id, job }: Entered,
+    options: SessionOptions<W>,
+  ): Promise<Session<W> | undefined> {
+    const { context } = options;
+    const { store, index, signal } = context;
+    const state = await readGcState(store, index.sweeps);
+    // A collection that waits for us, or has swept what we showed, took us for one of before it;
+    // we would work as one of after it, which the next collection does not wait for.
+    if (state.unfinished?.sessions.includes(id)) {
+      await writeEnd(store, { session: id, outcome: 'fenced', by: WRITER });
+      return undefined;
+    }
+    if (!(await store.stat(beginName(id)))) return undefined;
+    const { objects } = await index.synchronize(store, signal);
+    // After the index: what an index object names was stored before it.
+    const packs = options.looksUpPacks
+      ? new PacksLookedUp(store, signal)
+      : await StoredPacks.list(store, signal);
+    const acceptsPack = acceptorIn(state, index, { objects, packs });
+    const areAllThere = packs instanceof StoredPacks && !isAnyMissing(index, objects, packs);
+    return new Session({ id, job, state, objects, packs, acceptsPack, areAllThere }, options);
   }
 
   /**
@@ -129,7 +160,32 @@ export class Session<W extends PackWriter = ChunkWriter> {
    * may be removed and the chunk be condemned; and where packs are missing, it may be in one of them.
    */
   get isPointWhole(): boolean {
-    return this.#seen.state.unfinished === undefined && !this.#seen.arePacksMissing;
+    return this.#seen.state.unfinished === undefined && this.#seen.areAllThere;
+  }
+
+  /**
+   * True when an index object may be lost that named chunks which were there at that time, by the
+   * store's clock: the newest sweep names one that is not there, or a pack of before is in none. Packs
+   * of sessions that run are newer than the points that are there.
+   */
+  mayLackIndexOf(timeMs: number): boolean {
+    const { state, objects, packs } = this.#seen;
+    if (!(packs instanceof StoredPacks)) return true;
+    if (state.sweep?.indexObjects.some((name) => !objects.has(name))) return true;
+    const named = [...this.#context.index.packs()].filter(({ object }) => objects.has(object));
+    const oldest = packs.oldestBut(named);
+    return oldest !== undefined && oldest <= timeMs;
+  }
+
+  /** True when a chunk is stored, and may be referred to. */
+  async isStored(id: ChunkId): Promise<boolean> {
+    const { packs } = this.#seen;
+    if (packs instanceof PacksLookedUp) {
+      const { index } = this.#context;
+      const places = index.places(id).map(({ packNumber }) => index.requiredPack(packNumber));
+      await packs.look(places);
+    }
+    return this.writer.isStored(id);
   }
 
   /** Says that whole trees of an older point are taken over: then no pack may vanish meanwhile. */
@@ -148,6 +204,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
     const end: CommittedEnd = {
       session: this.id,
       outcome: 'committed',
+      ...(this.#seen.job !== undefined && { job: this.#seen.job }),
       generation: this.generation,
       points: points.map(({ id, item, bytes }) => ({ id, item, record: bytes.toString('base64') })),
     };
@@ -158,7 +215,8 @@ export class Session<W extends PackWriter = ChunkWriter> {
     if (!isDeepStrictEqual(decided, end)) throw new CofferError('session-fenced');
     // The points exist, whatever ends the run now; others would list them, too.
     const last = this.#context.parting();
-    if (!(await listCommitted(last, end))) throw new CofferError('session-fenced');
+    if (!(await listCommitted(last, end, this.#context.index.sweeps)))
+      throw new CofferError('session-fenced');
     await removeEnded(last, this.id);
   }
 
@@ -187,12 +245,24 @@ export class Session<W extends PackWriter = ChunkWriter> {
     for (const name of [beginName(this.id), ...objects]) {
       if (!(await store.stat(name))) throw await this.#lost(name);
     }
-    const stored = await StoredPacks.list(store);
+    const relied = [...packs, ...found.values(), ...this.#reliedWhole()];
     const lost =
-      firstLost([...packs, ...found.values()], stored) ??
-      firstLost(this.#reliesOnAll ? this.#seen.packs.all() : [], stored) ??
-      (await this.#findUnnamed(found));
+      firstLost(relied, await this.#lookAgain(relied)) ?? (await this.#findUnnamed(found));
     if (lost) throw await this.#lost(packObjectName(lost.pack));
+  }
+
+  *#reliedWhole(): Iterable<PackPlace> {
+    const { packs } = this.#seen;
+    if (this.#reliesOnAll && packs instanceof StoredPacks) yield* packs.all();
+  }
+
+  /** Which packs are there now. */
+  async #lookAgain(relied: readonly PackPlace[]): Promise<StoredPacks | PacksLookedUp> {
+    const { store } = this.#context;
+    if (this.#seen.packs instanceof StoredPacks) return await StoredPacks.list(store);
+    const packs = new PacksLookedUp(store);
+    await packs.look(relied);
+    return packs;
   }
 
   /**
@@ -212,7 +282,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
 
   /** A session that was fenced and swept meanwhile finds its objects gone, too. */
   async #lost(object: string): Promise<CofferError> {
-    const { generation } = await readGcState(this.#context.store);
+    const { generation } = await readGcState(this.#context.store, this.#context.index.sweeps);
     if (generation > this.generation) return new CofferError('session-fenced', { object });
     return new CofferError('store-rolled-back', { object });
   }
@@ -230,27 +300,10 @@ export class Session<W extends PackWriter = ChunkWriter> {
   }
 }
 
-/**
- * First the sign that we are here, then the look at what is condemned: a collection that we do not
- * see yet sees us.
- */
-async function enter({
-  store,
-  random,
-  clock,
-  processes: { host, own },
-}: RepositoryContext): Promise<{ id: string; state: GcState }> {
-  const id = random.bytes(16).toString('hex');
-  const startedAt = clock.now();
-  const begin = { session: id, startedAt, host, ...(own && { process: own }) };
-  await store.put(beginName(id), encodeBegin(begin));
-  return { id, state: await readGcState(store) };
-}
-
-function firstLost<P extends { readonly pack: Buffer; readonly sizeBytes: number }>(
-  packs: Iterable<P>,
-  stored: StoredPacks,
-): P | undefined {
+function firstLost(
+  packs: Iterable<PackPlace>,
+  stored: StoredPacks | PacksLookedUp,
+): PackPlace | undefined {
   for (const pack of packs) if (!stored.has(pack)) return pack;
   return undefined;
 }
@@ -258,7 +311,7 @@ function firstLost<P extends { readonly pack: Buffer; readonly sizeBytes: number
 interface Stored {
   /** Names of the index objects that count. */
   readonly objects: ReadonlySet<string>;
-  readonly packs: StoredPacks;
+  readonly packs: StoredPacks | PacksLookedUp;
   /** Packs that count as absent (hexadecimal). */
   readonly absent?: ReadonlySet<string>;
 }
@@ -305,44 +358,4 @@ function isAnyMissing(
     if (objects.has(pack.object) && !stored.has(pack)) return true;
   }
   return false;
-}
-
-/**
- * Lists the points of sessions that were committed and could not list them themselves. Everybody
- * who is about to write does this first. Ends that are damaged are told to `onDamaged`, or thrown.
- */
-export async function finishCommittedSessions(
-  store: ObjectStore,
-  onDamaged?: (error: CofferError) => void,
-): Promise<void> {
-  if (store.capabilities.finishesSessions) return;
-  for (const session of await listSessions(store)) {
-    if (!session.hasEnd) continue;
-    const end = await readEndIfIntact(store, session.session, onDamaged);
-    if (end?.outcome !== 'committed' || !(await listCommitted(store, end))) continue;
-    // Where nobody deletes, who collects garbage does it later, at the other end of the store.
-    if (store.capabilities.deletes) await removeSession(store, session);
-  }
-}
-
-/**
- * Lists the points, unless the store does. False when a sweep has passed over the session: it was
- * fenced, and its points do not exist.
- */
-async function listCommitted(store: ObjectStore, end: CommittedEnd): Promise<boolean> {
-  const state = await readGcState(store);
-  const { generation } = end;
-  for (const { id, item, record } of end.points) {
-    if (!survives({ generation, id }, state)) return false;
-    if (store.capabilities.finishesSessions) continue;
-    await putIfAbsent(store, pointObjectName(item, generation, id), Buffer.from(record, 'base64'));
-  }
-  return true;
-}
-
-async function removeEnded(store: ObjectStore, id: string): Promise<void> {
-  const { deletes, finishesSessions } = store.capabilities;
-  if (!deletes || finishesSessions) return;
-  const own = (await listSessions(store)).find(({ session }) => session === id);
-  if (own) await removeSession(store, own);
 }

@@ -1,5 +1,5 @@
 /**
- * A simulation by seed: writers, garbage collections, removals, copies, verifications and restores
+ * A simulation by seed: writers, jobs that are tried again, garbage collections, removals, copies, verifications and restores
  * at once, on several hosts with skewed clocks, over stores that fail, answer late and lose
  * processes at any point; and with the adversary of the seed: storage that is set back, loses a part
  * of what it had or is cloned, or somebody who forges. When all is quiet, the invariants of
@@ -25,11 +25,13 @@ import { copyPoints } from '../copy/copy.ts';
 import { collectGarbage } from '../gc/run.ts';
 import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { RepositoryKeys } from '../keys.ts';
-import type { RecoveryPoint } from '../recovery-point.ts';
+import type { EncodedPoint, RecoveryPoint } from '../recovery-point.ts';
 import { Repository, type UnlockedRepository } from '../repository.ts';
 import { generateKeyPair } from '../sealed-box.ts';
+import type { Session } from '../session/session.ts';
 import { checkRestore, chooseContents, type Expected, writeContents } from './simulated-content.ts';
 import { SimulatedForger } from './simulated-forger.ts';
+import { SimulatedJobs } from './simulated-jobs.ts';
 import { SimulatedProcesses } from './simulated-processes.ts';
 import { SimulatedStorage, type StorageState } from './simulated-storage.ts';
 import { simulatedClock, type SimulatedClock } from './simulated-clock.ts';
@@ -53,6 +55,8 @@ export type Adversary = (typeof ADVERSARIES)[number];
 /** What one seed did. */
 export interface SimulationResult {
   readonly committed: number;
+  /** Attempts of jobs that had their result already. */
+  readonly jobsFound: number;
   readonly removed: number;
   readonly collections: number;
   readonly copied: number;
@@ -93,6 +97,14 @@ export async function simulate(
   }
 }
 
+/** What is written in a session. */
+interface WritingRun {
+  readonly repository: UnlockedRepository;
+  readonly which: Which;
+  readonly givesUpShare: number;
+  readonly onCommit?: (id: string) => void;
+}
+
 /** One process while it runs. */
 interface Running {
   readonly host: number;
@@ -110,6 +122,7 @@ class Simulation {
   /** The source, the target, and what the clone becomes, where there may be one. */
   readonly #storages: readonly SimulatedStorage[];
   readonly #forgers: readonly SimulatedForger[];
+  readonly #jobs: SimulatedJobs;
   #isCloned = false;
   #remembered: readonly StorageState[] = [];
   readonly #keys: RepositoryKeys;
@@ -117,6 +130,7 @@ class Simulation {
   readonly #expected = new Map<string, Expected>();
   readonly #counts = {
     committed: 0,
+    jobsFound: 0,
     removed: 0,
     collections: 0,
     copied: 0,
@@ -138,6 +152,7 @@ class Simulation {
     const all = replicated ? [SOURCE, TARGET] : [SOURCE, TARGET, CLONE];
     this.#storages = all.map(() => new SimulatedStorage({ clock, random, replicated }));
     this.#keys = { ...generateKeyPair(this.#random), hashKey: this.#random.bytes(32) };
+    this.#jobs = new SimulatedJobs(random);
     const { publicKey } = this.#keys;
     this.#forgers = this.#storages.map(
       ({ place }) => new SimulatedForger(place.quiet, random, publicKey),
@@ -188,10 +203,16 @@ class Simulation {
         random: this.#random,
       });
       const result = await end.check();
+      if (this.#adversary === 'none') await this.#checkJobs(which);
       pointsAtEnd += result.points;
       damaged += result.damaged;
     }
     return { pointsAtEnd, damaged };
+  }
+
+  async #checkJobs(which: Which): Promise<void> {
+    const points = await (await this.#quiet(which)).points();
+    this.#jobs.check(new Set(points.map(({ id }) => id)));
   }
 
   /** What was found stored under a forged id may be forged; a copy takes from both repositories. */
@@ -285,8 +306,9 @@ class Simulation {
     // Nobody knows which of the two is the clone.
     const source = this.#isCloned && this.#random.fraction() < 0.5 ? CLONE : SOURCE;
     const open = (which: Which): Promise<UnlockedRepository> => this.#open(which, running);
-    if (dice < 0.3) await this.#write(await open(source), source);
-    else if (dice < 0.38) await this.#writeTwo(await open(source), source);
+    if (dice < 0.18) await this.#write(await open(source), source);
+    else if (dice < 0.32) await this.#tryJob(await open(source), source);
+    else if (dice < 0.39) await this.#writeTwo(await open(source), source);
     else if (dice < 0.56) await this.#collect(await open(source));
     else if (dice < 0.68) await this.#remove(await open(source), source);
     else if (dice < 0.76) await this.#restoreOne(await open(source), source);
@@ -335,19 +357,43 @@ class Simulation {
   }
 
   async #write(repository: UnlockedRepository, which: Which, givesUpShare = 0): Promise<void> {
+    const session = await repository.beginSession();
+    await this.#writeIn(session, { repository, which, givesUpShare });
+  }
+
+  /** Jobs are told apart from what an adversary does only where there is none. */
+  async #tryJob(repository: UnlockedRepository, which: Which): Promise<void> {
+    const attempt = this.#jobs.next();
+    const { key } = attempt;
+    const begun = await repository.beginAttempt(attempt);
+    const isSure = this.#adversary === 'none';
+    if (begun.outcome === 'committed') {
+      this.#counts.jobsFound++;
+      if (isSure) this.#jobs.announce(key, begun.result.points);
+      return;
+    }
+    const onCommit = (id: string): void => this.#jobs.commits(key, id);
+    const run = { repository, which, givesUpShare: 0.2, onCommit };
+    const point = await this.#writeIn(begun.session, run);
+    if (point && isSure) this.#jobs.announce(key, [point]);
+  }
+
+  /** Undefined when it gave up. */
+  async #writeIn(session: Session, run: WritingRun): Promise<EncodedPoint | undefined> {
+    const { repository, which, givesUpShare, onCommit } = run;
     const storage = this.#storages[which]!;
     const forgedBefore = new Set<string>();
-    const session = await repository.beginSession();
     try {
       const contents = chooseContents(this.#random);
       const written = await writeContents(repository, session, contents, () => this.#dawdle());
       if (this.#random.fraction() < givesUpShare) {
         await session.abandon();
-        return;
+        return undefined;
       }
       for (const id of this.#forgers[which]!.forged) forgedBefore.add(id);
       const { id } = written.point;
       this.#expected.set(id, { ...written, forgedBefore });
+      onCommit?.(id);
       // Once it is there, it may be copied.
       for (const each of this.#storages) each.committing.add(id);
       const { lossCount } = storage;
@@ -355,6 +401,7 @@ class Simulation {
       this.#counts.committed++;
       if (storage.lossCount === lossCount) storage.promise(id);
       else storage.excused.add(id);
+      return written.point;
     } catch (error) {
       if (!(error instanceof CrashedError)) await session.abandon().catch(() => {});
       throw error;
@@ -413,7 +460,9 @@ class Simulation {
   async #copy(source: UnlockedRepository, target: UnlockedRepository): Promise<void> {
     const storage = this.#storages[TARGET]!;
     const { lossCount } = storage;
-    const { pointsCopied } = await copyPoints({ source, target, isWanted: () => true });
+    const one = this.#random.fraction() < 0.5 ? await this.#oneOf(source) : undefined;
+    const wanted = one ? { points: [one] } : { isWanted: () => true };
+    const { pointsCopied } = await copyPoints({ source, target, ...wanted });
     this.#counts.copied += pointsCopied.length;
     for (const id of pointsCopied) {
       if (storage.lossCount === lossCount) storage.promise(id);

@@ -23,7 +23,7 @@ export class ContentCheck {
   readonly #sources = new SlabPool(PAIRS);
   readonly #targets = new SlabPool(PAIRS);
 
-  constructor({ keys, work }: UnlockedRepository) {
+  constructor({ allKeys: keys, work }: UnlockedRepository) {
     this.#work = work;
     this.#hasher = new ChunkHasher(keys.hashKey);
     this.#packKeys = new PackKeys(keys.privateKey);

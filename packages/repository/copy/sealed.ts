@@ -1,0 +1,195 @@
+/**
+ * Copying of a point within its key domain: sealed chunks that the target lacks are moved as they are,
+ * by someone who needs no key.
+ */
+import {
+  CofferError,
+  findingOf,
+  mapAhead,
+  required,
+  type RunContext,
+  tellDone,
+  tellFinding,
+  tellTotal,
+} from '@coffer/base';
+import { idKey } from '../chunk/chunk-id.ts';
+import { RecordReader } from '../chunk/record-reader.ts';
+import { GEOMETRY } from '../config.ts';
+import type { IndexedPack } from '../index/chunk-index.ts';
+import { EntrySet } from '../index/entry-set.ts';
+import type { Location } from '../index/location.ts';
+import { moveChunks, type MoveChunksOptions } from '../pack/move-chunks.ts';
+import type { MovedChunk } from '../pack/pack-builder.ts';
+import { PacksLookedUp } from '../pack/packs-looked-up.ts';
+import { decodePoint, type EncodedPoint, type RecoveryPoint } from '../recovery-point.ts';
+import type { Repository } from '../repository.ts';
+import type { PackWriter } from '../session/pack-writer.ts';
+import type { Session } from '../session/session.ts';
+import { chunksOnlyIn, type FoundChunk } from '../tree/difference.ts';
+import { type Copied, copyIn, type Copying } from './copying.ts';
+
+/** So many chunks are looked for as long as it takes to list one pack. */
+const CHUNKS_PER_PACK_LISTED = 16;
+
+/**
+ * One point of a few: without listing the packs of the target, as long as it has few chunks beside
+ * that. What the target has is looked for chunk by chunk then.
+ */
+export async function copySealed(copying: Copying, point: RecoveryPoint): Promise<Copied> {
+  const { target, isForFew } = copying;
+  const chunksMax = isForFew ? target.index.packCount * CHUNKS_PER_PACK_LISTED : 0;
+  if (leastChunksOf(point) <= chunksMax) {
+    const session = await target.beginMove({ looksUpPacks: true });
+    const moving = { session, chunksMax, baseRoots: [] };
+    const copied = await copyIn(session, () => moveMissing(copying, point, moving));
+    if (copied) return copied;
+  }
+  const session = await target.beginMove();
+  const copied = await copyIn(session, async () => {
+    const base = await baseOf(copying, point, session);
+    const moving = { session, chunksMax: Number.POSITIVE_INFINITY };
+    return await moveMissing(copying, point, { ...moving, baseRoots: base ? rootsOf(base) : [] });
+  });
+  return required(copied, 'any number of chunks is copied');
+}
+
+function leastChunksOf({ roots }: RecoveryPoint): number {
+  const sizeBytes = roots.reduce((sum, root) => sum + root.sizeBytes, 0);
+  return sizeBytes / GEOMETRY.diskChunkSizeBytes;
+}
+
+interface Moving {
+  readonly session: Session<PackWriter>;
+  /** Of a point whose chunks are in the target. */
+  readonly baseRoots: readonly Buffer[];
+  /** It gives up, and returns undefined, when the point has more. */
+  readonly chunksMax: number;
+}
+
+/** Chunks that are looked for at once. */
+const LOOKS_AHEAD = 64;
+
+async function moveMissing(
+  { source, run }: Copying,
+  point: RecoveryPoint,
+  { session, baseRoots, chunksMax }: Moving,
+): Promise<EncodedPoint | undefined> {
+  const { store, index } = source;
+  const records = new RecordReader({ store, index, signal: source.run.signal });
+  const walk = { index, records, signal: source.run.signal };
+  const found = chunksOnlyIn(rootsOf(point), baseRoots, walk);
+  const wanted = new EntrySet(index);
+  const severalPlaces = new Set<string>();
+  const placesThere = choosePlaces(source);
+  let chunkCount = 0;
+  for await (const { id, places, isStored } of lookedFor(found, session)) {
+    if (++chunkCount > chunksMax) return undefined;
+    if (places.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
+    if (isStored) continue;
+    const chosen = await placesThere(places);
+    for (const place of chosen) wanted.add(place);
+    if (chosen.length > 1) severalPlaces.add(idKey(id));
+  }
+  const { writer } = session;
+  // Without a key nobody can tell which place of several is forged: all are copied.
+  const move = (chunk: MovedChunk): Promise<void> =>
+    severalPlaces.has(idKey(chunk.entry.id)) ? writer.moveBeside(chunk) : writer.move(chunk);
+  await moveWanted(run, source, { wanted, move });
+  return await readEncoded(source, point);
+}
+
+interface LookedFor extends FoundChunk {
+  readonly isStored: boolean;
+}
+
+async function* lookedFor(
+  found: AsyncIterable<FoundChunk>,
+  session: Session<PackWriter>,
+): AsyncIterable<LookedFor> {
+  yield* mapAhead(found, LOOKS_AHEAD, async (chunk) => {
+    return { ...chunk, isStored: await session.isStored(chunk.id) };
+  });
+}
+
+async function moveWanted(
+  run: RunContext,
+  source: Repository,
+  { wanted, move }: Pick<MoveChunksOptions, 'wanted' | 'move'>,
+): Promise<void> {
+  const packs = packsNamed(source, wanted);
+  const bytesOf = ({ pack }: IndexedPack): number => wanted.use(pack.toString('hex'))?.bytes ?? 0;
+  const bytes = packs.reduce((sum, pack) => sum + bytesOf(pack), 0);
+  tellTotal(run, { bytes, items: packs.length });
+  const onPackDone = (pack: IndexedPack): void => tellDone(run, { bytes: bytesOf(pack), items: 1 });
+  const onMisdescribed = ({ object }: IndexedPack): void => {
+    const error = new CofferError('object-damaged', {
+      object,
+      reason: 'it describes a pack wrongly',
+    });
+    tellFinding(run, findingOf(error, { kind: 'repository', name: source.location }));
+  };
+  await moveChunks({ source, packs, wanted, move, onPackDone, onMisdescribed });
+}
+
+/**
+ * Of several places of a chunk, those in packs that are there: an index object may name a pack that
+ * is lost, or that never was.
+ */
+function choosePlaces({
+  store,
+  index,
+}: Repository): (places: readonly Location[]) => Promise<readonly Location[]> {
+  const packs = new PacksLookedUp(store);
+  return async (places) => {
+    if (places.length < 2) return places;
+    const named = places.flatMap(({ packNumber }) => index.pack(packNumber) ?? []);
+    await packs.look(named);
+    const isThere = ({ packNumber }: Location): boolean => {
+      const pack = index.pack(packNumber);
+      return pack !== undefined && packs.has(pack);
+    };
+    const there = places.filter(isThere);
+    return there.length > 0 ? there : places;
+  };
+}
+
+/**
+ * A point of the item that the target has: what it reaches is not looked at again. It is looked for
+ * after the session began, so that what it reaches stays, though it may be removed meanwhile. Where an
+ * index object may be lost that named what it reaches, or a pack is missing, there is none.
+ */
+async function baseOf(
+  { target, basesOf }: Copying,
+  { item }: RecoveryPoint,
+  session: Session<PackWriter>,
+): Promise<RecoveryPoint | undefined> {
+  if (!session.isPointWhole) return undefined;
+  const base = (await basesOf(item)).at(-1);
+  if (!base || (await target.isMarkedDamaged(base))) return undefined;
+  const listedAt = await target.listedAt(base);
+  if (listedAt === undefined || session.mayLackIndexOf(listedAt)) return undefined;
+  session.relyOnAll();
+  return base;
+}
+
+/** Fails with `object-not-found` when a collection has removed a pack meanwhile. */
+function packsNamed({ index }: Repository, wanted: EntrySet): IndexedPack[] {
+  return [...wanted.packs()].map((name) => {
+    const pack = index.pack(wanted.use(name)!.packNumber);
+    if (pack?.pack.toString('hex') === name) return pack;
+    // Another process has given it another number.
+    for (const each of index.packs()) if (each.pack.toString('hex') === name) return each;
+    throw new CofferError('object-not-found', { name });
+  });
+}
+
+/** The point's record, byte for byte. */
+async function readEncoded(source: Repository, point: RecoveryPoint): Promise<EncodedPoint> {
+  const bytes = await source.readPointRecord(point);
+  decodePoint(point.id, bytes);
+  return { id: point.id, item: point.item, bytes };
+}
+
+function rootsOf(point: RecoveryPoint): Buffer[] {
+  return point.roots.map(({ root }) => Buffer.from(root, 'hex'));
+}
