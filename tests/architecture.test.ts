@@ -27,7 +27,7 @@ const ROOMS: Rooms = {
   policy: { imports: ['base'], pure: true },
   repository: {
     imports: ['base', 'storage'],
-    importsOnly: { storage: ['object-store.ts'] },
+    importsOnly: { storage: ['object-store.ts', 'interruptible.ts'] },
   },
   workloads: {
     imports: ['base', 'disk'],
@@ -94,8 +94,16 @@ test('the table catches arrows that it does not hold', () => {
     ['packages/disk/x.test.ts', '@coffer/storage/object-store.ts', undefined],
     ['packages/disk/x.ts', '@coffer/disk/raw.ts', 'own package is imported by a relative path'],
     ['packages/repository/x.ts', '@coffer/storage/object-store.ts', undefined],
-    ['packages/repository/x.ts', '@coffer/storage/s3.ts', 'only object-store.ts of storage'],
-    ['packages/repository/x.ts', '@coffer/storage', 'only object-store.ts of storage'],
+    [
+      'packages/repository/x.ts',
+      '@coffer/storage/s3.ts',
+      'only object-store.ts, interruptible.ts of storage',
+    ],
+    [
+      'packages/repository/x.ts',
+      '@coffer/storage',
+      'only object-store.ts, interruptible.ts of storage',
+    ],
     ['packages/repository/testing/x.ts', '@coffer/storage/memory.ts', undefined],
     ['packages/flows/x.ts', '@coffer/storage/s3/store.ts', 'flows may not name an adapter'],
     ['packages/flows/x.ts', '@coffer/storage/throttled.ts', undefined],

@@ -1,9 +1,10 @@
 /** Puts the parts together: the only file that names concrete stores. */
 import { realpathSync } from 'node:fs';
-import { type RunContext, systemClock, systemProcesses, systemRandom } from '@coffer/base';
+import { parting, type RunContext, systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { Repository, startChunkThreads } from '@coffer/repository';
 import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import { formatLocation, parseLocation } from '@coffer/storage/location.ts';
+import { interruptible } from '@coffer/storage/interruptible.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { Rate } from '@coffer/storage/rate-schedule.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
@@ -34,7 +35,7 @@ export interface OpenStoreOptions {
   readonly rates?: readonly Rate[];
 }
 
-export async function openStore(
+async function openStore(
   location: string,
   { create = false, rates = [] }: OpenStoreOptions = {},
 ): Promise<ObjectStore> {
@@ -52,7 +53,7 @@ export async function openStore(
 
 async function tryOrClose(store: ObjectStore): Promise<void> {
   try {
-    await tryStore(store, probeName(random));
+    await tryStore(interruptible(store, interruptSignal), probeName(random));
   } catch (error) {
     await store.close();
     throw error;
@@ -74,6 +75,22 @@ async function openAdapter(location: string, create: boolean): Promise<ObjectSto
       const { openAzureBlobStore } = await import('@coffer/storage/azure-blob.ts');
       return await openAzureBlobStore(parsed);
     }
+  }
+}
+
+/** Without a repository, for a moment: calls end with the command. */
+export async function withStore<T>(
+  location: string,
+  options: OpenStoreOptions,
+  /** `last` has a moment when the command was ended. */
+  use: (store: ObjectStore, last: () => ObjectStore) => Promise<T>,
+): Promise<T> {
+  const store = await openStore(location, options);
+  try {
+    const last = (): ObjectStore => interruptible(store, parting(commandRun).signal);
+    return await use(interruptible(store, interruptSignal), last);
+  } finally {
+    await store.close();
   }
 }
 

@@ -1,15 +1,14 @@
 /** Opens repositories for commands, and closes them whatever happens. */
-import { type Finding, findingOf, isCofferError } from '@coffer/base';
+import { type Finding, findingOf } from '@coffer/base';
 import {
-  filterOf,
-  isFromFuture,
+  findNamedPoint,
+  type Nameable,
   type PointsOptions,
   type RecoveryPoint,
   type Repository,
-  resolvePoint,
   type UnlockedRepository,
 } from '@coffer/repository';
-import { chunkPool, clock, openRepositoryAt } from './compose.ts';
+import { chunkPool, openRepositoryAt } from './compose.ts';
 import { formatTime, reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
 import { parseRates } from './quantities.ts';
@@ -87,38 +86,19 @@ async function hiddenPoints(repository: Repository): Promise<Finding[]> {
   return count === 0 ? [] : [{ code: 'points-hidden', subject, details: { points: count } }];
 }
 
-/** Which points a name can mean: `id` means also a deleted one, by its id. */
-export type Nameable = 'shown' | 'deleted' | 'id';
-
-/** The point that was named. Damaged points of others are no reason to fail. */
+/** The point that was named. Fails as `findNamedPoint` does. */
 export async function namedPoint(
   repository: Repository,
   name: string,
   nameable: Nameable = 'shown',
 ): Promise<RecoveryPoint> {
-  const damaged: unknown[] = [];
-  const filter = filterOf(name);
-  const points = await repository.points({
-    filter,
-    // `ITEM@latest` is what a listing shows, and never falls on what was deleted.
-    deleted: nameable === 'deleted' || (nameable === 'id' && 'idPrefix' in filter),
-    onDamaged: (error) => damaged.push(error),
-  });
-  try {
-    const named = points.filter(({ deletion }) => nameable !== 'deleted' || deletion !== undefined);
-    const point = resolvePoint(named, name, clock.now());
-    if (name.endsWith('@latest')) tellPassedOver(named, point);
-    return point;
-  } catch (error) {
-    // Perhaps the point that was meant is the damaged one.
-    if (damaged.length > 0 && isCofferError(error, 'point-not-found')) throw damaged[0];
-    throw error;
-  }
+  const { point, fromFuture } = await findNamedPoint(repository, name, nameable);
+  tellPassedOver(fromFuture, point);
+  return point;
 }
 
 /** Whoever asks for the latest point is told of one that says it is later. */
-function tellPassedOver(points: readonly RecoveryPoint[], chosen: RecoveryPoint): void {
-  const ahead = points.filter((point) => isFromFuture(point, clock.now()));
+function tellPassedOver(ahead: readonly RecoveryPoint[], chosen: RecoveryPoint): void {
   for (const { id, takenAt } of ahead.slice(0, AHEAD_SHOWN_MAX)) {
     const fate = id === chosen.id ? 'is taken, since there is no other' : 'is not the latest';
     process.stderr.write(

@@ -11,3 +11,4 @@ export * from './process-identity.ts';
 export * from './random.ts';
 export * from './run-context.ts';
 export * from './tool-environment.ts';
+export * from './uuid.ts';

@@ -25,6 +25,7 @@ export type { PointFilter, PointsOptions } from './points.ts';
 export { purgeablePoints } from './purge.ts';
 export type { Receipt } from './receipt.ts';
 export { filterOf, isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
+export * from './named-point.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {
   checkPointLabels,

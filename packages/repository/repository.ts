@@ -110,7 +110,7 @@ export class Repository {
 
   /** Fails with `repository-not-found`, `repository-version` or `object-damaged`. */
   static async open(run: RunContext, options: OpenOptions): Promise<Repository> {
-    const config = await readConfig(options.store);
+    const config = await readConfig(interruptible(options.store, run.signal));
     const index =
       options.index instanceof ChunkIndex
         ? options.index

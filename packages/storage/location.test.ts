@@ -38,6 +38,7 @@ test('what is no location is refused', () => {
   ];
   invalid.push('s3://bucket//x', 's3://bucket/../x', 's3://bucket/.', 's3://bucket/a\nb');
   invalid.push(`s3://bucket/${'x'.repeat(401)}`, 's3://key:secret@bucket/x');
+  invalid.push('s3:bucket', 'S3:http://server/bucket', 'b2:bucket', 'sftp:user@host:/x');
   invalid.push('azure://', 'azure://acc', 'azure://Acc/con', 'azure://acc/-c', 'azure://acc/a--b');
   for (const text of invalid) {
     assert.throws(

@@ -11,6 +11,8 @@ export type Location =
       readonly prefix: string;
     };
 
+/** Of others, who write `s3:` where we write `s3://`: as a path it would be a surprise. */
+const ALMOST = /^(?:s3|azure|b2|gs|rest|sftp|rclone|swift):(?!\/\/)/i;
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/is;
 // The rules of S3 for buckets, with upper case and underscores, which old buckets may have.
 const BUCKET = /^[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]$/;
@@ -52,6 +54,9 @@ export function formatLocation(location: Location): string {
 
 function parsePath(path: string): Location {
   if (path === '') throw invalid(path, 'it is empty');
+  if (ALMOST.test(path)) {
+    throw invalid(path, 'say s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER, or ./ before a path');
+  }
   if (path.includes('\0')) throw invalid(path, 'it holds a zero byte');
   return { kind: 'filesystem', path };
 }

@@ -11,6 +11,9 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { randomFillSync } from 'node:crypto';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -136,4 +139,39 @@ async function onTerminal(sandbox: Sandbox, words: string, keys: string) {
   });
   const { code } = await outcome;
   return { code, typed: readFileSync(log, 'utf8') };
+}
+
+test('Ctrl-C ends what waits for a store that never answers', async () => {
+  using sandbox = await Sandbox.withRepository();
+  const asked: string[] = [];
+  // It would be tried again for minutes.
+  const silent = createServer((request) => void asked.push(request.url ?? ''));
+  await once(silent.listen(0, '127.0.0.1'), 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const env = {
+    AWS_ENDPOINT_URL: `http://127.0.0.1:${port}`,
+    AWS_ACCESS_KEY_ID: 'a',
+    AWS_SECRET_ACCESS_KEY: 'b',
+    AWS_REGION: 'us-east-1',
+  };
+  const source = sandbox.source({ a: 'content' });
+  const repo = ['--repo', 's3://bucket/x'];
+  const commands = [['points'], ['gc'], ['verify'], ['doctor'], ['init'], ['backup', source]];
+  try {
+    for (const words of commands) {
+      const before = asked.length;
+      const child = sandbox.start([...words, ...repo], { env });
+      const outcome = outcomeOf(child);
+      await eventually(() => asked.length > before);
+      child.kill('SIGINT');
+      assert.equal((await outcome).code, 130, words.join(' '));
+    }
+  } finally {
+    silent.closeAllConnections();
+    silent.close();
+  }
+});
+
+async function eventually(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await sleep(10);
 }

@@ -82,7 +82,7 @@ describe('points that run as they are', () => {
   }
 
   test('a machine runs at once, and pauses while nobody serves its disks', async () => {
-    await sandbox.json(instantly('now'), 3);
+    await sandbox.json(instantly('now'));
     const now = await SiteGuest.find(site, 'now');
     await now.waitForAgent();
     await assertWhole(now);
@@ -155,7 +155,7 @@ describe('points that run as they are', () => {
   });
 
   test('it moves at once where that is asked for', async () => {
-    await sandbox.json(instantly('moved', '--migrate'), 3);
+    await sandbox.json(instantly('moved', '--migrate'));
     assert.deepEqual(await list(), []);
     const moved = await SiteGuest.find(site, 'moved');
     await moved.waitForAgent();
@@ -166,7 +166,7 @@ describe('points that run as they are', () => {
 
   test('it can be discarded, and nothing is left', async () => {
     const before = readdirSync(folder);
-    await sandbox.json(instantly('gone'), 3);
+    await sandbox.json(instantly('gone'));
     const gone = await SiteGuest.find(site, 'gone');
     const { uuid } = gone.domain;
     await gone.close();

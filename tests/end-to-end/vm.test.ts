@@ -125,7 +125,7 @@ describe('live virtual machines', () => {
     const as = ['restore', 'vm:web01@latest', '--folder', folder, '--connect', site.uri, '--as'];
     await sandbox.fails([...as, 'web01'], 'vm-name-taken', 15);
     // Its console led to a file of the original: a finding.
-    const { uuid } = await sandbox.json<{ uuid: string }>([...as, 'copy', '--start'], 3);
+    const { uuid } = await sandbox.json<{ uuid: string }>([...as, 'copy', '--start']);
     assert.notEqual(uuid, guest.domain.uuid);
     const copy = await SiteGuest.find(site, 'copy');
     await copy.waitForAgent();

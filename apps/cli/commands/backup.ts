@@ -1,35 +1,28 @@
 /** `coffer backup`. */
 import { realpathSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { assert, CofferError, systemErrorCode } from '@coffer/base';
 import { bytesOfText, shownText, textOfBytes } from '@coffer/base/path-text.ts';
-import type { Disk } from '@coffer/disk/disk.ts';
-import { openImage } from '@coffer/disk/image.ts';
-import type { ImageFormat } from '@coffer/disk/image-format.ts';
-import { isNbdUri, parseNbdUri } from '@coffer/disk/nbd/address.ts';
-import { openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
+import { isNbdUri } from '@coffer/disk/nbd/address.ts';
 import {
   backup,
   type BackupResult,
   type BackupSource,
   type FilesSource,
 } from '@coffer/flows/backup/backup.ts';
-import { checkPointLabels, type RecoveryPoint, type Repository } from '@coffer/repository';
+import { openDiskSource } from '@coffer/flows/backup/open-source.ts';
+import { BackupRequest, type BackupRequestOf, parseRequest } from '@coffer/flows/request.ts';
+import { checkPointLabels, type Repository } from '@coffer/repository';
 import { absolutePath } from '../arguments.ts';
-import { clock, random } from '../compose.ts';
-import { parseImageFormat } from '../image-choice.ts';
+import { commandRun } from '../compose.ts';
 import { tlsOfAddress } from '../nbd-tls.ts';
 import { formatBytes, formatDuration, printLine, printOutcome } from '../output.ts';
 import { withBar } from '../progress.ts';
 import { namedPoint, withUnlocked } from '../session.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
 import { parseTags } from '../tags.ts';
-import { runBackupVms, type VmBackupCommandOptions } from './backup-vm.ts';
+import { runBackupMachines, type VmBackupCommandOptions } from './backup-machines.ts';
 import { ensureEmbeddedRepository } from './init.ts';
-
-const NBD_CONNECT_TIMEOUT_MS = 15_000;
-const NBD_REQUEST_TIMEOUT_MS = 60_000;
-const NBD_RECONNECT_TIMEOUT_MS = 30_000;
 
 export interface BackupCommandOptions extends VmBackupCommandOptions {
   readonly disk?: boolean;
@@ -45,7 +38,7 @@ export async function runBackup(
 ): Promise<void> {
   const areVms = paths.map((path) => isVmName(path) && !options.disk);
   if (areVms.every(Boolean)) {
-    await runBackupVms(paths, options);
+    await runBackupMachines(paths, options);
     return;
   }
   const [path, ...others] = paths;
@@ -70,18 +63,17 @@ function refuseOptionsOfMachines(options: BackupCommandOptions): void {
 }
 
 async function runBackupPath(path: string, options: BackupCommandOptions): Promise<void> {
-  const tags = parseTags(options.tag);
+  const request = backupRequestOf(path, options);
+  const { tags } = request;
   // Opened first: who has nothing to back up needs no repository, either.
-  const opened = await openSource(path, options);
-  const item = options.item ?? opened.item;
+  const opened = await openSource(request);
+  const item = request.item ?? `${hostname()}:${shownText(opened.path)}`;
   try {
     checkPointLabels({ item, tags });
     await ensureEmbeddedRepository(options);
     const result = await withUnlocked(options, async (repository) => {
       const source = await opened.source(repository);
-      return await withBar(options, (run) =>
-        backup(run, { repository, source, item, tags, readsBack: options.verify }),
-      );
+      return await withBar(options, (run) => backup(run, { ...request, repository, source, item }));
     });
     printOutcome(options, result, () => printSummary(result));
   } finally {
@@ -89,57 +81,56 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
   }
 }
 
-interface OpenedSource {
-  /** Its name where the user gives none. */
-  readonly item: string;
-  source(repository: Repository): BackupSource | Promise<BackupSource>;
-  close(): Promise<void>;
-}
+type PathRequest = Exclude<BackupRequest, { kind: 'machines' }>;
 
-async function openSource(path: string, options: BackupCommandOptions): Promise<OpenedSource> {
-  const format = parseImageFormat(options.format);
+/** Fails with `usage`. */
+export function backupRequestOf(path: string, options: BackupCommandOptions): PathRequest {
+  const { item, format, exclude, oneFileSystem, parent, verify } = options;
+  const shared = { item, tags: parseTags(options.tag), readsBack: verify };
   if (format !== undefined && !options.disk) {
     throw new CofferError('usage', { reason: '--format is for --disk' });
   }
   const named = isNbdUri(path) ? path : absolutePath(path);
-  const item = `${hostname()}:${shownText(named)}`;
-  const source = isNbdUri(path) ? path : realPath(named);
-  if (!options.disk) {
-    const files = (repository: Repository): Promise<FilesSource> =>
-      filesSource(repository, source, options);
-    return { item, source: files, close: async () => {} };
+  const request = options.disk
+    ? parseRequest(BackupRequest, { kind: 'disk', ...shared, source: named, format })
+    : parseRequest(BackupRequest, {
+        kind: 'files',
+        ...shared,
+        path: named,
+        parent,
+        exclude,
+        oneFileSystem,
+      });
+  assert(request.kind !== 'machines', 'a request is of the kind that was asked for');
+  return request;
+}
+
+interface OpenedSource {
+  /** As it was named. */
+  readonly path: string;
+  source(repository: Repository): BackupSource | Promise<BackupSource>;
+  close(): Promise<void>;
+}
+
+async function openSource(request: PathRequest): Promise<OpenedSource> {
+  if (request.kind === 'files') {
+    const { path } = request;
+    const real = realPath(path);
+    const source = (repository: Repository): Promise<FilesSource> =>
+      filesSource(repository, { ...request, path: real });
+    return { path, source, close: async () => {} };
   }
-  const disk = await openSourceDisk(source, format);
-  return {
-    item,
-    source: () => ({ kind: 'disk', path: named, disk }),
-    close: () => disk.close(),
-  };
+  const { source: path, format } = request;
+  const real = isNbdUri(path) ? path : realPath(path);
+  const disk = await openDiskSource(commandRun, real, { format, tlsOf: tlsOfAddress });
+  return { path, source: () => ({ kind: 'disk', path, disk }), close: () => disk.close() };
 }
 
 async function filesSource(
   repository: Repository,
-  path: string,
-  options: BackupCommandOptions,
+  { parent, ...request }: BackupRequestOf<'files'>,
 ): Promise<FilesSource> {
-  const parent = await chooseParent(repository, options.parent);
-  const oneFileSystem = options.oneFileSystem ?? false;
-  return { kind: 'files', path, parent, exclude: options.exclude, oneFileSystem };
-}
-
-/** An image, a block device, or an export of an NBD server. */
-async function openSourceDisk(source: string, format: ImageFormat | undefined): Promise<Disk> {
-  if (!isNbdUri(source)) return await openImage(source, { format, clock, random });
-  const address = parseNbdUri(source);
-  return await openNbdDisk({
-    address,
-    tls: tlsOfAddress(address),
-    writable: false,
-    connectTimeoutMs: NBD_CONNECT_TIMEOUT_MS,
-    requestTimeoutMs: NBD_REQUEST_TIMEOUT_MS,
-    reconnectTimeoutMs: NBD_RECONNECT_TIMEOUT_MS,
-    clock,
-  });
+  return { ...request, parent: await chooseParent(repository, parent) };
 }
 
 /** A link that the user names means what it leads to; links inside are protected as links. */
@@ -157,10 +148,9 @@ function realPath(path: string): string {
 
 async function chooseParent(
   repository: Repository,
-  parent: string | undefined,
-): Promise<RecoveryPoint | 'latest' | 'none'> {
-  if (parent === undefined) return 'latest';
-  return parent === 'none' ? 'none' : await namedPoint(repository, parent);
+  parent: string,
+): Promise<FilesSource['parent']> {
+  return parent === 'none' || parent === 'latest' ? parent : await namedPoint(repository, parent);
 }
 
 function printSummary(result: BackupResult): void {

@@ -6,9 +6,8 @@ import { compress } from '@coffer/repository/chunk/compression.ts';
 import { Cutter } from '@coffer/repository/chunk/cutter.ts';
 import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
-import { openStore, random } from '../compose.ts';
+import { random, withStore } from '../compose.ts';
 import { formatBytes, printLine, printResult } from '../output.ts';
-import { interruptSignal } from '../run.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 
 const CHUNK_SIZE_BYTES = 256 * 1024;
@@ -113,12 +112,7 @@ function perSecond(bytes: number, startedAt: number): number {
 async function measureStoreOf(options: GlobalOptions): Promise<StoreSpeed | undefined> {
   const { location, isEmbedded } = chooseRepository(options);
   try {
-    const store = await openStore(location);
-    try {
-      return await measureStore(store);
-    } finally {
-      await store.close();
-    }
+    return await withStore(location, {}, measureStore);
   } catch (error) {
     if (isEmbedded && isCofferError(error, 'repository-not-found')) return undefined;
     throw error;
@@ -126,27 +120,27 @@ async function measureStoreOf(options: GlobalOptions): Promise<StoreSpeed | unde
 }
 
 /** With temporary objects, which are removed whatever happens. */
-async function measureStore(store: ObjectStore): Promise<StoreSpeed> {
+async function measureStore(store: ObjectStore, last: () => ObjectStore): Promise<StoreSpeed> {
   refuseAppendOnly(store);
   const prefix = probeName(random);
   const large = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-large-${index}`);
   const small = Array.from({ length: OBJECT_COUNT }, (_, index) => `${prefix}-small-${index}`);
-  const call = { signal: interruptSignal };
-  const limit = { ...call, sizeBytesMax: OBJECT_SIZE_BYTES };
+  const limit = { sizeBytesMax: OBJECT_SIZE_BYTES };
   const bytes = random.bytes(OBJECT_SIZE_BYTES);
   try {
     const putStart = performance.now();
-    await mapBounded(large, OBJECT_COUNT, (name) => store.put(name, bytes, call));
+    await mapBounded(large, OBJECT_COUNT, (name) => store.put(name, bytes));
     const putBytesPerSecond = perSecond(OBJECT_COUNT * OBJECT_SIZE_BYTES, putStart);
     const getStart = performance.now();
     await mapBounded(large, OBJECT_COUNT, (name) => store.get(name, limit));
     const getBytesPerSecond = perSecond(OBJECT_COUNT * OBJECT_SIZE_BYTES, getStart);
-    const putLatencyMs = await latencyOf(small, (name) => store.put(name, random.bytes(64), call));
+    const putLatencyMs = await latencyOf(small, (name) => store.put(name, random.bytes(64)));
     const getLatencyMs = await latencyOf(small, (name) => store.get(name, limit));
     const { location } = store;
     return { location, putBytesPerSecond, getBytesPerSecond, putLatencyMs, getLatencyMs };
   } finally {
-    await mapBounded([...large, ...small], OBJECT_COUNT, (name) => store.delete(name));
+    const left = last();
+    await mapBounded([...large, ...small], OBJECT_COUNT, (name) => left.delete(name));
   }
 }
 

@@ -1,6 +1,6 @@
 /** `coffer export`: a disk of a point as an image of any format. */
 import { resolve } from 'node:path';
-import { restore } from '@coffer/flows/restore/restore.ts';
+import { restoreImage } from '@coffer/flows/restore/restore.ts';
 import { parseImageFormat } from '../image-choice.ts';
 import { printOutcome } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
@@ -23,15 +23,13 @@ export async function runExport(source: string, options: ExportCommandOptions): 
   const result = await withUnlocked(options, async (repository) => {
     const point = await namedPoint(repository, name);
     return await withBar(options, (run) =>
-      restore(run, {
+      restoreImage(run, {
         repository,
         point,
         disk,
-        path: '',
         target: resolve(options.to),
         image: { format, subformat: options.subformat },
         conflict: options.overwrite ? 'overwrite' : undefined,
-        include: [],
         dryRun: false,
         verify: options.verify ?? false,
       }),

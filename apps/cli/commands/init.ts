@@ -10,7 +10,7 @@ import {
 } from '@coffer/repository';
 import { readConfig } from '@coffer/repository/config-objects.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { clock, openRepositoryAt, openStore, random } from '../compose.ts';
+import { clock, openRepositoryAt, random, withStore } from '../compose.ts';
 import { printLine, printResult } from '../output.ts';
 import { givenPassphrase } from '../passphrase.ts';
 import { askNewSecret, canAsk } from '../prompt.ts';
@@ -84,8 +84,7 @@ async function initNew(
   if (passphrase === undefined) throw new CofferError('passphrase-missing', { location });
   checkPassphrase(passphrase);
   const recoveryKey = generateRecoveryKey(random);
-  const store = await openStore(location, { create: true });
-  try {
+  return await withStore(location, { create: true }, async (store) => {
     // Durable before the repository exists, which nothing else can open when the passphrase is lost.
     if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
     const secrets = { passphrase, recoveryKey };
@@ -93,9 +92,7 @@ async function initNew(
     return recoveryKeyFile === undefined
       ? { repository, location, recoveryKey }
       : { repository, location, recoveryKeyFile };
-  } finally {
-    await store.close();
-  }
+  });
 }
 
 /** A key that opens nothing is not left behind. */
@@ -116,13 +113,10 @@ async function initOrForget(
 async function initFrom(source: string, location: string): Promise<InitReport> {
   const repository = await openRepositoryAt(source);
   try {
-    const store = await openStore(location, { create: true });
-    try {
+    return await withStore(location, { create: true }, async (store) => {
       const config = await initWithKeysFrom(repository, { store, clock, random });
       return { repository: config.repositoryId, location };
-    } finally {
-      await store.close();
-    }
+    });
   } finally {
     await repository.close();
   }
@@ -130,13 +124,8 @@ async function initFrom(source: string, location: string): Promise<InitReport> {
 
 async function exists(location: string): Promise<boolean> {
   try {
-    const store = await openStore(location);
-    try {
-      await readConfig(store);
-      return true;
-    } finally {
-      await store.close();
-    }
+    await withStore(location, {}, readConfig);
+    return true;
   } catch (error) {
     if (isCofferError(error, 'repository-not-found')) return false;
     throw error;

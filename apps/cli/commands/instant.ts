@@ -9,13 +9,14 @@ import {
   discardInstant,
   type InstantOptions,
   migrateInstant,
+  resumeInstant,
 } from '@coffer/flows/machine/restore-instant.ts';
-import { clock } from '../compose.ts';
+import { isServed } from '@coffer/flows/machine/served.ts';
+import type { DiskServers } from '@coffer/flows/machine/disk-serving.ts';
+import { openVmHost } from '../libvirt/compose.ts';
 import { instantRecordOf, instantRecords } from '../instant/records.ts';
-import { isServed } from '../instant/served.ts';
 import { isKept } from '../instant/keeper-lock.ts';
 import { logPathIn, StartedKeeper } from '../instant/start-keeper.ts';
-import { openVmHost } from '../libvirt/compose.ts';
 import { printLine, printOutcome, printResult } from '../output.ts';
 import { requiredPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
@@ -71,37 +72,29 @@ export async function runInstantDiscard(
 /** After a restart of the host, or when the process that serves was ended. */
 export async function runInstantResume(name: string, options: GlobalOptions): Promise<void> {
   const record = await instantRecordOf(name);
-  await using opened = await openVmHost(record.connect, new Map());
-  const { host } = opened;
-  // While its disks move, it can be resumed all the same.
-  using _alone = instantRecords().lock(`${record.uuid}-keeper`);
-  if (!(await host.find(record.uuid))) {
-    const reason = 'it is gone: coffer instant discard removes what is left of it';
-    throw new CofferError('vm-not-found', { vm: record.vm, reason });
-  }
-  if (isKept(record.runFolder)) await untilServed(record);
-  else {
-    const passphrase = await requiredPassphrase({ ...options, repo: record.repository });
-    await using keeper = StartedKeeper.start(record, passphrase);
-    await host.giveFiles([keeper.runFolder]);
-    await keeper.serves();
-    keeper.release();
-  }
-  if ((await host.resumeAfterError(record.uuid)) === 'off') await host.start(record.uuid);
+  await using host = await openVmHost(record.connect);
+  const servers: DiskServers = {
+    isKept: ({ runFolder }) => isKept(runFolder),
+    untilServed,
+    start: async (place) =>
+      StartedKeeper.start(place, await requiredPassphrase({ ...options, repo: record.repository })),
+  };
+  const records = instantRecords();
+  await withBar(options, (run) => resumeInstant(run, { host, records, servers }, record));
   printResult(options, { vm: record.vm, uuid: record.uuid, resumed: true }, () => {
     printLine(`${record.vm} runs on point ${record.point}`);
   });
 }
 
 /** The process that keeps it is starting another server. */
-async function untilServed(record: InstantRecord): Promise<void> {
+async function untilServed({ clock, signal }: RunContext, record: InstantRecord): Promise<void> {
   const giveUpAt = clock.now() + SERVE_TIMEOUT_MS;
   while (!(await isServed(socketPathOf(record)))) {
     if (clock.now() > giveUpAt) {
       const said = `see ${logPathIn(record.runFolder)}`;
       throw new CofferError('tool-failed', { tool: 'coffer instant keep', said });
     }
-    await clock.sleep(SERVE_POLL_MS);
+    await clock.sleep(SERVE_POLL_MS, signal);
   }
 }
 
@@ -111,8 +104,7 @@ async function withInstant(
   use: (instant: InstantOptions, record: InstantRecord) => Promise<void>,
 ): Promise<void> {
   const record = await instantRecordOf(name);
-  await using opened = await openVmHost(record.connect, new Map());
-  const { host } = opened;
+  await using host = await openVmHost(record.connect);
   const releasePoint = async (run: RunContext, held: InstantRecord): Promise<void> => {
     // No key is needed for it.
     await withRepositoryAt(held.repository, options, (repository) =>

@@ -1,9 +1,8 @@
 /** `coffer restore`. */
 import { CofferError } from '@coffer/base';
-import { type Conflict, CONFLICTS } from '@coffer/flows/restore/conflict.ts';
+import { parseRequest, RestoreRequest, type RestoreRequestOf } from '@coffer/flows/request.ts';
 import { restore, type RestoreResult } from '@coffer/flows/restore/restore.ts';
 import { absolutePath } from '../arguments.ts';
-import { parseImageFormat } from '../image-choice.ts';
 import { formatBytes, formatDuration, printLine, printOutcome } from '../output.ts';
 import { unlockingVolume } from '../passphrase.ts';
 import { splitPointPath } from '../point-path.ts';
@@ -42,52 +41,93 @@ export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
 }
 
 export async function runRestore(source: string, options: RestoreCommandOptions): Promise<void> {
+  const request = restoreRequestOf(source, options);
+  switch (request.kind) {
+    case 'path':
+      await runRestorePath(request, options);
+      return;
+    case 'machine-instant': {
+      const { runRestoreInstant } = await import('./restore-instant.ts');
+      await runRestoreInstant(request, options);
+      return;
+    }
+    case 'disks':
+    case 'machine-as-new':
+    case 'machine-in-place': {
+      const { runRestoreMachine } = await import('./restore-machine.ts');
+      await runRestoreMachine(request, options);
+    }
+  }
+}
+
+/** Fails with `usage`: what is asked for together with something else is not passed over. */
+export function restoreRequestOf(source: string, options: RestoreCommandOptions): RestoreRequest {
   if (isOfMachine(options)) refuseOptionsOfFiles(options);
-  if (options.resume && (options.instant || (options.as === undefined && !options.original))) {
+  const { name: point, ...place } = splitPointPath(source);
+  const { as, original, instant, disks, disk, resume } = options;
+  if (resume && (instant || (as === undefined && !original))) {
     throw new CofferError('usage', { option: '--resume', reason: 'it is for --original and --as' });
   }
-  if (options.instant) {
-    const { runRestoreInstant } = await import('./restore-instant.ts');
-    await runRestoreInstant(source, options);
-    return;
+  if (instant || as !== undefined || original) {
+    return parseRequest(RestoreRequest, { point, ...machineRequest(options) });
   }
-  if (options.as !== undefined || options.original) {
-    const { runRestoreVm } = await import('./restore-vm.ts');
-    await runRestoreVm(source, options);
-    return;
+  if (disks || disk.length > 0) {
+    const { format } = options;
+    const folder = absolutePath(required(options.to, 'say --to FOLDER'));
+    return parseRequest(RestoreRequest, { kind: 'disks', point, disks: disk, folder, format });
   }
-  if (options.disks || options.disk.length > 0) {
-    const { runRestoreDisks } = await import('./restore-vm.ts');
-    await runRestoreDisks(source, options);
-    return;
-  }
-  const { to } = options;
-  if (to === undefined) throw new CofferError('usage', { reason: 'say --to PATH' });
+  const { format, include, dryRun, verify } = options;
+  const target = absolutePath(required(options.to, 'say --to PATH'));
   const conflict = chooseConflict(options);
-  const format = parseImageFormat(options.format);
-  const { name, disk, volume, path } = splitPointPath(source);
-  const result = await withUnlocked(options, async (repository) => {
-    const point = await namedPoint(repository, name);
-    return await unlockingVolume(options, async (passphrase) => {
-      return await withBar(options, (run) =>
-        restore(run, {
-          repository,
-          point,
-          disk,
-          volume,
-          passphrase,
-          path,
-          target: absolutePath(to),
-          image: format && { format, subformat: 'dynamic' },
-          conflict,
-          include: options.include,
-          dryRun: options.dryRun ?? false,
-          verify: options.verify ?? false,
-        }),
-      );
-    });
-  });
-  printOutcome(options, result, () => printSummary(result, options.dryRun ?? false));
+  const rest = { target, format, conflict, include, dryRun, verify };
+  return parseRequest(RestoreRequest, { kind: 'path', point, ...place, ...rest });
+}
+
+function machineRequest(options: RestoreCommandOptions): object {
+  const { as: name, original = false, instant, migrate, delta, connect, keepIdentity } = options;
+  const networks = Object.fromEntries(options.network.map(parseNetwork));
+  if (instant) {
+    const reason = '--instant needs --as NAME';
+    const machine = { name: required(name, reason), place: placeOf(options), networks, migrate };
+    return { kind: 'machine-instant', connect, ...machine };
+  }
+  if ((name !== undefined) === original) {
+    throw new CofferError('usage', { reason: 'say either --as NAME or --original' });
+  }
+  const afterwards = afterwardsOf(options);
+  if (original) return { kind: 'machine-in-place', connect, delta, afterwards };
+  const machine = { name, keepsIdentity: keepIdentity, place: placeOf(options), networks };
+  return { kind: 'machine-as-new', connect, ...machine, afterwards };
+}
+
+function afterwardsOf({ start, resume }: RestoreCommandOptions): string {
+  if (start && resume) {
+    const reason = 'say either --start or --resume';
+    throw new CofferError('usage', { option: '--resume', reason });
+  }
+  if (resume) return 'go-on';
+  return start ? 'start' : 'leave-off';
+}
+
+function placeOf({ folder, pool }: RestoreCommandOptions): object {
+  if ((folder === undefined) === (pool === undefined)) {
+    throw new CofferError('usage', { reason: 'say either --folder PATH or --pool NAME' });
+  }
+  return folder === undefined ? { pool } : { folder: absolutePath(folder) };
+}
+
+/** `OLD=NEW`. */
+function parseNetwork(mapping: string): [string, string] {
+  const [, from, to] = /^([^=]+)=([^=]+)$/.exec(mapping) ?? [];
+  if (from === undefined || to === undefined) {
+    throw new CofferError('usage', { network: mapping, expected: 'OLD=NEW' });
+  }
+  return [from, to];
+}
+
+function required(value: string | undefined, reason: string): string {
+  if (value === undefined) throw new CofferError('usage', { reason });
+  return value;
 }
 
 function isOfMachine(options: RestoreCommandOptions): boolean {
@@ -95,7 +135,7 @@ function isOfMachine(options: RestoreCommandOptions): boolean {
   return [as !== undefined, original, instant, disks, disk.length > 0].some(Boolean);
 }
 
-/** What a machine cannot be restored with is not passed over in silence. Fails with `usage`. */
+/** What a machine cannot be restored with is not passed over in silence. */
 function refuseOptionsOfFiles(options: RestoreCommandOptions): void {
   const { dryRun, verify, include, onConflict, delta, original } = options;
   const given = {
@@ -109,18 +149,26 @@ function refuseOptionsOfFiles(options: RestoreCommandOptions): void {
   if (wrong) throw new CofferError('usage', { option: wrong[0], reason: 'not for machines' });
 }
 
-/** Fails with `usage`. */
-function chooseConflict({ onConflict, delta }: RestoreCommandOptions): Conflict | undefined {
+function chooseConflict({ onConflict, delta }: RestoreCommandOptions): string | undefined {
   if (delta && onConflict !== undefined) {
     throw new CofferError('usage', { reason: '--delta and --on-conflict exclude each other' });
   }
-  if (delta) return 'delta';
-  if (onConflict === undefined) return undefined;
-  const known = CONFLICTS.find((each) => each === onConflict && each !== 'delta');
-  if (!known) {
-    throw new CofferError('usage', { onConflict, expected: 'overwrite, skip, fail or keep-both' });
-  }
-  return known;
+  return delta ? 'delta' : onConflict;
+}
+
+async function runRestorePath(
+  request: RestoreRequestOf<'path'>,
+  options: RestoreCommandOptions,
+): Promise<void> {
+  const { format } = request;
+  const image = format && { format, subformat: 'dynamic' as const };
+  const result = await withUnlocked(options, async (repository) => {
+    const point = await namedPoint(repository, request.point);
+    return await unlockingVolume(options, (passphrase) =>
+      withBar(options, (run) => restore(run, { ...request, repository, point, passphrase, image })),
+    );
+  });
+  printOutcome(options, result, () => printSummary(result, request.dryRun));
 }
 
 function printSummary(result: RestoreResult, isDryRun: boolean): void {

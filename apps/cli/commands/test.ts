@@ -1,10 +1,10 @@
 /** `coffer test`: whether the machine of a point boots. */
-import { existsSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CofferError, ERRORS } from '@coffer/base';
-import { bootTest, type BootTestResult, trialSocketIn } from '@coffer/flows/machine/boot-test.ts';
-import { isServed } from '../instant/served.ts';
-import { newUuid, openVmHost } from '../libvirt/compose.ts';
+import { bootTest, type BootTestResult } from '@coffer/flows/machine/boot-test.ts';
+import { BootTestRequest, parseRequest } from '@coffer/flows/request.ts';
+import { openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
 import { printable } from '../printable.ts';
@@ -21,49 +21,25 @@ export interface TestCommandOptions extends GlobalOptions {
   readonly screenshot?: string;
 }
 
-/** Paths of sockets must be short. */
-const RUN_FOLDER = '/var/tmp/coffer-test-';
-/** So must names of machines, which are in paths of libvirt's sockets. */
-const NAME = 'coffer-';
-const UUID_LENGTH = 8;
-
 export async function runTest(source: string, options: TestCommandOptions): Promise<void> {
-  const { name: pointName, disk } = splitPointPath(source);
+  const { name: point, disk } = splitPointPath(source);
   if (disk !== undefined) throw new CofferError('usage', { reason: 'machines are tested whole' });
-  await removeDeadRuns();
-  await using opened = await openVmHost(options.connect, new Map());
+  const request = parseRequest(BootTestRequest, {
+    point,
+    connect: options.connect,
+    timeoutMs: parseSeconds(options.timeout, '--timeout'),
+    stillMs: parseSeconds(options.still, '--still'),
+    command: options.run,
+  });
+  await using host = await openVmHost(request.connect);
   const result = await withUnlocked(options, async (repository) => {
-    const point = await namedPoint(repository, pointName);
-    const uuid = newUuid();
-    const short = uuid.slice(0, UUID_LENGTH);
-    return await withBar(options, (run) =>
-      bootTest(run, {
-        repository,
-        point,
-        host: opened.host,
-        name: NAME + short,
-        uuid,
-        folder: RUN_FOLDER + short,
-        timeoutMs: parseSeconds(options.timeout, '--timeout'),
-        stillMs: parseSeconds(options.still, '--still'),
-        command: options.run,
-      }),
-    );
+    const tested = { ...request, repository, point: await namedPoint(repository, point), host };
+    return await withBar(options, (run) => bootTest(run, tested));
   });
   const screenshot = keepScreenshot(result, options);
   const { screenshot: _bytes, ...told } = result;
   printResult(options, { ...told, screenshot }, () => printTest(result, screenshot));
   if (!result.passed) process.exitCode = ERRORS['boot-test-failed'].exitCode;
-}
-
-/** What runs that were killed have left: folders whose socket nobody serves. */
-async function removeDeadRuns(): Promise<void> {
-  for (const folder of globSync(`${RUN_FOLDER}*`)) {
-    const socketPath = trialSocketIn(folder);
-    if (existsSync(socketPath) && !(await isServed(socketPath))) {
-      rmSync(folder, { recursive: true, force: true });
-    }
-  }
 }
 
 /** Returns its path, where there is one. */

@@ -2,8 +2,8 @@
 import { CofferError, unstoppable } from '@coffer/base';
 import type { UndoRecord } from '@coffer/flows/machine/undo-record.ts';
 import { acceptOriginal, undoOriginal } from '@coffer/flows/machine/undo.ts';
-import { openVmHost } from '../libvirt/compose.ts';
-import { findRecordNamed } from '../libvirt/named-record.ts';
+import { findRecordNamed } from '@coffer/flows/machine/named-record.ts';
+import { openVmHost, uuidOfMachine } from '../libvirt/compose.ts';
 import { vmNameOf } from '../libvirt/vm-name.ts';
 import { formatTime, printLine, printResult } from '../output.ts';
 import { withBar } from '../progress.ts';
@@ -25,9 +25,9 @@ export async function runUndo(
     return;
   }
   const record = await recordOf(name);
-  await using opened = await openVmHost(record.connect, new Map());
+  await using host = await openVmHost(record.connect);
   await confirm(options, `Stop ${record.vm} where it runs, and bring back the state before?`);
-  const undoing = { host: opened.host, records: undoRecords() };
+  const undoing = { host, records: undoRecords() };
   await withBar(options, (run) => undoOriginal(unstoppable(run), undoing, record));
   const { vm, uuid, point } = record;
   printResult(options, { vm, uuid, point, undone: true }, () => {
@@ -46,9 +46,10 @@ export async function runAccept(name: string, options: GlobalOptions): Promise<v
 
 /** Fails with `undo-missing`, and as `findRecordNamed` does. */
 async function recordOf(name: string): Promise<UndoRecord> {
-  const found = await findRecordNamed(undoRecords().list(), name);
+  const vm = vmNameOf(name);
+  const found = await findRecordNamed(undoRecords().list(), vm, uuidOfMachine);
   if (found) return found;
-  throw new CofferError('undo-missing', { vm: vmNameOf(name) });
+  throw new CofferError('undo-missing', { vm });
 }
 
 /** By UUID, which means the same machine whatever it is called by now. */

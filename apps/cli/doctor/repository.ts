@@ -1,6 +1,6 @@
 /** What the doctor looks at in a repository. It writes one object, to see the store's clock. */
 import { statfsSync } from 'node:fs';
-import { CofferError, isCofferError } from '@coffer/base';
+import { CofferError, isCofferError, reasonOf } from '@coffer/base';
 import { readKeySlots, type Repository } from '@coffer/repository';
 import { configDamages } from '@coffer/repository/config-objects.ts';
 import { readGcState } from '@coffer/repository/gc/gc-record.ts';
@@ -11,6 +11,7 @@ import { parseLocation } from '@coffer/storage/location.ts';
 import { clock, openRepositoryAt, random } from '../compose.ts';
 import { formatBytes, formatDuration } from '../output.ts';
 import { givenPassphrase } from '../passphrase.ts';
+import { interruptSignal } from '../run.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 import { type Check, failure, ok, warning } from './check.ts';
 
@@ -70,7 +71,9 @@ async function attempt(name: string, check: () => Promise<Check> | Check): Promi
 }
 
 function toFailure(check: string, error: unknown): Check {
-  const message = error instanceof Error ? error.message : String(error);
+  // Who ends the doctor has no repository that is ill.
+  interruptSignal.throwIfAborted();
+  const message = reasonOf(error);
   return failure(check, message, error instanceof CofferError ? error.row.help : 'See the reason.');
 }
 

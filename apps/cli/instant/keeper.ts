@@ -7,14 +7,15 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { isCofferError, systemClock as clock } from '@coffer/base';
+import type { InstantPlace } from '@coffer/flows/machine/disk-serving.ts';
 import { type InstantRecord, socketPathOf } from '@coffer/flows/machine/instant-record.ts';
-import type { OpenedVmHost } from '../libvirt/compose.ts';
+import { isServed } from '@coffer/flows/machine/served.ts';
+import type { VmHost } from '@coffer/workloads/vm-host.ts';
 import { interruptSignal } from '../run.ts';
 import { cofferCommand, giveSecret } from './command.ts';
 import { becomeKeeper } from './keeper-lock.ts';
 import { MachineWatch } from './machine-watch.ts';
-import { type InstantPlace, instantRecords, runFolderOf } from './records.ts';
-import { isServed } from './served.ts';
+import { instantRecords, runFolderOf } from './records.ts';
 
 const POLL_MS = 500;
 const RESTART_DELAY_MS = 200;
@@ -98,6 +99,8 @@ class WatchedRecord {
   }
 }
 
+type OpenedVmHost = VmHost & AsyncDisposable;
+
 class ServedMachine implements AsyncDisposable {
   readonly #socketPath: string;
   readonly #child: ChildProcess;
@@ -152,7 +155,7 @@ class ServedMachine implements AsyncDisposable {
   async #letGoOn({ connect, uuid }: InstantRecord, watched: WatchedRecord): Promise<void> {
     try {
       this.#libvirt ??= await openHost(connect);
-      const state = await this.#libvirt.host.resumeAfterError(uuid);
+      const state = await this.#libvirt.resumeAfterError(uuid);
       watched.sawMachine(state !== undefined);
     } catch (error) {
       if (!isCofferError(error)) throw error;
@@ -170,5 +173,5 @@ class ServedMachine implements AsyncDisposable {
 /** Its code is loaded when it is needed: this process has to start quickly. */
 async function openHost(connect: string): Promise<OpenedVmHost> {
   const { openVmHost } = await import('../libvirt/compose.ts');
-  return await openVmHost(connect, new Map());
+  return await openVmHost(connect);
 }

@@ -13,9 +13,6 @@ import { stateFolder } from '../settings.ts';
 const RUN_FOLDER = '/var/tmp/coffer-instant-';
 const UUID_LENGTH = 8;
 
-/** What tells of a machine before there is a record of it. */
-export type InstantPlace = Pick<InstantRecord, 'uuid' | 'repository'>;
-
 export function instantRecords(): InstantRecords {
   return instantRecordsIn(join(stateFolder(), 'instant'));
 }
@@ -28,9 +25,10 @@ export function runFolderOf({ uuid }: Pick<InstantRecord, 'uuid'>): string {
 /** Fails with `vm-not-found`, and as `findRecordNamed` does. */
 export async function instantRecordOf(name: string): Promise<InstantRecord> {
   // The process that keeps a machine needs none of it, and has to start quickly.
-  const { findRecordNamed } = await import('../libvirt/named-record.ts');
-  const found = await findRecordNamed(instantRecords().list(), name);
-  if (found) return found;
+  const { findRecordNamed } = await import('@coffer/flows/machine/named-record.ts');
+  const { uuidOfMachine } = await import('../libvirt/compose.ts');
   const vm = vmNameOf(name);
+  const found = await findRecordNamed(instantRecords().list(), vm, uuidOfMachine);
+  if (found) return found;
   throw new CofferError('vm-not-found', { vm, reason: 'it does not run on a point' });
 }

@@ -3,19 +3,19 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { CofferError } from '@coffer/base';
+import { CofferError, type RunContext } from '@coffer/base';
+import type { DiskServing, InstantPlace } from '@coffer/flows/machine/disk-serving.ts';
 import { socketPathOf } from '@coffer/flows/machine/instant-record.ts';
-import { clock } from '../compose.ts';
 import { cofferCommand, giveSecret } from './command.ts';
-import { type InstantPlace, runFolderOf } from './records.ts';
-import { isServed } from './served.ts';
+import { isServed } from '@coffer/flows/machine/served.ts';
+import { runFolderOf } from './records.ts';
 
 const START_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 const SAID_LENGTH_MAX = 500;
 
 /** Is ended when it is disposed, unless it was released before. */
-export class StartedKeeper implements AsyncDisposable {
+export class StartedKeeper implements DiskServing {
   readonly runFolder: string;
   readonly #child: ChildProcess;
   #isReleased = false;
@@ -45,14 +45,14 @@ export class StartedKeeper implements AsyncDisposable {
   }
 
   /** Resolves when the disks are served. Fails with `tool-failed`, and what the process said. */
-  async serves(): Promise<void> {
+  async serves({ clock, signal }: RunContext): Promise<void> {
     const giveUpAt = clock.now() + START_TIMEOUT_MS;
     while (!(await isServed(socketPathOf(this)))) {
       if (!this.#isAlive() || clock.now() > giveUpAt) {
         const said = readFileSync(logPathIn(this.runFolder), 'utf8').slice(-SAID_LENGTH_MAX);
         throw new CofferError('tool-failed', { tool: 'coffer instant keep', said });
       }
-      await clock.sleep(POLL_MS);
+      await clock.sleep(POLL_MS, signal);
     }
   }
 

@@ -1,6 +1,6 @@
 /** `vms`, `check`, `test`, `instant`, `undo`, `accept`: what is about virtual machines alone. */
 import type { Command } from 'commander';
-import type { VmBackupCommandOptions } from '../commands/backup-vm.ts';
+import type { VmBackupCommandOptions } from '../commands/backup-machines.ts';
 import type { TestCommandOptions } from '../commands/test.ts';
 import type { UndoCommandOptions } from '../commands/undo.ts';
 import type { VmsCommandOptions } from '../commands/vms.ts';
@@ -40,7 +40,7 @@ function addCheck(program: Command): void {
     .addOption(repeatable('--tag <key=value>', 'a tag of the point'))
     .option('--verify', 'read back what is stored, before the point is made')
     .action(async (names: string[], _options, self: Command) => {
-      const { runCheck } = await import('../commands/backup-vm.ts');
+      const { runCheck } = await import('../commands/backup-machines.ts');
       await runCheck(names, self.optsWithGlobals<VmBackupCommandOptions>());
     });
   addCaptureOptions(check);

@@ -11,7 +11,6 @@ import {
   tellPhase,
   tellTotal,
 } from '@coffer/base';
-import type { UnlockedRepository } from '@coffer/repository';
 import type {
   CaptureBase,
   Consistency,
@@ -36,10 +35,10 @@ export interface VmsBackupOptions extends RunOptions {
   readonly capture: (
     run: RunContext,
     bases: readonly (CaptureBase | undefined)[],
-    repository: UnlockedRepository,
+    repositoryId: string,
   ) => Promise<readonly VmCapture[]>;
   /** Undefined: the item that the machine was protected as before, or a new one of its name. */
-  readonly item: string | undefined;
+  readonly item?: string | undefined;
   /** Reads all disks whole, and compares with what is known to have changed. */
   readonly checks: boolean;
   /** Also reads what the guests have swapped out. */
@@ -79,7 +78,7 @@ export async function backupVms(run: RunContext, options: VmsBackupOptions): Pro
     }
     const known = bases.map((base) => base?.capture);
     tellPhase(run, 'hold-guests');
-    for (const each of await options.capture(run, known, repository)) {
+    for (const each of await options.capture(run, known, repository.config.repositoryId)) {
       captures.push(scope.use(each));
     }
     tellPhase(run, 'read-disks');

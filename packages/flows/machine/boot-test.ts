@@ -2,14 +2,21 @@
  * Boots a point of a virtual machine to see that it does: from an overlay, reaching nothing, and
  * leaving nothing. The proof that a backup is good is a guest that answers.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type CofferError, isCofferError, type RunContext, tellPhase } from '@coffer/base';
+import { type CofferError, isCofferError, newUuid, type RunContext, tellPhase } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { Picture, VmHost, VmTrial } from '@coffer/workloads/vm-host.ts';
+import { isServed } from './served.ts';
 import { createOverlays, planOverlays, serveDisks } from './served-disks.ts';
 import { placesOf, planFiles, restoreFiles } from './machine-files.ts';
 import { vmOf } from './machine-point.ts';
+
+/** For overlays and a socket, whose path must be short. */
+const RUN_FOLDER = '/var/tmp/coffer-test-';
+/** Of a machine on trial: names are in paths of libvirt's sockets. */
+const NAME = 'coffer-';
+const UUID_LENGTH = 8;
 
 const POLL_MS = 200;
 const SCREEN_POLL_MS = 2000;
@@ -20,17 +27,12 @@ export interface BootTestOptions {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
-  /** Of the machine on trial. */
-  readonly name: string;
-  readonly uuid: string;
-  /** For overlays and a socket; it is made, and removed. */
-  readonly folder: string;
   /** For the guest to answer, or for its screen to stop changing. */
   readonly timeoutMs: number;
   /** How long a screen has to be the same, of a guest without an agent. */
   readonly stillMs: number;
   /** A command of the shell that has to end well in the guest. */
-  readonly command: string | undefined;
+  readonly command?: string | undefined;
 }
 
 export type Verdict =
@@ -65,13 +67,17 @@ export interface BootTestResult {
 }
 
 /** Served as long as the test runs. */
-export function trialSocketIn(folder: string): string {
+function socketIn(folder: string): string {
   return join(folder, 'nbd');
 }
 
 /** Fails with `kind-mismatch` and what the host says; a guest that does not boot is a result. */
 export async function bootTest(run: RunContext, options: BootTestOptions): Promise<BootTestResult> {
-  const { point, host, name, uuid, folder } = options;
+  const { point, host } = options;
+  await removeDeadTrials();
+  const uuid = newUuid(run.random);
+  const short = uuid.slice(0, UUID_LENGTH);
+  const [name, folder] = [NAME + short, RUN_FOLDER + short];
   const repository = options.repository.during(run);
   const vm = vmOf(repository, point);
   await using scope = new AsyncDisposableStack();
@@ -84,7 +90,7 @@ export async function bootTest(run: RunContext, options: BootTestOptions): Promi
   await restoreFiles(run, { repository, point }, files);
   // A TPM keeps its state where libvirt wants it, outside of the folder.
   scope.defer(() => files.forEach(({ path }) => rmSync(path, { force: true })));
-  const socketPath = trialSocketIn(folder);
+  const socketPath = socketIn(folder);
   const overlays = planOverlays(vm, { folder, name });
   const damage: CofferError[] = [];
   const onError = (error: CofferError): void => void damage.push(error);
@@ -100,6 +106,16 @@ export async function bootTest(run: RunContext, options: BootTestOptions): Promi
   const [first] = damage;
   if (!result.passed && first) throw first;
   return { point: point.id, vm: vm.name, ...result };
+}
+
+/** What runs that were killed have left: folders whose socket nobody serves. */
+async function removeDeadTrials(): Promise<void> {
+  for (const folder of globSync(`${RUN_FOLDER}*`)) {
+    const socketPath = socketIn(folder);
+    if (existsSync(socketPath) && !(await isServed(socketPath))) {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
 }
 
 type Judgement = Omit<BootTestResult, 'point' | 'vm'>;

@@ -14,7 +14,7 @@ import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts
 import type { VmManifest } from '../manifest.ts';
 import { partialPathOf } from '../restore/disk-target.ts';
 import { makeFolder } from './made-folder.ts';
-import { restore, type RestoreResult } from '../restore/restore.ts';
+import { restoreImage, type RestoreResult } from '../restore/restore.ts';
 
 /** Of a file system of Linux. */
 const NAME_BYTES_MAX = 255;
@@ -132,7 +132,7 @@ export async function restoreFiles(
   const finished: PlannedFile[] = [];
   try {
     const one = async (file: PlannedFile, signal: AbortSignal): Promise<RestoreResult> => {
-      const result = await restoreImage({ ...run, signal }, options, file);
+      const result = await restoreRoot({ ...run, signal }, options, file);
       finished.push(file);
       return result;
     };
@@ -154,7 +154,7 @@ export function removeFiles(files: readonly Pick<PlannedFile, 'path'>[]): void {
 }
 
 /** Writes a root of the point as an image; the phase, and its total, are the caller's. */
-export async function restoreImage(
+export async function restoreRoot(
   run: RunContext,
   { repository, point }: FileRestore,
   {
@@ -164,15 +164,13 @@ export async function restoreImage(
   }: { readonly root: string; readonly path: string; readonly format: ImageFormat },
 ): Promise<RestoreResult> {
   makeFolder(dirname(path));
-  return await restore(withinPhase(run), {
+  return await restoreImage(withinPhase(run), {
     repository,
     point,
     disk: root,
-    path: '',
     target: path,
     image: { format, subformat: 'dynamic' },
     conflict: undefined,
-    include: [],
     dryRun: false,
     verify: false,
   });

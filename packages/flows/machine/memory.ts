@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { CofferError, type RunContext, tellPhase, tellTotal } from '@coffer/base';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
-import { type FileRestore, removeFiles, restoreImage } from './machine-files.ts';
+import { type FileRestore, removeFiles, restoreRoot } from './machine-files.ts';
 import { vmOf } from './machine-point.ts';
 
 /** The name of the root. Fails with `memory-missing` when the point has none. */
@@ -30,7 +30,7 @@ export async function goOnWithMemory(run: RunContext, options: GoOnOptions): Pro
   tellPhase(run, 'restore-memory');
   tellTotal(run, { bytes: options.point.roots.find(({ name }) => name === root)?.sizeBytes ?? 0 });
   try {
-    await restoreImage(run, options, { root, path, format: 'raw' });
+    await restoreRoot(run, options, { root, path, format: 'raw' });
     await host.goOn(uuid, path);
   } finally {
     removeFiles([{ path }]);

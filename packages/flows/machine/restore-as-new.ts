@@ -1,7 +1,15 @@
 /** Restore of a virtual machine as a new one: its images and files, then its definition. */
-import { type Finding, type RunContext, tellFinding, tellPhase, tellTotal } from '@coffer/base';
+import {
+  type Finding,
+  newUuid,
+  type RunContext,
+  tellFinding,
+  tellPhase,
+  tellTotal,
+} from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
-import type { DiskImage, VmHost } from '@coffer/workloads/vm-host.ts';
+import type { VmHost } from '@coffer/workloads/vm-host.ts';
+import { type Afterwards, goOnAfterwards, refuseGoingOn } from './afterwards.ts';
 import { MadeFolder } from './made-folder.ts';
 import {
   fileMisfits,
@@ -11,19 +19,19 @@ import {
   removeFiles,
   restoreFiles,
 } from './machine-files.ts';
+import { folderOf, type MachinePlace, refreshPlace } from './machine-place.ts';
 import { dataBytesOf, vmOf } from './machine-point.ts';
 
-export interface VmCopyOptions {
+export interface AsNewOptions {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   /** Of the new machine; its files get names that begin with it. */
   readonly name: string;
-  /** Of the new machine; undefined to keep that of the original, with its MACs. */
-  readonly uuid: string | undefined;
-  /** Absolute path of the folder that gets the files. */
-  readonly folder: string;
-  readonly format: DiskImage['format'];
+  /** It stays the same machine, with its UUID and its MACs. */
+  readonly keepsIdentity: boolean;
+  readonly place: MachinePlace;
+  readonly afterwards: Afterwards;
 }
 
 export interface VmRestoreResult {
@@ -37,18 +45,27 @@ export interface VmRestoreResult {
 }
 
 /** Fails with `kind-mismatch`, `vm-name-taken`, `target-unfit`. No file is left then. */
-export async function restoreVmCopy(
-  run: RunContext,
-  given: VmCopyOptions,
-): Promise<VmRestoreResult> {
+export async function restoreAsNew(run: RunContext, given: AsNewOptions): Promise<VmRestoreResult> {
   const options = { ...given, repository: given.repository.during(run) };
-  const { repository, point, host, name, uuid, folder } = options;
+  const { host, place } = options;
+  refuseGoingOn(options, options);
   const startedAt = run.clock.now();
+  const restored = await restoreInto(run, options, await folderOf(host, place));
+  await refreshPlace(host, place);
+  await goOnAfterwards(run, options, restored);
+  return { ...restored, durationMs: run.clock.now() - startedAt };
+}
+
+async function restoreInto(
+  run: RunContext,
+  { repository, point, host, name, keepsIdentity }: AsNewOptions,
+  folder: string,
+): Promise<Omit<VmRestoreResult, 'durationMs'>> {
   const vm = vmOf(repository, point);
-  const planned = planFiles(vm, options);
-  const roots = point.roots.filter(({ name: root }) =>
-    planned.files.some((file) => file.root === root),
-  );
+  const uuid = keepsIdentity ? undefined : newUuid(run.random);
+  const planned = planFiles(vm, { name, uuid, folder, format: 'qcow2' });
+  const files = new Set(planned.files.map(({ root }) => root));
+  const roots = point.roots.filter((root) => files.has(root.name));
   const bytesNeeded = await dataBytesOf(repository, roots);
   refuseMisfits(await host.misfits({ xml: vm.xml, name, uuid }), [
     ...fileMisfits(planned.files, { folder, bytesNeeded }),
@@ -57,25 +74,15 @@ export async function restoreVmCopy(
   using made = new MadeFolder(folder);
   tellPhase(run, 'restore-disks');
   tellTotal(run, { bytes: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) });
-  const bytesWritten = await restoreFiles(run, options, planned.files);
+  const bytesWritten = await restoreFiles(run, { repository, point }, planned.files);
   try {
     tellPhase(run, 'define-machine', name);
     const defined = await host.define({ xml: vm.xml, name, uuid, ...placesOf(planned.files) });
+    made.keep();
+    run.tell({ kind: 'milestone', at: 'machine-defined', id: defined.uuid });
     const findings = [...planned.findings, ...defined.findings];
     for (const finding of findings) tellFinding(run, finding);
-    run.tell({ kind: 'milestone', at: 'machine-defined', id: defined.uuid });
-    const durationMs = run.clock.now() - startedAt;
-    const { id } = point;
-    made.keep();
-    return {
-      point: id,
-      name,
-      uuid: defined.uuid,
-      bytesWritten,
-      bytesKept: 0,
-      durationMs,
-      findings,
-    };
+    return { point: point.id, name, uuid: defined.uuid, bytesWritten, bytesKept: 0, findings };
   } catch (error) {
     removeFiles(planned.files);
     throw error;

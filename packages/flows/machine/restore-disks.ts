@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CofferError, mapBoundedOrNone, type RunContext, tellPhase, tellTotal } from '@coffer/base';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RestoreResult } from '../restore/restore.ts';
-import { type FileRestore, restoreImage } from './machine-files.ts';
+import { type FileRestore, restoreRoot } from './machine-files.ts';
 import { vmOf } from './machine-point.ts';
 
 /** While one is synced, the next one is written. */
@@ -34,7 +34,7 @@ export async function restoreVmDisks(
   const roots = options.point.roots.filter(({ name }) => names.has(name));
   tellTotal(run, { bytes: roots.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) });
   return await mapBoundedOrNone(images, IMAGES_AT_ONCE, run.signal, (image, signal) =>
-    restoreImage({ ...run, signal }, options, image),
+    restoreRoot({ ...run, signal }, options, image),
   );
 }
 

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
-import { CofferError, type ErrorCode } from '@coffer/base';
+import { CofferError, type ErrorCode, type RunEvent } from '@coffer/base';
 import { testRun } from '@coffer/base/testing/run.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
@@ -27,7 +27,7 @@ import {
   writeChunks,
 } from './testing/fake-vm-host.ts';
 import { goOnWithMemory } from './memory.ts';
-import { restoreVmOriginal, type VmOriginalOptions } from './restore-in-place.ts';
+import { type InPlaceOptions, previewInPlace, restoreInPlace } from './restore-in-place.ts';
 import { acceptOriginal, acceptStarted, undoOriginal } from './undo.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-original-'));
@@ -57,9 +57,10 @@ beforeEach(async () => {
   records = undoRecordsIn(join(folder, 'records'));
 });
 
-function restored(options: Partial<VmOriginalOptions> = {}) {
-  const all = { repository, point, host, connect: 'test:', delta: false, records };
-  return restoreVmOriginal(testRun(), { ...all, ...options });
+function restored(options: Partial<InPlaceOptions> = {}) {
+  const afterwards = 'leave-off' as const;
+  const all = { repository, point, host, connect: 'test:', delta: false, records, afterwards };
+  return restoreInPlace(testRun(), { ...all, ...options });
 }
 
 function undone(from = records) {
@@ -258,4 +259,52 @@ test('what was written to a device is told, by whatever name', async (context) =
     stdio: 'ignore',
   });
   assert.notEqual(stampOf({ path: device }), before);
+});
+
+test('a preview says what would happen to the machine, and changes nothing', async () => {
+  const previewOf = (more: Partial<InPlaceOptions> = {}) =>
+    previewInPlace(testRun(), {
+      repository,
+      point,
+      host,
+      delta: false,
+      afterwards: 'leave-off',
+      ...more,
+    });
+  host.machine.isOff = false;
+  const running = { vm: 'web', isGone: false, willStop: true, findings: [] };
+  assert.deepEqual(await previewOf(), { ...running, cannotBeUndone: false });
+  assert.deepEqual(await previewOf({ delta: true, afterwards: 'start' }), {
+    ...running,
+    cannotBeUndone: true,
+  });
+  await assert.rejects(previewOf({ afterwards: 'go-on' }), code('memory-missing'));
+  host.machine.isThere = false;
+  assert.equal((await previewOf()).isGone, true);
+  assert.deepEqual([host.calls, chunksIn(image), leftBeside()], [[], [1, 2, 3], []]);
+});
+
+test('a machine that is started after it was changed in place keeps nothing of its old state', async () => {
+  const { isFinal } = await restored({ delta: true, afterwards: 'start' });
+  assert.deepEqual([isFinal, host.machine.isOff, leftBeside()], [true, false, []]);
+  assert.equal(records.read(VM_UUID), undefined);
+});
+
+test('a run that is ended while the guest shuts down has its old state back, and says why it took', async () => {
+  const end = new AbortController();
+  const told: RunEvent[] = [];
+  host.stop = async ({ signal }) => {
+    host.calls.push('stop');
+    end.abort(new CofferError('interrupted'));
+    signal.throwIfAborted();
+  };
+  const run = testRun({ signal: end.signal, tell: (event) => told.push(event) });
+  const all = { repository, point, host, connect: 'test:', delta: true, records };
+  await assert.rejects(
+    restoreInPlace(run, { ...all, afterwards: 'leave-off' }),
+    code('interrupted'),
+  );
+  assert.deepEqual([chunksIn(image), leftBeside()], [[1, 2, 3], []]);
+  assert.equal(records.read(VM_UUID), undefined);
+  assert.ok(told.some((event) => event.kind === 'milestone' && event.at === 'record-written'));
 });

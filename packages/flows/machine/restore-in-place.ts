@@ -10,6 +10,7 @@ import { dirname } from 'node:path';
 import {
   afterFailure,
   CofferError,
+  type Finding,
   type RunContext,
   tellFinding,
   tellPhase,
@@ -36,6 +37,7 @@ import {
   planOriginal,
 } from './in-place-plan.ts';
 import type { VmRestoreResult } from './restore-as-new.ts';
+import { type Afterwards, goOnAfterwards, refuseGoingOn } from './afterwards.ts';
 import { dataBytesOf, vmOf } from './machine-point.ts';
 import {
   keptPathOf,
@@ -46,9 +48,17 @@ import {
   type UndoRecords,
   oldPathOf,
 } from './undo-record.ts';
-import { accept, isOtherImage, keptIn, openImage, refuseSaved, undo } from './undo.ts';
+import {
+  acceptStarted,
+  accept,
+  isOtherImage,
+  keptIn,
+  openImage,
+  refuseSaved,
+  undo,
+} from './undo.ts';
 
-export interface VmOriginalOptions {
+export interface InPlaceOptions {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
@@ -57,16 +67,66 @@ export interface VmOriginalOptions {
   /** Writes only what differs, in place. */
   readonly delta: boolean;
   readonly records: UndoRecords;
+  readonly afterwards: Afterwards;
 }
 
-/** The machine is off afterwards. Fails with `undo-pending`, `target-unfit`, `vm-saved`. */
-export async function restoreVmOriginal(
+export interface InPlaceResult extends VmRestoreResult {
+  /** It was changed in place, and runs: nothing of its old state is kept. */
+  readonly isFinal: boolean;
+}
+
+/** What a restore in place would do to a machine. */
+export interface InPlacePreview {
+  /** Of the machine as it is called now. */
+  readonly vm: string;
+  /** It does not exist any more, and comes back. */
+  readonly isGone: boolean;
+  readonly willStop: boolean;
+  /** It is changed in place and runs afterwards: its old state cannot come back then. */
+  readonly cannotBeUndone: boolean;
+  readonly findings: readonly Finding[];
+}
+
+export async function previewInPlace(
   run: RunContext,
-  given: VmOriginalOptions,
-): Promise<VmRestoreResult> {
+  options: Omit<InPlaceOptions, 'records' | 'connect'>,
+): Promise<InPlacePreview> {
+  const { host, point, afterwards } = options;
+  const repository = options.repository.during(run);
+  const { uuid, name } = vmOf(repository, point);
+  refuseGoingOn({ repository, point, afterwards }, { name, keepsIdentity: true });
+  const known = await host.find(uuid);
+  if (!known) {
+    return { vm: name, isGone: true, willStop: false, cannotBeUndone: false, findings: [] };
+  }
+  const { replacements, findings } = inPlacePlanOf({ repository, point }, known, options);
+  const isInPlace = replacements.some(({ kind }) => kind === 'kept');
+  const cannotBeUndone = isInPlace && afterwards !== 'leave-off';
+  return { vm: known.name, isGone: false, willStop: !known.isOff, cannotBeUndone, findings };
+}
+
+/** The machine is off before it goes on. Fails with `undo-pending`, `target-unfit`, `vm-saved`. */
+export async function restoreInPlace(
+  run: RunContext,
+  given: InPlaceOptions,
+): Promise<InPlaceResult> {
   const options = { ...given, repository: given.repository.during(run) };
-  const { repository, point, host } = options;
+  const { records, afterwards } = options;
+  const { name } = vmOf(options.repository, options.point);
+  refuseGoingOn(options, { name, keepsIdentity: true });
   const startedAt = run.clock.now();
+  const restored = await restoreAlone(run, options, startedAt);
+  await goOnAfterwards(run, options, restored);
+  const isFinal = afterwards !== 'leave-off' && acceptStarted(records, restored.uuid);
+  return { ...restored, isFinal, durationMs: run.clock.now() - startedAt };
+}
+
+async function restoreAlone(
+  run: RunContext,
+  options: InPlaceOptions,
+  startedAt: number,
+): Promise<Omit<VmRestoreResult, 'durationMs'>> {
+  const { repository, point, host } = options;
   const vm = vmOf(repository, point);
   using _alone = options.records.lock(vm.uuid);
   await finishEarlier(run, options, vm);
@@ -75,14 +135,13 @@ export async function restoreVmOriginal(
     ? await overOriginal(run, options, { known, startedAt })
     : await againInItsPlace(run, options, vm);
   for (const finding of written.findings) tellFinding(run, finding);
-  const durationMs = run.clock.now() - startedAt;
-  return { point: point.id, name: known?.name ?? vm.name, uuid: vm.uuid, ...written, durationMs };
+  return { point: point.id, name: known?.name ?? vm.name, uuid: vm.uuid, ...written };
 }
 
 /** What a crash has left is undone first. Fails with `undo-pending` when somebody has to decide. */
 async function finishEarlier(
   run: RunContext,
-  options: VmOriginalOptions,
+  options: InPlaceOptions,
   { uuid, name }: VmManifest,
 ): Promise<void> {
   const { records } = options;
@@ -97,7 +156,7 @@ type Written = Pick<VmRestoreResult, 'bytesWritten' | 'bytesKept' | 'findings'>;
 /** The machine is gone: it comes back with everything where it was. */
 async function againInItsPlace(
   run: RunContext,
-  options: VmOriginalOptions,
+  options: InPlaceOptions,
   vm: VmManifest,
 ): Promise<Written> {
   const { host } = options;
@@ -138,11 +197,11 @@ function plannedFile({ name, path }: VmManifest['files'][number]): PlannedFile {
   return { root: name, path, format: 'raw', oldPath: path };
 }
 
-/** What a restore in place would do to a machine, and what is in its way. */
-export function originalPlanOf(
-  { repository, point }: Pick<VmOriginalOptions, 'repository' | 'point'>,
+/** What is to be replaced, and what is in its way. */
+function inPlacePlanOf(
+  { repository, point }: Pick<InPlaceOptions, 'repository' | 'point'>,
   known: KnownVm,
-  { delta }: Pick<VmOriginalOptions, 'delta'>,
+  { delta }: Pick<InPlaceOptions, 'delta'>,
 ): OriginalPlan {
   const sizes = new Map(point.roots.map(({ name, sizeBytes }) => [name, sizeBytes]));
   return planOriginal(vmOf(repository, point), known, { delta, sizes });
@@ -150,12 +209,12 @@ export function originalPlanOf(
 
 async function overOriginal(
   run: RunContext,
-  options: VmOriginalOptions,
+  options: InPlaceOptions,
   { known, startedAt }: { readonly known: KnownVm; readonly startedAt: number },
 ): Promise<Written> {
   const { host, point, connect, records } = options;
   refuseSaved(known);
-  const plan = originalPlanOf(options, known, options);
+  const plan = inPlacePlanOf(options, known, options);
   const replacements = plan.replacements.map((planned) => replacementOf(options, known, planned));
   await refuseUnfit(options, known, plan, replacements);
   const { name, uuid } = known;
@@ -184,7 +243,7 @@ function stamped(replacement: Replacement): Replacement {
 
 /** Fails with `target-unfit`, naming all of it. The old files stay until the new ones are accepted. */
 async function refuseUnfit(
-  options: VmOriginalOptions,
+  options: InPlaceOptions,
   { uuid }: KnownVm,
   plan: OriginalPlan,
   replacements: readonly Replacement[],
@@ -206,7 +265,7 @@ async function refuseUnfit(
 
 /** Of each folder that gets some of the files. */
 async function spaceProblems(
-  { repository, point }: VmOriginalOptions,
+  { repository, point }: InPlaceOptions,
   files: readonly Pick<PlannedFile, 'root' | 'path'>[],
 ): Promise<string[]> {
   const problems: string[] = [];
@@ -223,7 +282,7 @@ function newPathOf({ path }: Pick<PlannedReplacement, 'path'>): string {
 }
 
 function replacementOf(
-  { records }: VmOriginalOptions,
+  { records }: InPlaceOptions,
   { uuid }: KnownVm,
   planned: PlannedReplacement,
 ): Replacement {
@@ -245,7 +304,7 @@ function isFile(path: string): boolean {
 /** New files are made while the machine runs still; it stops for what cannot wait. */
 async function replace(
   run: RunContext,
-  options: VmOriginalOptions,
+  options: InPlaceOptions,
   given: {
     readonly replacements: readonly Replacement[];
     readonly planned: readonly PlannedReplacement[];
@@ -290,7 +349,7 @@ async function stopped(run: RunContext, host: VmHost, { uuid, name }: KnownVm): 
 
 async function writeDifferences(
   run: RunContext,
-  { repository, point }: VmOriginalOptions,
+  { repository, point }: InPlaceOptions,
   { replacement, name }: { readonly replacement: KeptReplacement; readonly name: string },
 ): Promise<DiskRestoreResult> {
   const { root, sizeBytes } = rootNamed(point, name);

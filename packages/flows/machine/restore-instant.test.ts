@@ -20,8 +20,9 @@ import {
   VM_UUID,
   writeChunks,
 } from './testing/fake-vm-host.ts';
+import type { DiskServing } from './disk-serving.ts';
 import { restoreFiles } from './machine-files.ts';
-import { discardInstant, restoreVmInstant } from './restore-instant.ts';
+import { discardInstant, restoreInstant } from './restore-instant.ts';
 
 const OTHER_UUID = '22222222-2222-4333-8444-555555555555';
 const base = mkdtempSync(join(tmpdir(), 'coffer-vm-instant-'));
@@ -49,18 +50,23 @@ beforeEach(async () => {
 });
 
 async function started(name: string, uuid: string, from?: RecoveryPoint): Promise<void> {
-  await restoreVmInstant(testRun(), {
+  await restoreInstant(testRun(), {
     repository,
     point: from ?? (await pointNow()),
     host,
     name,
     uuid,
-    folder,
+    place: { folder },
     connect: 'test:',
-    runFolder: join(base, `run-${name}`),
     records,
-    serve: async () => {},
+    serving: servingIn(join(base, `run-${name}`)),
+    migrate: false,
   });
+}
+
+function servingIn(runFolder: string): DiskServing {
+  const nothing = async (): Promise<void> => {};
+  return { runFolder, serves: nothing, release: () => {}, [Symbol.asyncDispose]: nothing };
 }
 
 async function pointNow(): Promise<RecoveryPoint> {

@@ -22,6 +22,7 @@ import {
   type InstantRecords,
   socketPathOf,
 } from './instant-record.ts';
+import type { DiskServers, DiskServing } from './disk-serving.ts';
 import { MadeFolder } from './made-folder.ts';
 import { createOverlays, planOverlays } from './served-disks.ts';
 import type { VmRestoreResult } from './restore-as-new.ts';
@@ -34,28 +35,50 @@ import {
   removeFiles,
   restoreFiles,
 } from './machine-files.ts';
+import { folderOf, type MachinePlace } from './machine-place.ts';
 import { vmOf } from './machine-point.ts';
 
-export interface VmInstantOptions {
+export interface RestoreInstantOptions {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
   readonly host: VmHost;
   readonly name: string;
   readonly uuid: string;
-  /** Absolute path of the folder that gets the overlays, and the images later. */
-  readonly folder: string;
+  /** What gets the overlays, and the images later. */
+  readonly place: MachinePlace;
   readonly connect: string;
-  readonly runFolder: string;
   readonly records: InstantRecords;
-  /** Resolves when the process that serves the disks has found the record, and does. */
-  serve(run: RunContext): Promise<void>;
+  /** Started for the machine; it is released when the machine runs. */
+  readonly serving: DiskServing;
+  /** Moves the disks to images of their own at once. */
+  readonly migrate: boolean;
 }
 
 /** Fails with `kind-mismatch`, `vm-name-taken`, `target-unfit`. Nothing is left then. */
-export async function restoreVmInstant(
+export async function restoreInstant(
   run: RunContext,
-  given: VmInstantOptions,
-): Promise<VmRestoreResult> {
+  given: RestoreInstantOptions,
+): Promise<VmRestoreResult & { readonly folder: string; readonly migrated: boolean }> {
+  const { host, place, serving, records, migrate } = given;
+  await host.giveFiles([serving.runFolder]);
+  const folder = await folderOf(host, place);
+  const { runFolder } = serving;
+  const restored = await runOnPoint(run, { ...given, folder, runFolder });
+  serving.release();
+  const record = records.read(restored.uuid);
+  if (!migrate || !record) return { ...restored, folder, migrated: false };
+  const releasePoint = async (last: RunContext): Promise<void> =>
+    await given.repository.during(last).release(given.point, holderOf(record));
+  const left = await migrateInstant(run, { host, records, releasePoint }, record);
+  return { ...restored, folder, migrated: true, findings: [...restored.findings, ...left] };
+}
+
+interface OnPointOptions extends RestoreInstantOptions {
+  readonly folder: string;
+  readonly runFolder: string;
+}
+
+async function runOnPoint(run: RunContext, given: OnPointOptions): Promise<VmRestoreResult> {
   const options = { ...given, repository: given.repository.during(run) };
   const { repository, point, host, name, uuid, folder, records } = options;
   // The point is held meanwhile, and to be released.
@@ -81,7 +104,7 @@ export async function restoreVmInstant(
     // Its chunks are needed as long as the machine runs on them.
     await repository.hold(point, { holder: holderOf(record), reason: `${name} runs on it`, by });
     // It takes as long as all the rest, and is needed only when the machine starts.
-    const serving = options.serve(run);
+    const serving = options.serving.serves(run);
     serving.catch(() => {
       // What else fails before is told first.
     });
@@ -109,7 +132,7 @@ export async function restoreVmInstant(
 }
 
 function recordOf(
-  { repository, point, name, uuid, connect, runFolder }: VmInstantOptions,
+  { repository, point, name, uuid, connect, runFolder }: OnPointOptions,
   overlays: ReadonlyMap<string, DiskImage>,
   planned: readonly PlannedFile[],
 ): InstantRecord {
@@ -160,6 +183,39 @@ export async function migrateInstant(
     await host.moveDisk(run, uuid, name, { path: image, format: 'qcow2' });
   }
   return await finish(run, options, record);
+}
+
+export interface ResumeOptions {
+  readonly host: VmHost;
+  readonly records: InstantRecords;
+  readonly servers: DiskServers;
+}
+
+/**
+ * Has the disks served again, after a restart of the host or when whoever served them was ended, and
+ * lets the machine go on. Fails with `vm-not-found` when it is gone.
+ */
+export async function resumeInstant(
+  run: RunContext,
+  { host, records, servers }: ResumeOptions,
+  record: InstantRecord,
+): Promise<void> {
+  const { uuid, vm } = record;
+  // While its disks move, it can be resumed all the same.
+  using _alone = records.lock(`${uuid}-keeper`);
+  if (!(await host.find(uuid))) {
+    const reason = 'it is gone: discard what is left of it';
+    throw new CofferError('vm-not-found', { vm, reason });
+  }
+  if (servers.isKept(record)) await servers.untilServed(run, record);
+  else {
+    await using serving = await servers.start(record);
+    await host.giveFiles([serving.runFolder]);
+    await serving.serves(run);
+    serving.release();
+  }
+  tellPhase(run, 'start-guest', vm);
+  if ((await host.resumeAfterError(uuid)) === 'off') await host.start(uuid);
 }
 
 /** Ends the machine and removes all of it. Fails with `vm-not-found` and `vm-busy`. */

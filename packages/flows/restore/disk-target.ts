@@ -18,7 +18,7 @@ export interface ImageChoice {
 interface Target {
   /** Absolute path. */
   readonly target: string;
-  readonly conflict: Conflict | undefined;
+  readonly conflict?: Conflict | undefined;
 }
 
 export interface DiskTargetOptions extends Target {

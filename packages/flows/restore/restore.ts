@@ -8,28 +8,42 @@ import { type DiskRestoreMode, type DiskRestoreResult, restoreDisk } from './dis
 import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk-target.ts';
 import { restoreToFolder } from './to-folder.ts';
 
-export interface RestoreOptions {
+/** What all restores to a path have in common. */
+interface PathRestore {
   readonly repository: UnlockedRepository;
   readonly point: RecoveryPoint;
-  /** Of a point of disks: which one; it needs no name when there is only one. */
+  /** Absolute path: the folder that receives the files, or the image or block device. */
+  readonly target: string;
+  readonly dryRun: boolean;
+  readonly verify: boolean;
+}
+
+export interface ImageRestoreOptions extends PathRestore {
+  /** It needs no name when there is only one. */
   readonly disk?: string | undefined;
-  /** On a disk: the volume whose files are restored; undefined for the disk as a whole. */
+  /** Of the image that is made or written to. */
+  readonly image?: ImageChoice | undefined;
+  /** What to do with an image that is there; else the target has to be empty, or not there. */
+  readonly conflict?: Conflict | undefined;
+}
+
+export interface FilesRestoreOptions extends PathRestore {
+  /** Of a point of disks: on which one; it needs no name when there is only one. */
+  readonly disk?: string | undefined;
+  /** On a disk: the volume whose files are restored. */
   readonly volume?: string | undefined;
   /** Opens an encrypted volume. */
   readonly passphrase?: Buffer | undefined;
   /** Path in a point of files or on a volume; empty for all of it. */
   readonly path: string;
-  /** Absolute path: the folder that receives the files, or the image or block device. */
-  readonly target: string;
-  /** Of a disk: the format of the image that is made or written to. */
-  readonly image?: ImageChoice | undefined;
   /** Undefined: the target has to be empty, or not there. */
-  readonly conflict: Conflict | undefined;
+  readonly conflict?: Conflict | undefined;
   /** Patterns in the syntax of gitignore; with none, everything is restored. */
   readonly include: readonly string[];
-  readonly dryRun: boolean;
-  readonly verify: boolean;
 }
+
+/** A place in a point, and where it goes: what it is follows from the point. */
+export type RestoreOptions = FilesRestoreOptions & Pick<ImageRestoreOptions, 'image'>;
 
 export interface RestoreResult {
   readonly point: string;
@@ -43,23 +57,46 @@ export interface RestoreResult {
 
 type Outcome = Pick<RestoreResult, 'bytesWritten' | 'bytesKept' | 'verified' | 'findings'>;
 
-export async function restore(run: RunContext, given: RestoreOptions): Promise<RestoreResult> {
-  const options = { ...given, repository: given.repository.during(run) };
-  const { point, target } = options;
-  const startedAt = run.clock.now();
-  const outcome = await namingThePoint(point, () =>
-    isWholeDisk(options) ? restoreToDisk(run, options) : restoreToFolder(run, options),
-  );
-  return {
-    point: point.id,
-    target,
-    ...outcome,
-    durationMs: run.clock.now() - startedAt,
-  };
+/** Fails with `usage` and `path-not-found` for what a disk as a whole has not. */
+export async function restore(run: RunContext, options: RestoreOptions): Promise<RestoreResult> {
+  const { point, volume, path, include } = options;
+  if (point.kind === 'files' || volume !== undefined) return await restoreFiles(run, options);
+  if (path !== '') {
+    const reason = 'files are on volumes: POINT/DISK/VOLUME:PATH';
+    throw new CofferError('path-not-found', { path, reason });
+  }
+  if (include.length > 0) {
+    throw new CofferError('usage', { option: '--include', reason: 'a disk is restored whole' });
+  }
+  return await restoreImage(run, options);
 }
 
-function isWholeDisk({ point, volume }: RestoreOptions): boolean {
-  return point.kind !== 'files' && volume === undefined;
+/** A disk of the point, to an image or a block device. */
+export async function restoreImage(
+  run: RunContext,
+  options: ImageRestoreOptions,
+): Promise<RestoreResult> {
+  return await timed(run, options, (repository) => toImage(run, { ...options, repository }));
+}
+
+/** Files of the point, or of a volume of its disk, into a folder. */
+export async function restoreFiles(
+  run: RunContext,
+  options: FilesRestoreOptions,
+): Promise<RestoreResult> {
+  return await timed(run, options, (repository) =>
+    restoreToFolder(run, { ...options, repository }),
+  );
+}
+
+async function timed(
+  run: RunContext,
+  { repository, point, target }: PathRestore,
+  task: (repository: UnlockedRepository) => Promise<Outcome>,
+): Promise<RestoreResult> {
+  const startedAt = run.clock.now();
+  const outcome = await namingThePoint(point, () => task(repository.during(run)));
+  return { point: point.id, target, ...outcome, durationMs: run.clock.now() - startedAt };
 }
 
 /** A chunk that is lost is told with the item that lost it. */
@@ -81,14 +118,10 @@ function refuseOtherBytes(target: string): void {
   throw new CofferError('usage', { target: shownText(target), reason });
 }
 
-async function restoreToDisk(run: RunContext, options: RestoreOptions): Promise<Outcome> {
+async function toImage(run: RunContext, options: ImageRestoreOptions): Promise<Outcome> {
   const { repository, point } = options;
   refuseOtherBytes(options.target);
   const root = diskOf(point, options.disk);
-  if (options.path !== '') {
-    const reason = 'files are on volumes: POINT/DISK/VOLUME:PATH';
-    throw new CofferError('path-not-found', { path: options.path, reason });
-  }
   const source = { root: Buffer.from(root.root, 'hex'), sizeBytes: root.sizeBytes };
   refuseOccupiedDisk(options);
   if (options.dryRun) {

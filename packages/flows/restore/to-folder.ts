@@ -22,13 +22,10 @@ import type { FilesSource } from './files-source.ts';
 import { measureFiles } from './measure.ts';
 import { PathFindings } from './path-findings.ts';
 import { openPointSource } from './point-source.ts';
-import type { RestoreOptions } from './restore.ts';
+import type { FilesRestoreOptions } from './restore.ts';
 import { verifyFiles } from './verify-files.ts';
 import { openVolumeSource } from './volume-source.ts';
 import type { WalkOptions } from './walk-source.ts';
-
-/** `target` is the folder. */
-export type FolderRestoreOptions = Omit<RestoreOptions, 'image'>;
 
 export interface FolderRestoreResult {
   readonly bytesWritten: number;
@@ -44,7 +41,7 @@ export interface FolderRestoreResult {
  */
 export async function restoreToFolder(
   outer: RunContext,
-  options: FolderRestoreOptions,
+  options: FilesRestoreOptions,
 ): Promise<FolderRestoreResult> {
   const { run, findings } = collecting(outer);
   const source = await openSource(options);
@@ -67,7 +64,7 @@ function isLoss(finding: Finding): boolean {
   return severityOf(finding) === 'loss';
 }
 
-async function openSource(options: FolderRestoreOptions): Promise<FilesSource> {
+async function openSource(options: FilesRestoreOptions): Promise<FilesSource> {
   const { repository, point, disk, volume, passphrase, path } = options;
   if (point.kind === 'files' && disk === undefined) {
     return await openPointSource(repository, point, path);
@@ -86,7 +83,7 @@ type Restored = Pick<FolderRestoreResult, 'bytesWritten' | 'bytesKept'>;
 async function measure(
   run: RunContext,
   source: FilesSource,
-  options: FolderRestoreOptions,
+  options: FilesRestoreOptions,
 ): Promise<Restored> {
   const bytesWritten = await measureFiles(run, source, walkOptionsOf(run, options));
   return { bytesWritten, bytesKept: 0 };
@@ -95,7 +92,7 @@ async function measure(
 async function restoreAndVerify(
   outer: RunContext,
   source: FilesSource,
-  options: FolderRestoreOptions,
+  options: FilesRestoreOptions,
 ): Promise<Restored> {
   const { run, findings } = collecting(outer);
   const { conflict } = options;
@@ -119,7 +116,7 @@ async function restoreAndVerify(
   return { bytesWritten, bytesKept };
 }
 
-function walkOptionsOf(run: RunContext, { include }: FolderRestoreOptions): WalkOptions {
+function walkOptionsOf(run: RunContext, { include }: FilesRestoreOptions): WalkOptions {
   return { findings: new PathFindings(run), isIncluded: includeBy(include) };
 }
 
@@ -134,7 +131,7 @@ function withoutPathsOf(run: RunContext, missing: readonly Finding[]): RunContex
 }
 
 /** How much it will be; 0 where only a walk over all folders could tell. */
-function bytesKnownOf({ wanted }: FilesSource, { point }: FolderRestoreOptions): number {
+function bytesKnownOf({ wanted }: FilesSource, { point }: FilesRestoreOptions): number {
   if (wanted.type !== 'directory') return wanted.sizeBytes;
   return point.kind === 'files' ? (point.roots[0]?.sizeBytes ?? 0) : 0;
 }

@@ -60,7 +60,7 @@ async function startMachines(sandbox: Sandbox): Promise<LibvirtSite> {
   const { point } = await new ProtectedVm(sandbox, guest).backUp();
   await guest.connection.create(guest.domain);
   const place = ['--folder', site.makeFolder('instant'), '--connect', site.uri];
-  await sandbox.json(['restore', point, '--as', 'now', '--instant', ...place], 3);
+  await sandbox.json(['restore', point, '--as', 'now', '--instant', ...place]);
   return site;
 }
 

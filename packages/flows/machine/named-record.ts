@@ -4,8 +4,6 @@
  * machine has that name any more.
  */
 import { CofferError, isCofferError } from '@coffer/base';
-import { uuidOfVm } from './compose.ts';
-import { vmNameOf } from './vm-name.ts';
 
 interface RecordOfVm {
   /** Name of the machine when the record was written. */
@@ -14,6 +12,9 @@ interface RecordOfVm {
   /** URI of libvirt. */
   readonly connect: string;
 }
+
+/** The UUID of the machine that has a name at a host now; undefined when none has. */
+export type UuidOf = (connect: string, name: string) => Promise<string | undefined>;
 
 /** Who has the wanted name at a libvirt now, or why that cannot be told. */
 export type NameOwner = { readonly uuid: string | undefined } | { readonly failure: CofferError };
@@ -24,14 +25,14 @@ export type NameOwner = { readonly uuid: string | undefined } | { readonly failu
  */
 export async function findRecordNamed<T extends RecordOfVm>(
   records: readonly T[],
-  path: string,
+  wanted: string,
+  uuidOf: UuidOf,
 ): Promise<T | undefined> {
-  const wanted = vmNameOf(path);
   const byUuid = records.find(({ uuid }) => uuid === wanted.toLowerCase());
   if (byUuid) return byUuid;
   const owners = new Map<string, NameOwner>();
   for (const { connect } of records) {
-    if (!owners.has(connect)) owners.set(connect, await ownerOf(wanted, connect));
+    if (!owners.has(connect)) owners.set(connect, await ownerOf(wanted, connect, uuidOf));
   }
   const found = chooseRecord(records, wanted, owners);
   return found && { ...found, vm: wanted };
@@ -57,9 +58,9 @@ export function chooseRecord<T extends RecordOfVm>(
   throw new CofferError('usage', { vm: wanted, reason: 'it means several: say its UUID', uuids });
 }
 
-async function ownerOf(name: string, connect: string): Promise<NameOwner> {
+async function ownerOf(name: string, connect: string, uuidOf: UuidOf): Promise<NameOwner> {
   try {
-    return { uuid: await uuidOfVm(connect, name) };
+    return { uuid: await uuidOf(connect, name) };
   } catch (error) {
     if (isCofferError(error)) return { failure: error };
     throw error;

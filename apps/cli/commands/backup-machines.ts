@@ -1,9 +1,12 @@
 /** `coffer backup vm:NAME...` and `coffer check vm:NAME...`. */
-import { CofferError } from '@coffer/base';
+import { resolve } from 'node:path';
+import { assert, CofferError } from '@coffer/base';
 import type { VmResult } from '@coffer/flows/backup/vms.ts';
+import { captureChoicesOf, groupsOf, readsSwapFor } from '@coffer/flows/backup/machine-choices.ts';
+import { BackupRequest, type BackupRequestOf, parseRequest } from '@coffer/flows/request.ts';
 import { checkPointLabels } from '@coffer/repository';
-import { findVmsNamed, type VmOptions } from '../libvirt/compose.ts';
-import { isVmName } from '../libvirt/vm-name.ts';
+import { findMachines } from '../libvirt/compose.ts';
+import { isVmName, vmNameOf } from '../libvirt/vm-name.ts';
 import {
   documentOf,
   formatBytes,
@@ -14,12 +17,23 @@ import {
 } from '../output.ts';
 import { printable } from '../printable.ts';
 import { withBar } from '../progress.ts';
+import { parseBytes, parseSeconds } from '../quantities.ts';
 import { withUnlocked } from '../session.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 import { parseTags } from '../tags.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
-export interface VmBackupCommandOptions extends GlobalOptions, VmOptions {
+export interface VmBackupCommandOptions extends GlobalOptions {
+  readonly connect: string;
+  readonly consistency: string;
+  readonly pause?: boolean;
+  /** Of machines that run. */
+  readonly memory?: boolean;
+  readonly excludeDisk: readonly string[];
+  readonly scratch?: string;
+  readonly scratchLimit?: string;
+  /** In seconds. */
+  readonly wait: string;
   readonly item?: string;
   readonly tag: readonly string[];
   /** What is stored is read back. */
@@ -30,11 +44,13 @@ export interface VmBackupCommandOptions extends GlobalOptions, VmOptions {
   readonly together?: boolean;
 }
 
-export async function runBackupVms(
+type MachinesRequest = BackupRequestOf<'machines'>;
+
+export async function runBackupMachines(
   names: readonly string[],
   options: VmBackupCommandOptions,
 ): Promise<void> {
-  await run(names, options, { checks: false });
+  await run(machinesRequestOf(names, options, { checks: false }), options);
 }
 
 export async function runCheck(
@@ -43,20 +59,51 @@ export async function runCheck(
 ): Promise<void> {
   const other = names.find((name) => !isVmName(name));
   if (other !== undefined) throw new CofferError('usage', { name: other, expected: 'vm:NAME' });
-  await run(names, options, { checks: true });
+  await run(machinesRequestOf(names, options, { checks: true }), options);
 }
 
-async function run(
+/** Fails with `usage`. */
+export function machinesRequestOf(
   names: readonly string[],
   options: VmBackupCommandOptions,
   { checks }: { readonly checks: boolean },
-): Promise<void> {
-  if (options.item !== undefined && names.length > 1) {
-    throw new CofferError('usage', { reason: '--item is for one machine' });
-  }
-  const groups = options.together ? [names] : names.map((name) => [name]);
+): MachinesRequest {
+  const { connect, item, together, memory, scratch } = options;
+  const request = parseRequest(BackupRequest, {
+    kind: 'machines',
+    connect,
+    names: names.map(vmNameOf),
+    item,
+    tags: parseTags(options.tag),
+    together,
+    consistency: consistencyOf(options.consistency),
+    pauses: options.pause,
+    memory,
+    excludedDisks: options.excludeDisk,
+    scratchFolder: scratch === undefined ? undefined : resolve(scratch),
+    scratchBytesMax: parseBytes(options.scratchLimit, '--scratch-limit'),
+    waitMs: parseSeconds(options.wait, '--wait'),
+    checks,
+    readsSwap: options.includeSwap,
+    readsBack: options.verify,
+  });
+  assert(request.kind === 'machines', 'a request is of the kind that was asked for');
+  return request;
+}
+
+const CONSISTENCIES: Readonly<Record<string, string>> = {
+  app: 'application',
+  file: 'file-system',
+};
+
+function consistencyOf(name: string): string {
+  return CONSISTENCIES[name] ?? name;
+}
+
+async function run(request: MachinesRequest, options: VmBackupCommandOptions): Promise<void> {
+  const { names, checks } = request;
   const results: VmResult[] = [];
-  for (const group of groups) results.push(...(await backUpGroup(group, options, checks)));
+  for (const group of groupsOf(request)) results.push(...(await backUpGroup(group, options)));
   const documents = results.map(documentOf);
   printResult(options, names.length === 1 ? documents[0] : documents, () => {
     for (const result of results) printVm(result, checks);
@@ -68,13 +115,12 @@ async function run(
 }
 
 async function backUpGroup(
-  names: readonly string[],
+  request: MachinesRequest,
   options: VmBackupCommandOptions,
-  checks: boolean,
 ): Promise<VmResult[]> {
-  const tags = parseTags(options.tag);
-  checkPointLabels({ item: options.item ?? 'vm', tags });
-  const finding = findVmsNamed(names, options);
+  const { connect, names, item, tags } = request;
+  checkPointLabels({ item: item ?? 'vm', tags });
+  const finding = findMachines(connect, names, captureChoicesOf(request));
   finding.catch(() => {
     // Told where it is awaited; meanwhile the repository is opened.
   });
@@ -86,18 +132,17 @@ async function backUpGroup(
   try {
     return await withUnlocked(options, async (repository) => {
       const { backupVms } = await flow;
-      const found = await finding;
+      const { machines, capture } = await finding;
+      const sources = machines.map(({ name, uuid }) => {
+        return { name, uuid, path: `${connect} ${name}` };
+      });
       return await withBar(options, (run) =>
         backupVms(run, {
+          ...request,
+          readsSwap: readsSwapFor(request),
           repository,
-          sources: found.sources,
-          capture: found.capture,
-          item: options.item,
-          tags,
-          readsBack: options.verify,
-          checks,
-          // Memory without what was swapped out of it would be none.
-          readsSwap: (options.includeSwap ?? false) || (options.memory ?? false),
+          sources,
+          capture,
         }),
       );
     });
