@@ -28,7 +28,8 @@ export interface VmBaseSearch {
 /**
  * The newest point of a machine, under whatever name it was protected. It has to be looked for after
  * the session began: then nothing that it reaches is collected while the session runs, unless a sweep
- * is ahead; then it is a base only when all that it reaches stays.
+ * is ahead; then, and when an index object may be lost, it is a base only when all that it reaches is
+ * found, and stays.
  */
 export async function findVmBase(
   repository: UnlockedRepository,
@@ -39,9 +40,10 @@ export async function findVmBase(
   if (newest?.vm.checkpoint === undefined) return undefined;
   const { point, vm } = newest;
   if (await repository.isMarkedDamaged(point)) return undefined;
-  if (!session.isPointWhole && !(await isWholeStored(repository, session, point))) {
-    return undefined;
-  }
+  const listedAt = await repository.listedAt(point);
+  const isSure =
+    session.isPointWhole && listedAt !== undefined && !session.mayLackIndexOf(listedAt);
+  if (!isSure && !(await isWholeStored(repository, session, point))) return undefined;
   session.relyOnAll();
   const { name: checkpoint, xml: checkpointXml } = newest.vm.checkpoint;
   const disks = vm.disks.flatMap(({ name, identities }) => {
