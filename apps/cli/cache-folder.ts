@@ -1,4 +1,5 @@
 /** Where the caches of repositories lie, and what is done where that folder cannot be used. */
+import { join } from 'node:path';
 import { isOnNetworkFileSystem } from '@coffer/base/network-file-system.ts';
 import { systemErrorCode } from '@coffer/base/errors.ts';
 import { makePrivate } from './private-folder.ts';
@@ -25,6 +26,12 @@ export function usableCacheFolder(): CacheFolder {
     const reason = error instanceof Error ? error.message : String(error);
     return { path: undefined, reason: systemErrorCode(error) ?? reason };
   }
+}
+
+/** Of writers without the private key; undefined where nothing can be kept. */
+export function notebooksFolder(): string | undefined {
+  const { path } = usableCacheFolder();
+  return path && join(path, 'notebooks');
 }
 
 /** Says that the cache lasts as long as this run, which works, and is slower the next time. */

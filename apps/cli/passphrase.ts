@@ -24,6 +24,10 @@ export async function requiredPassphrase(options: GlobalOptions): Promise<string
   const passphrase = givenPassphrase(options);
   if (passphrase !== undefined) return passphrase;
   const repository = chooseRepository(options).location;
+  if (options.writerKeyFile !== undefined) {
+    const reason = 'the key of a writer makes points, and reads none';
+    throw new CofferError('passphrase-missing', { repository, reason });
+  }
   if (canAsk()) return await askHidden(`Passphrase or recovery key of ${repository}`);
   throw new CofferError('passphrase-missing', { repository });
 }

@@ -31,6 +31,12 @@ export function buildProgram(): Command {
         'COFFER_PASSPHRASE_FILE',
       ),
     )
+    .addOption(
+      new Option(
+        '--writer-key-file <file>',
+        'key that makes points and reads none (coffer key writer)',
+      ).env('COFFER_WRITER_KEY_FILE'),
+    )
     .option(
       '--limit-rate <rates>',
       'bytes a second to and from the repository: 20M, or 5M@08:00-18:00,50M',

@@ -7,10 +7,12 @@ import {
   type RecoveryPoint,
   type Repository,
   type UnlockedRepository,
+  type WriterRepository,
 } from '@coffer/repository';
 import { chunkPool, openRepositoryAt } from './compose.ts';
 import { formatTime, reportFindings } from './output.ts';
 import { givenPassphrase, requiredPassphrase } from './passphrase.ts';
+import { givenWriterKeys } from './writer-key.ts';
 import { parseRates } from './quantities.ts';
 import { chooseRepository, type GlobalOptions } from './settings.ts';
 
@@ -49,6 +51,16 @@ export async function withUnlocked<T>(
   return await withRepository(options, async (repository) =>
     use(await repository.unlock(await requiredPassphrase(options))),
   );
+}
+
+/** For what makes points: keys of a writer are enough. Fails as `withUnlocked` does. */
+export async function withWriter<T>(
+  options: GlobalOptions,
+  use: (repository: WriterRepository) => Promise<T>,
+): Promise<T> {
+  const keys = givenWriterKeys(options);
+  if (keys) return await withRepository(options, (repository) => use(repository.writeWith(keys)));
+  return await withUnlocked(options, use);
 }
 
 /** For what does more with the keys: they are opened when a passphrase is given. */

@@ -6,6 +6,8 @@ import { CofferError } from '@coffer/base/errors.ts';
 export interface GlobalOptions {
   readonly repo?: string;
   readonly passphraseFile?: string;
+  /** Keys that make points, and read none. */
+  readonly writerKeyFile?: string;
   /** Bytes a second that pass between here and the repository, by the hour. */
   readonly limitRate?: string;
   readonly json?: boolean;

@@ -20,6 +20,7 @@ export {
   readKeySlots,
   removeKeySlot,
   type SlotSecret,
+  type WriterKeys,
 } from './keys.ts';
 export type { HoldTerms, StoredHold } from './hold.ts';
 export type { PointFilter, PointsOptions } from './points.ts';
@@ -45,6 +46,7 @@ export {
   type OpenOptions,
   Repository,
   UnlockedRepository,
+  WriterRepository,
 } from './repository.ts';
 export type { Attempt, JobResult } from './session/job.ts';
 export type { BegunAttempt, Session } from './session/session.ts';
@@ -56,6 +58,8 @@ export {
 } from './tree/content-tree.ts';
 export { storableAttributes, unstorable } from './tree/entry-limits.ts';
 export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
+export { Notebook } from './notebook.ts';
+export type { NodeReader } from './tree/node-reader.ts';
 export { DiskTreeReader } from './tree/disk-tree-reader.ts';
 export { type BaseDisk, DiskTreeUpdate } from './tree/disk-tree-update.ts';
 export { findInFolder, readFolder, readFolderWhole, writeFolder } from './tree/folder-tree.ts';

@@ -17,6 +17,7 @@ import {
   shortText,
 } from './record.ts';
 import { macFault, type MacKey, macOf } from './record-mac.ts';
+import { openNotes, sealNotes } from './notes.ts';
 import { openBox, sealBox } from './sealed-box.ts';
 import { formatGeneration, parseGeneration } from './generation.ts';
 
@@ -59,6 +60,8 @@ const PointFields = v.object({
   ),
   /** Id of the point of another key domain that it was copied from, first of all. */
   copyOf: v.optional(hexOf(POINT_ID_SIZE_BYTES)),
+  /** For the writer of the next point, see `notes.ts`; in base 64. */
+  notes: v.optional(v.pipe(v.string(), v.base64(), v.maxLength(32 * 1024 * 1024))),
   /** Sealed JSON, in base 64. */
   manifest: v.pipe(v.string(), v.base64(), v.maxLength(32 * 1024 * 1024)),
   /** The last member, see `record-mac.ts`. */
@@ -81,7 +84,8 @@ function areNamed(kind: PointKind, roots: readonly PointRoot[]): boolean {
 }
 
 export type PointRecord = v.InferOutput<typeof PointRecord>;
-export type PointHeader = Omit<PointRecord, 'manifest' | 'mac'>;
+export type PointHeader = Omit<PointRecord, 'notes' | 'manifest' | 'mac'>;
+
 export type PointRoot = v.InferOutput<typeof Root>;
 
 export interface RecoveryPoint extends PointRecord {
@@ -111,21 +115,45 @@ export function checkPointLabels(labels: Pick<PointHeader, 'item' | 'tags'>): vo
   refuseUnreadable(v.pick(PointFields, ['item', 'tags']), labels);
 }
 
-/** Fails with `usage` for what nobody could read again. */
+/**
+ * The manifest is for who has the private key; notes are for who writes the next point, where that has
+ * to know anything. Fails with `usage` for what nobody could read again.
+ */
 export function encodePoint(
   header: PointHeader,
   manifest: unknown,
   { publicKey, hashKey, random }: PointSeal,
+  notes?: unknown,
 ): EncodedPoint {
   const content = Buffer.from(JSON.stringify(manifest), 'utf8');
-  const sealed = sealBox({ publicKey, content, associated: associatedData(header), random });
+  const sealed = sealBox({ publicKey, content, associated: factsOf('manifest', header), random });
   const { item, kind, takenAt, roots, tags, copyOf } = header;
   const origin = copyOf === undefined ? {} : { copyOf };
   const said = { item, kind, takenAt, roots, tags, ...origin };
-  const record = { ...said, manifest: sealed.toString('base64') };
+  const noted =
+    notes === undefined ? {} : { notes: sealedNotes(header, notes, { hashKey, random }) };
+  const record = { ...said, ...noted, manifest: sealed.toString('base64') };
   const mac = macOf('point', record, macKey(hashKey));
   const bytes = encodeChecked('point', PointRecord, { ...record, mac });
   return { id: pointIdOf(bytes), item, bytes };
+}
+
+function sealedNotes(
+  header: PointHeader,
+  notes: unknown,
+  seal: Pick<PointSeal, 'hashKey' | 'random'>,
+): string {
+  return sealNotes(notes, { ...seal, associated: factsOf('notes', header) }).toString('base64');
+}
+
+/**
+ * What the writer of a point has noted for that of the next one; undefined when it has noted nothing.
+ * Needs no private key. Fails with `object-damaged`.
+ */
+export function openNotesOf(point: PointRecord, { hashKey }: Pick<WriterKeys, 'hashKey'>): unknown {
+  if (point.notes === undefined) return undefined;
+  const sealed = Buffer.from(point.notes, 'base64');
+  return openNotes(sealed, { hashKey, associated: factsOf('notes', point) });
 }
 
 /** By which a point and its copies in other key domains are known as the same. */
@@ -142,6 +170,7 @@ export function encodePointAgain(
 ): EncodedPoint {
   const { item, kind, takenAt, tags } = point;
   const header = { item, kind, takenAt, roots, tags, copyOf: originOf(point) };
+  // Notes are for writers at their own repository, whose next points are not made here.
   return encodePoint(header, openManifest(point, keys), seal);
 }
 
@@ -179,7 +208,7 @@ function macKey(material: Buffer): MacKey {
 /** The manifest of a point, which needs the private key. */
 export function openManifest(point: PointRecord, keys: RepositoryKeys): unknown {
   const sealed = Buffer.from(point.manifest, 'base64');
-  const content = openBox(keys.privateKey, sealed, associatedData(point));
+  const content = openBox(keys.privateKey, sealed, factsOf('manifest', point));
   try {
     return JSON.parse(content.toString('utf8')) as unknown;
   } catch (error) {
@@ -191,10 +220,10 @@ function pointIdOf(bytes: Buffer): string {
   return digest(bytes).toString('hex', 0, POINT_ID_SIZE_BYTES);
 }
 
-/** Binds the manifest to the header that it came with. */
-function associatedData({ item, kind, takenAt, roots }: PointHeader): Buffer {
+/** Binds what is sealed to the header that it came with. */
+function factsOf(what: 'manifest' | 'notes', { item, kind, takenAt, roots }: PointHeader): Buffer {
   const facts = roots.map(({ name, root, sizeBytes }) => [name, root, sizeBytes]);
-  return Buffer.from(`coffer 1 manifest ${JSON.stringify([item, kind, takenAt, facts])}`, 'utf8');
+  return Buffer.from(`coffer 1 ${what} ${JSON.stringify([item, kind, takenAt, facts])}`, 'utf8');
 }
 
 /** Folder of an item's points: names of items may be anything, names of objects may not. */

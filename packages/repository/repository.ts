@@ -5,6 +5,8 @@ import { interruptible } from '@coffer/storage/interruptible.ts';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { type BoxKeys, EntrustedBoxKeys, type OpenBoxes, ownBoxKeys } from './chunk/box-keys.ts';
 import { ChunkReader } from './chunk/chunk-reader.ts';
+import { RecordReader } from './chunk/record-reader.ts';
+import { BodilessNodes, type NodeReader } from './tree/node-reader.ts';
 import type { ChunkPool, ChunkWork } from './chunk/chunk-work.ts';
 import type { EngineKeys } from './chunk/engine.ts';
 import type { RepositoryConfig } from './config.ts';
@@ -37,6 +39,7 @@ import { putReceipt, type Receipt, readReceipt, readReceipts, receiptName } from
 import {
   itemFolder,
   openManifest,
+  openNotesOf,
   parsePointObjectName,
   pointObjectName,
   type RecoveryPoint,
@@ -79,10 +82,14 @@ interface Opened {
 }
 
 /** With what the keys compute. */
-interface Unlocked {
+interface Writing {
+  readonly keys: WriterKeys;
+  readonly work: ChunkWork;
+}
+
+interface Unlocked extends Writing {
   readonly keys: RepositoryKeys | EntrustedKeys;
   readonly boxKeys: BoxKeys;
-  readonly work: ChunkWork;
 }
 
 /**
@@ -163,11 +170,23 @@ export class Repository {
     return this.#unlockAs(keys, { keys: entrusted, boxKeys });
   }
 
+  /** For a writer that reads nothing. Fails with `passphrase-wrong` when the keys are not ours. */
+  writeWith({ publicKey, hashKey }: WriterKeys): WriterRepository {
+    const keys = { publicKey, hashKey };
+    const work = this.#workWith({ ...keys, privateKey: undefined });
+    return new WriterRepository(this.run, this.#opened, { keys, work });
+  }
+
   #unlockAs(keys: EngineKeys, unlocked: Omit<Unlocked, 'work'>): UnlockedRepository {
+    const work = this.#workWith(keys);
+    return new UnlockedRepository(this.run, this.#opened, { ...unlocked, work });
+  }
+
+  #workWith(keys: EngineKeys): ChunkWork {
     if (!matchesConfig(this.config, keys)) throw new CofferError('passphrase-wrong');
     const work = this.#opened.options.chunkPool.work(keys);
     this.#opened.work.push(work);
-    return new UnlockedRepository(this.run, this.#opened, { ...unlocked, work });
+    return work;
   }
 
   get packSizeBytes(): number | undefined {
@@ -352,49 +371,40 @@ export interface EntrustedKeys extends WriterKeys {
 }
 
 /**
- * A repository whose keys are at hand: content can be made, and read, with the private key or with
- * what another party opens.
+ * A repository whose keys of writers are at hand: content can be made, and not read. Nodes of disks
+ * can be, and what writers have noted, so that the next point costs what has changed.
  */
-export class UnlockedRepository extends Repository {
+export class WriterRepository extends Repository {
   readonly work: ChunkWork;
   readonly #opened: Opened;
-  readonly #unlocked: Unlocked;
+  readonly #keys: WriterKeys;
 
-  /** Made by `Repository.unlock` and `entrustWith`. */
-  constructor(run: RunContext, opened: Opened, unlocked: Unlocked) {
+  /** Made by `Repository.writeWith`. */
+  constructor(run: RunContext, opened: Opened, { keys, work }: Writing) {
     super(run, opened);
     this.#opened = opened;
-    this.#unlocked = unlocked;
-    this.work = unlocked.work;
+    this.#keys = keys;
+    this.work = work;
   }
 
-  override during(run: RunContext): UnlockedRepository {
-    return new UnlockedRepository(run, this.#opened, this.#unlocked);
+  override during(run: RunContext): WriterRepository {
+    return new WriterRepository(run, this.#opened, { keys: this.#keys, work: this.work });
   }
 
   override get keys(): WriterKeys {
-    return this.#unlocked.keys;
+    return this.#keys;
   }
 
-  /** With the private key. Fails with `passphrase-missing` where another party has it. */
-  get allKeys(): RepositoryKeys {
-    const { keys } = this.#unlocked;
-    if ('privateKey' in keys) return keys;
-    throw new CofferError('passphrase-missing', { repository: this.location });
-  }
-
-  /** What the manifest of a point says. Fails with `key-refused` when nobody has opened it for us. */
-  openManifest(point: RecoveryPoint): unknown {
-    const { keys } = this.#unlocked;
-    if ('privateKey' in keys) return openManifest(point, keys);
-    if (keys.manifests.has(point.id)) return keys.manifests.get(point.id);
-    throw new CofferError('key-refused', { what: 'manifest', point: point.id });
-  }
-
-  reader(): ChunkReader {
+  /** Reads nodes of disks. */
+  diskNodes(): NodeReader {
     const { store, index, run } = this;
-    const { boxKeys, keys } = this.#unlocked;
-    return new ChunkReader({ store, index, hashKey: keys.hashKey, boxKeys, signal: run.signal });
+    const records = new RecordReader({ store, index, signal: run.signal });
+    return new BodilessNodes(records, this.keys.hashKey);
+  }
+
+  /** What the writer of a point has noted. Fails with `object-damaged`. */
+  openNotes(point: RecoveryPoint): unknown {
+    return openNotesOf(point, this.keys);
   }
 
   /** Begins a writer's run. */
@@ -418,9 +428,46 @@ export class UnlockedRepository extends Repository {
   }
 
   #writerMaker(): (options: PackWriterOptions) => ChunkWriter {
-    const { work } = this;
-    const { hashKey } = this.#unlocked.keys;
-    return (options) => new ChunkWriter({ ...options, hashKey, work });
+    const { work, keys } = this;
+    return (options) => new ChunkWriter({ ...options, hashKey: keys.hashKey, work });
+  }
+}
+
+/** The same, and content can be read: with the private key, or with what another party opens. */
+export class UnlockedRepository extends WriterRepository {
+  readonly #opened: Opened;
+  readonly #unlocked: Unlocked;
+
+  /** Made by `Repository.unlock` and `entrustWith`. */
+  constructor(run: RunContext, opened: Opened, unlocked: Unlocked) {
+    super(run, opened, unlocked);
+    this.#opened = opened;
+    this.#unlocked = unlocked;
+  }
+
+  override during(run: RunContext): UnlockedRepository {
+    return new UnlockedRepository(run, this.#opened, this.#unlocked);
+  }
+
+  /** With the private key. Fails with `passphrase-missing` where another party has it. */
+  get allKeys(): RepositoryKeys {
+    const { keys } = this.#unlocked;
+    if ('privateKey' in keys) return keys;
+    throw new CofferError('passphrase-missing', { repository: this.location });
+  }
+
+  /** What the manifest of a point says. Fails with `key-refused` when nobody has opened it for us. */
+  openManifest(point: RecoveryPoint): unknown {
+    const { keys } = this.#unlocked;
+    if ('privateKey' in keys) return openManifest(point, keys);
+    if (keys.manifests.has(point.id)) return keys.manifests.get(point.id);
+    throw new CofferError('key-refused', { what: 'manifest', point: point.id });
+  }
+
+  reader(): ChunkReader {
+    const { store, index, run } = this;
+    const { boxKeys, keys } = this.#unlocked;
+    return new ChunkReader({ store, index, hashKey: keys.hashKey, boxKeys, signal: run.signal });
   }
 }
 

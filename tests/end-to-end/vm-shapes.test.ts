@@ -125,7 +125,7 @@ describe('shapes of virtual machines', () => {
     await new ProtectedVm(sandbox, guest).backUp();
     const folder = site.makeFolder('uefi-copy');
     const as = ['restore', 'vm:uefi@latest', '--folder', folder, '--as', 'copy'];
-    await sandbox.json([...as, '--connect', site.uri], 3);
+    await sandbox.json([...as, '--connect', site.uri]);
     assert.deepEqual(readFileSync(`${folder}/copy-nvram`), variables);
     const copy = await SiteGuest.find(site, 'copy');
     await copy.start();
@@ -152,7 +152,7 @@ describe('shapes of virtual machines', () => {
     await new ProtectedVm(sandbox, guest).backUp();
     const as = ['--folder', site.makeFolder('tpm-copy'), '--as', 'sealed'];
     const words = ['restore', 'vm:tpm@latest', ...as, '--connect', site.uri];
-    const { uuid } = await sandbox.json<{ uuid: string }>(words, 3);
+    const { uuid } = await sandbox.json<{ uuid: string }>(words);
     assert.ok(state(uuid).equals(original));
     const copy = await SiteGuest.find(site, 'sealed');
     await copy.start();
@@ -268,7 +268,7 @@ describe('shapes of virtual machines', () => {
     const other = await LibvirtSite.start();
     try {
       const to = ['--folder', other.makeFolder('restored'), '--connect', other.uri, '--start'];
-      await sandbox.json(['restore', 'vm:twin@latest', '--as', 'twin', ...to], 3);
+      await sandbox.json(['restore', 'vm:twin@latest', '--as', 'twin', ...to]);
       const twin = await SiteGuest.find(other, 'twin');
       await twin.waitForAgent();
       assert.equal(await twin.run('cat /root/mark; head -c 16 /dev/vdb'), `${mark}\n${mark}`);

@@ -18,7 +18,7 @@ import {
 import { printable } from '../printable.ts';
 import { withBar } from '../progress.ts';
 import { parseBytes, parseSeconds } from '../quantities.ts';
-import { withUnlocked } from '../session.ts';
+import { withWriter } from '../session.ts';
 import { chooseRepository, type GlobalOptions } from '../settings.ts';
 import { parseTags } from '../tags.ts';
 import { ensureEmbeddedRepository } from './init.ts';
@@ -130,7 +130,7 @@ async function backUpGroup(
   // Loaded while the key is derived.
   const flow = import('@coffer/flows/backup/vms.ts');
   try {
-    return await withUnlocked(options, async (repository) => {
+    return await withWriter(options, async (repository) => {
       const { backupVms } = await flow;
       const { machines, capture } = await finding;
       const sources = machines.map(({ name, uuid }) => {

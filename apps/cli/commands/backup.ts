@@ -15,10 +15,11 @@ import { BackupRequest, type BackupRequestOf, parseRequest } from '@coffer/flows
 import { checkPointLabels, type Repository } from '@coffer/repository';
 import { absolutePath } from '../arguments.ts';
 import { commandRun } from '../compose.ts';
+import { notebooksFolder } from '../cache-folder.ts';
 import { tlsOfAddress } from '../nbd-tls.ts';
 import { formatBytes, formatDuration, printLine, printOutcome } from '../output.ts';
 import { withBar } from '../progress.ts';
-import { namedPoint, withUnlocked } from '../session.ts';
+import { namedPoint, withWriter } from '../session.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
 import { parseTags } from '../tags.ts';
 import { runBackupMachines, type VmBackupCommandOptions } from './backup-machines.ts';
@@ -71,9 +72,11 @@ async function runBackupPath(path: string, options: BackupCommandOptions): Promi
   try {
     checkPointLabels({ item, tags });
     await ensureEmbeddedRepository(options);
-    const result = await withUnlocked(options, async (repository) => {
+    const result = await withWriter(options, async (repository) => {
       const source = await opened.source(repository);
-      return await withBar(options, (run) => backup(run, { ...request, repository, source, item }));
+      return await withBar(options, (run) =>
+        backup(run, { ...request, repository, source, item, notebooks: notebooksFolder() }),
+      );
     });
     printOutcome(options, result, () => printSummary(result));
   } finally {

@@ -26,6 +26,7 @@ import { random } from '../compose.ts';
 import { writeSecretFile } from '../secret-file.ts';
 import { withRepository, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
+import { writeWriterKey } from '../writer-key.ts';
 
 export interface KeyAddOptions extends GlobalOptions {
   readonly newPassphraseFile?: string;
@@ -96,6 +97,22 @@ export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void>
     const removed = earlier.map((each) => each.slot);
     const shown = recoveryKeyFile === undefined ? { recoveryKey } : { recoveryKeyFile };
     if (options.json) printJson({ ...toDocument(slot), ...shown, removed });
+  });
+}
+
+export interface KeyWriterOptions extends GlobalOptions {
+  readonly to: string;
+}
+
+/** For a host that makes points, and must not be able to read any. */
+export async function runKeyWriter(options: KeyWriterOptions): Promise<void> {
+  const { to } = options;
+  await withUnlocked(options, async (repository) => writeWriterKey(to, repository.keys));
+  printResult(options, { writerKeyFile: to }, () => {
+    printLine(
+      `The key of a writer is in ${to}: it makes points of this key domain, and reads none`,
+    );
+    printLine(`Use it with --writer-key-file, or COFFER_WRITER_KEY_FILE`);
   });
 }
 

@@ -1,7 +1,7 @@
 /** `remove`, `undelete`, `hold`, `release` and `key`. */
 import type { Command } from 'commander';
 import type { HolderOptions, HoldCommandOptions, RemoveCommandOptions } from '../commands/keep.ts';
-import type { KeyAddOptions, KeyRecoveryOptions } from '../commands/key.ts';
+import type { KeyAddOptions, KeyRecoveryOptions, KeyWriterOptions } from '../commands/key.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { command } from './command.ts';
 
@@ -87,6 +87,15 @@ function addKeys(program: Command): void {
     .action(async (slot: string, _options, self: Command) => {
       const { runKeyRemove } = await import('../commands/key.ts');
       await runKeyRemove(slot, self.optsWithGlobals<GlobalOptions>());
+    });
+  command(key, 'writer', 'write a key for a host that makes points and reads none', [
+    'coffer key writer --to ./web01.key',
+    'coffer backup /srv --writer-key-file ./web01.key',
+  ])
+    .requiredOption('--to <file>', 'the file, which must not exist')
+    .action(async (_options, self: Command) => {
+      const { runKeyWriter } = await import('../commands/key.ts');
+      await runKeyWriter(self.optsWithGlobals<KeyWriterOptions>());
     });
   command(key, 'recovery', 'make a new recovery key in place of the earlier ones', [
     'coffer key recovery --recovery-key-file /media/stick/coffer-key',

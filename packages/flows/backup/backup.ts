@@ -23,7 +23,7 @@ import {
   latestPoint,
   type PointRoot,
   type RecoveryPoint,
-  type UnlockedRepository,
+  type WriterRepository,
   type Session,
   storableAttributes,
 } from '@coffer/repository';
@@ -33,6 +33,7 @@ import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { backupDisk } from './disk.ts';
 import { backupFiles, type FilesBackupOptions } from './files.ts';
 import type { Manifest } from '../manifest.ts';
+import { openParentNodes } from './parent-nodes.ts';
 import { type BackupResult, type Captured, makePoints } from './run.ts';
 
 export type { BackupResult };
@@ -58,18 +59,20 @@ export interface DiskSource {
 export type BackupSource = FilesSource | DiskSource;
 
 export interface BackupOptions {
-  readonly repository: UnlockedRepository;
+  readonly repository: WriterRepository;
   readonly source: BackupSource;
   readonly item: string;
   readonly tags: Readonly<Record<string, string>>;
   /** What is stored is read back; without all of it, no point is made. */
   readonly readsBack?: boolean | undefined;
+  /** Where a writer that cannot open what it has stored keeps what it has to know. */
+  readonly notebooks?: string | undefined;
 }
 
 export async function backup(run: RunContext, options: BackupOptions): Promise<BackupResult> {
-  const [result] = await makePoints(run, options, async function* ({ repository, session }) {
-    const { source, item } = options;
-    const writing = { repository, session, item };
+  const [result] = await makePoints(run, options, async function* ({ repository, session, scope }) {
+    const { source, item, notebooks } = options;
+    const writing = { repository, session, scope, item, notebooks };
     yield source.kind === 'disk'
       ? await captureDisk(run, source, writing)
       : await captureFiles(run, source, writing);
@@ -79,9 +82,11 @@ export async function backup(run: RunContext, options: BackupOptions): Promise<B
 }
 
 interface Writing {
-  readonly repository: UnlockedRepository;
+  readonly repository: WriterRepository;
   readonly session: Session;
+  readonly scope: AsyncDisposableStack;
   readonly item: string;
+  readonly notebooks: string | undefined;
 }
 
 async function captureDisk(
@@ -114,10 +119,20 @@ function imageState(path: string): string | undefined {
 async function captureFiles(
   outer: RunContext,
   source: FilesSource,
-  { repository, session, item }: Writing,
+  writing: Writing,
 ): Promise<Captured> {
+  const { repository, session, scope, item } = writing;
   const { run, findings } = collecting(outer);
-  const parent = await parentPoint(repository, item, source);
+  const wanted = await parentPoint(repository, item, source);
+  const nodes = scope.use(openParentNodes(repository, { ...writing, parent: wanted }));
+  const parent = nodes.reader && wanted;
+  if (wanted && !parent) {
+    tellFinding(run, {
+      code: 'notebook-lost',
+      subject: { kind: 'point', name: wanted.id },
+      details: {},
+    });
+  }
   tellPhase(run, 'read-files');
   const root = openRoot(source.path);
   try {
@@ -126,7 +141,8 @@ async function captureFiles(
     const result = await backupFiles(run, root, {
       parentRoot: parent && rootIdOf(parent),
       session,
-      reader: repository.reader(),
+      reader: nodes.reader,
+      writeNode: nodes.writeNode,
       slabCount: repository.work.slabsUseful,
       isExcluded: excludedBy(source.exclude),
       oneFileSystem: source.oneFileSystem,
@@ -137,14 +153,16 @@ async function captureFiles(
     const { root: rootId, bytesSource, bytesRead, fileCount } = result;
     const roots = [rootOf(FILES_ROOT_NAME, rootId, bytesSource)];
     const manifest = { fileCount, rootFolder };
-    return { item, kind: 'files', sourcePath: source.path, roots, bytesRead, findings, manifest };
+    const keep = async (point: string): Promise<void> => nodes.keep(point);
+    const shared = { item, roots, bytesRead, findings, manifest, keep };
+    return { kind: 'files', sourcePath: source.path, ...shared };
   } finally {
     root.close();
   }
 }
 
 /** Of a repository in a folder: what is stored would be stored again by each backup. */
-function folderOf({ location }: UnlockedRepository): FileStats | undefined {
+function folderOf({ location }: WriterRepository): FileStats | undefined {
   try {
     return statByPath(location);
   } catch {
@@ -199,7 +217,7 @@ function toText({ name, value }: ExtendedAttribute): { name: string; value: stri
 }
 
 async function parentPoint(
-  repository: UnlockedRepository,
+  repository: WriterRepository,
   item: string,
   { parent, kind }: FilesSource,
 ): Promise<RecoveryPoint | undefined> {

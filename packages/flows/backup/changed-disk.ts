@@ -7,9 +7,9 @@ import type { RunContext } from '@coffer/base';
 import type { ByteRange, Disk } from '@coffer/disk/disk.ts';
 import {
   type BaseDisk,
-  type ChunkReader,
   DiskTreeUpdate,
   GEOMETRY,
+  type NodeReader,
   ZERO_ID,
 } from '@coffer/repository';
 import {
@@ -23,7 +23,7 @@ import { type DiskSegment, diskSegments } from './disk-segments.ts';
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
 
 export interface ChangedDiskOptions extends DiskBackupOptions {
-  readonly reader: ChunkReader;
+  readonly reader: NodeReader;
   /** The disk as it was; not larger than it is now. */
   readonly base: BaseDisk;
   /** In order; neighbours may touch. */

@@ -25,6 +25,7 @@ import {
   SLAB_SIZE_BYTES,
   SlabPool,
   type Span,
+  type WriteNode,
   ZERO_ID,
 } from '@coffer/repository';
 
@@ -39,6 +40,7 @@ const SLABS_PER_FILE = 4;
 
 export interface ContentStoreOptions {
   readonly session: Session;
+  readonly writeNode: WriteNode;
   readonly slabCount: number;
 }
 
@@ -185,8 +187,7 @@ export class ContentStore implements AsyncDisposable {
   }
 
   async #storeOpen(fd: number, file: FileToStore): Promise<void> {
-    const { writer } = this.#options.session;
-    const content = new ContentBuilder((children, body) => writer.writeNode(children, body));
+    const content = new ContentBuilder(this.#options.writeNode);
     const isSparse = fstatSync(fd).blocks * 512 < file.sizeBytes;
     let offset = 0;
     for (const run of dataRuns(fd, file.sizeBytes, isSparse)) {

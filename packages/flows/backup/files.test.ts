@@ -52,6 +52,7 @@ async function walked(
     const folder = SourceFolder.root(Buffer.from(path));
     const { root, bytesSource, bytesRead } = await backupFiles(run, folder, {
       parentRoot: undefined,
+      writeNode: (children, body) => session.writer.writeNode(children, body),
       session,
       reader: repository.reader(),
       slabCount: 1,

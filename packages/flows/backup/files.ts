@@ -18,14 +18,15 @@ import {
 import { type FileStats, namesIn, openAt, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
 import {
   type ChunkId,
-  type ChunkReader,
   isChunkError,
   isContentStored,
+  type NodeReader,
   readFolderWhole,
   type Session,
   storableAttributes,
   unstorable,
   writeFolder,
+  type WriteNode,
 } from '@coffer/repository';
 import {
   clockDoubtNs,
@@ -42,7 +43,9 @@ export interface FilesBackupOptions {
   /** The root folder of the parent point. */
   readonly parentRoot: ChunkId | undefined;
   readonly session: Session;
-  readonly reader: ChunkReader;
+  /** Of nodes of the parent point; undefined where there is none. */
+  readonly reader: NodeReader | undefined;
+  readonly writeNode: WriteNode;
   readonly slabCount: number;
   /** Tells what is left out. */
   readonly isExcluded: (relative: RelativePath, isFolder: boolean) => boolean;
@@ -167,14 +170,14 @@ class FilesBackup {
   ): Promise<ChunkId> {
     await Promise.all(waits);
     const entries = drafts.filter(isWhole).map(toEntry);
-    const { writer } = this.#options.session;
-    return await writeFolder(entries, (children, body) => writer.writeNode(children, body));
+    return await writeFolder(entries, this.#options.writeNode);
   }
 
   async #parentEntries(parent: ChunkId | undefined): Promise<Map<string, FileEntry>> {
-    if (!parent) return new Map();
+    const { reader } = this.#options;
+    if (!parent || !reader) return new Map();
     try {
-      const entries = await readFolderWhole(this.#options.reader, parent);
+      const entries = await readFolderWhole(reader, parent);
       return new Map(entries.map((entry) => [entry.name.toString('latin1'), entry]));
     } catch (error) {
       // Damage of an older point must not keep us from making a whole one: all is read instead.
@@ -314,7 +317,8 @@ class FilesBackup {
   async #isReusable({ content }: FileEntry): Promise<boolean> {
     const { isStored, reader } = this.#options;
     try {
-      return content !== undefined && (await isContentStored(reader, content, isStored));
+      if (content === undefined || reader === undefined) return false;
+      return await isContentStored(reader, content, isStored);
     } catch (error) {
       // What is damaged is read and stored again.
       if (isChunkError(error)) return false;

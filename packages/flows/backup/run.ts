@@ -14,13 +14,13 @@ import {
   isFromFuture,
   type PointKind,
   type PointRoot,
-  type UnlockedRepository,
+  type WriterRepository,
   type Session,
 } from '@coffer/repository';
 import { keptFindings, type Manifest } from '../manifest.ts';
 
 export interface RunOptions {
-  readonly repository: UnlockedRepository;
+  readonly repository: WriterRepository;
   readonly tags: Readonly<Record<string, string>>;
   /** What is stored is read back; without all of it, no point is made. */
   readonly readsBack?: boolean | undefined;
@@ -28,7 +28,7 @@ export interface RunOptions {
 
 /** What captures share. */
 export interface Writing {
-  readonly repository: UnlockedRepository;
+  readonly repository: WriterRepository;
   readonly session: Session;
   /** What a capture holds is given back at the end of the run, whatever that is. */
   readonly scope: AsyncDisposableStack;
@@ -44,8 +44,10 @@ export interface Captured {
   readonly bytesRead: number;
   readonly findings: readonly Finding[];
   readonly manifest: Pick<Manifest, 'fileCount' | 'rootFolder' | 'vm'>;
-  /** Called when the point is stored. */
-  readonly keep?: () => Promise<void>;
+  /** For the writer of the next point. */
+  readonly notes?: unknown;
+  /** Called with its id when the point is stored. */
+  readonly keep?: (point: string) => Promise<void>;
 }
 
 export interface BackupResult {
@@ -84,9 +86,9 @@ export async function makePoints(
       for (const finding of ahead) tellFinding(run, finding);
       const durationMs = run.clock.now() - takenAt;
       const told = { ...captured, findings: [...captured.findings, ...ahead] };
-      const result = resultOf(told, { ...counted.next(), takenAt, durationMs });
-      const point = pointOf(options, captured, result, takenAt);
-      made.push({ point, result: { ...result, point: point.id }, captured });
+      const facts = { ...counted.next(), takenAt, durationMs };
+      const point = pointOf(options, told, facts);
+      made.push({ point, result: resultOf(point.id, told, facts), captured });
     }
     tellPhase(run, 'commit');
     await session.commit(made.map(({ point }) => point));
@@ -106,7 +108,7 @@ export async function makePoints(
 }
 
 /** A point that says it is later than now would be taken for the latest one for as long. */
-async function pointsAhead(repository: UnlockedRepository, item: string): Promise<Finding[]> {
+async function pointsAhead(repository: WriterRepository, item: string): Promise<Finding[]> {
   const points = await repository.points({ onDamaged: () => {}, filter: { item } });
   const now = repository.run.clock.now();
   return points
@@ -127,7 +129,7 @@ function timeOf(timeMs: number): string {
 /** The point exists already: what fails from now on is told, and takes nothing from it. */
 async function kept({ keep }: Captured, result: BackupResult): Promise<BackupResult> {
   try {
-    await keep?.();
+    await keep?.(result.point);
     return result;
   } catch (error) {
     return withLateFailure(result, error);
@@ -168,12 +170,19 @@ class Counted {
   }
 }
 
+/** What is known of a point when it is made. */
+interface Facts extends Counts {
+  readonly takenAt: number;
+  readonly durationMs: number;
+}
+
 function resultOf(
+  point: string,
   { item, kind, roots, bytesRead, findings }: Captured,
-  { takenAt, durationMs, ...counts }: Counts & { takenAt: number; durationMs: number },
+  { takenAt, durationMs, ...counts }: Facts,
 ): BackupResult {
   return {
-    point: '',
+    point,
     item,
     kind,
     takenAt: new Date(takenAt).toISOString(),
@@ -187,9 +196,8 @@ function resultOf(
 
 function pointOf(
   { repository, tags }: RunOptions,
-  { item, kind, sourcePath, roots, manifest }: Captured,
-  { findings, bytesRead, bytesStored, durationMs }: BackupResult,
-  takenAt: number,
+  { item, kind, sourcePath, roots, bytesRead, findings, manifest, notes }: Captured,
+  { takenAt, bytesStored, durationMs }: Facts,
 ): EncodedPoint {
   const content: Manifest = {
     host: hostname(),
@@ -201,5 +209,6 @@ function pointOf(
     durationMs,
   };
   const header = { item, kind, takenAt, roots: [...roots], tags };
-  return encodePoint(header, content, { ...repository.keys, random: repository.run.random });
+  const seal = { ...repository.keys, random: repository.run.random };
+  return encodePoint(header, content, seal, notes);
 }

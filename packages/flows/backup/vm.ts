@@ -18,7 +18,7 @@ import type {
   BaseDisk,
   PointRoot,
   RecoveryPoint,
-  UnlockedRepository,
+  WriterRepository,
   Session,
 } from '@coffer/repository';
 import type { CapturedDisk, CapturedFile, VmCapture } from '@coffer/workloads/vm-capture.ts';
@@ -33,7 +33,7 @@ import { type ReadDisk, type WithoutSwap, withoutSwap } from './vm-swap.ts';
 const DISKS_AT_ONCE = 4;
 
 export interface VmBackupOptions {
-  readonly repository: UnlockedRepository;
+  readonly repository: WriterRepository;
   readonly session: Session;
   /** Reads all disks whole, and compares with what is known to have changed. */
   readonly checks: boolean;
@@ -94,7 +94,7 @@ async function backupCaptured(
   const old = base && baseDisk(base.point, name);
   if (options.checks || !changes || !old) return await backupDisk(run, writing(options, disk));
   assert(old.sizeBytes <= disk.sizeBytes, 'a disk that became smaller is captured whole');
-  const reader = options.repository.during(run).reader();
+  const reader = options.repository.during(run).diskNodes();
   return await backupChangedDisk(run, { ...writing(options, disk), reader, base: old, changes });
 }
 
@@ -135,7 +135,7 @@ async function tellUntracked(
     ...(await rangesOf(changedChunks(changes, disk.sizeBytes))),
     ...(await rangesOf(changedChunks(leftOut, disk.sizeBytes))),
   ]);
-  const differences = diffDisks(repository.during(run).reader(), old, {
+  const differences = diffDisks(repository.during(run).diskNodes(), old, {
     root,
     sizeBytes: disk.sizeBytes,
   });

@@ -17,9 +17,11 @@ import type {
   ReachedConsistency,
   VmCapture,
 } from '@coffer/workloads/vm-capture.ts';
+import type { VmManifest } from '../manifest.ts';
 import { type BackupResult, type Captured, makePoints, type RunOptions } from './run.ts';
 import { backupVm, type DiskRead, type VmBackupOptions, type VmBackupResult } from './vm.ts';
-import { findVmBase, itemOfVm, type VmBase } from './vm-base.ts';
+import { findMachine, type KnownMachine } from './vm-base.ts';
+import type { VmNotes } from './vm-notes.ts';
 
 /** A machine that is to be backed up. */
 export interface VmSource {
@@ -72,11 +74,11 @@ export async function backupVms(run: RunContext, options: VmsBackupOptions): Pro
   const captures: VmCapture[] = [];
   const stored: VmBackupResult[] = [];
   const results = await makePoints(run, options, async function* ({ repository, session, scope }) {
-    const bases: (VmBase | undefined)[] = [];
-    for (const { uuid } of options.sources) {
-      bases.push(await findVmBase(repository, { session, uuid }));
+    const machines: KnownMachine[] = [];
+    for (const { name, uuid } of options.sources) {
+      machines.push(await findMachine(repository, { session, name, uuid }));
     }
-    const known = bases.map((base) => base?.capture);
+    const known = machines.map(({ base }) => base?.capture);
     tellPhase(run, 'hold-guests');
     for (const each of await options.capture(run, known, repository.config.repositoryId)) {
       captures.push(scope.use(each));
@@ -84,10 +86,11 @@ export async function backupVms(run: RunContext, options: VmsBackupOptions): Pro
     tellPhase(run, 'read-disks');
     tellTotal(run, { bytes: bytesOf(captures) });
     for (const [index, capture] of captures.entries()) {
-      const machine = { source: options.sources[index]!, capture, base: bases[index], captures };
+      const known = machines[index]!;
+      const machine = { source: options.sources[index]!, capture, known, captures };
       const result = await store(run, { ...options, repository, session }, machine);
       stored.push(result);
-      yield await captured(run, { ...options, repository }, machine, result);
+      yield captured(run, options, machine, result);
     }
   });
   return results.map((result, index) => resultOf(result, captures[index]!, stored[index]!));
@@ -101,7 +104,7 @@ function bytesOf(captures: readonly VmCapture[]): number {
 interface CapturedVm {
   readonly source: VmSource;
   readonly capture: VmCapture;
-  readonly base: VmBase | undefined;
+  readonly known: KnownMachine;
   /** Of all machines of the run. */
   readonly captures: readonly VmCapture[];
 }
@@ -109,7 +112,7 @@ interface CapturedVm {
 async function store(
   run: RunContext,
   options: VmBackupOptions,
-  { capture, base, captures }: CapturedVm,
+  { capture, known: { base }, captures }: CapturedVm,
 ): Promise<VmBackupResult> {
   const whileCaptured = endedBy(run, ...captures.map(({ signal }) => signal));
   try {
@@ -120,25 +123,34 @@ async function store(
   }
 }
 
-async function captured(
+function captured(
   run: RunContext,
-  { repository, ...options }: VmsBackupOptions,
-  { source, capture, base, captures }: CapturedVm,
+  options: VmsBackupOptions,
+  { source, capture, known, captures }: CapturedVm,
   stored: VmBackupResult,
-): Promise<Captured> {
+): Captured {
   const aboutMachine = findingsOf(capture);
   for (const finding of aboutMachine) tellFinding(run, finding);
   const together = captures.length > 1 ? captures.map(({ uuid }) => uuid) : undefined;
   return {
-    item: options.item ?? base?.point.item ?? (await itemOfVm(repository, source)),
+    item: options.item ?? known.item,
     kind: 'vm',
     sourcePath: source.path,
     roots: stored.roots,
     bytesRead: stored.bytesRead,
     findings: [...aboutMachine, ...stored.findings],
     manifest: { vm: { ...stored.manifest, together } },
+    notes: notesOf(stored.manifest, known),
     keep: () => capture.keep(),
   };
+}
+
+function notesOf(
+  { uuid, checkpoint, disks, swap = [] }: VmManifest,
+  { sequence }: KnownMachine,
+): VmNotes {
+  const noted = disks.map(({ name, identities }) => ({ name, identities }));
+  return { uuid, sequence, checkpoint, disks: noted, swap };
 }
 
 function findingsOf({ name, consistency, findings }: VmCapture): Finding[] {

@@ -1,6 +1,6 @@
 /** Where two points of disks differ. Subtrees that are the same node are not read. */
 import { CofferError, mapAhead } from '@coffer/base';
-import { type ChunkId, type ChunkReader, GEOMETRY, isZeroId, ZERO_ID } from '@coffer/repository';
+import { type ChunkId, GEOMETRY, isZeroId, type NodeReader, ZERO_ID } from '@coffer/repository';
 import { diskChunkCount, diskTreeLevels } from '@coffer/repository/tree/disk-tree.ts';
 
 const { nodeFanOut: FAN_OUT, diskChunkSizeBytes: CHUNK_SIZE_BYTES } = GEOMETRY;
@@ -20,7 +20,7 @@ export interface DifferentRange {
 
 /** Ranges in order; neighbours are joined. What only one of the disks has differs. */
 export async function* diffDisks(
-  reader: ChunkReader,
+  reader: NodeReader,
   before: DiskTree,
   after: DiskTree,
 ): AsyncGenerator<DifferentRange> {
@@ -67,7 +67,7 @@ interface Subtree {
 }
 
 async function* differentChunks(
-  reader: ChunkReader,
+  reader: NodeReader,
   before: DiskTree,
   after: DiskTree,
 ): AsyncGenerator<number> {
@@ -90,7 +90,7 @@ async function* differentChunks(
   }
 }
 
-async function* differentLeaves(reader: ChunkReader, place: Place): AsyncGenerator<Place> {
+async function* differentLeaves(reader: NodeReader, place: Place): AsyncGenerator<Place> {
   if (place.before.id.equals(place.after.id) && place.before.level === place.after.level) return;
   if (place.level === 0) {
     yield place;
@@ -109,7 +109,7 @@ async function* differentLeaves(reader: ChunkReader, place: Place): AsyncGenerat
 
 /** The children at the places that both have. */
 async function childrenOfBoth(
-  reader: ChunkReader,
+  reader: NodeReader,
   { level, before, after }: Place,
 ): Promise<(readonly [Subtree, Subtree])[]> {
   const [first, second] = await Promise.all([
@@ -124,11 +124,7 @@ async function childrenOfBoth(
   return both;
 }
 
-async function childrenOf(
-  reader: ChunkReader,
-  subtree: Subtree,
-  level: number,
-): Promise<Subtree[]> {
+async function childrenOf(reader: NodeReader, subtree: Subtree, level: number): Promise<Subtree[]> {
   if (subtree.level < level) return [subtree];
   const reach = FAN_OUT ** level;
   const countExpected = Math.ceil(subtree.chunkCount / reach);

@@ -21,14 +21,10 @@ import {
 } from './record-reader.ts';
 import { openChunk } from './seal.ts';
 import { type Slab, SLAB_SIZE_BYTES, SlabPool } from './slab.ts';
+import type { Node, NodeReader } from '../tree/node-reader.ts';
 
 /** Ranges that are not further apart are fetched as one. */
 const GAP_BYTES_MAX = 128 * 1024;
-export interface Node {
-  readonly children: readonly ChunkId[];
-  readonly body: Buffer;
-}
-
 /** A data chunk wanted in a slab. */
 export interface ChunkRequest {
   readonly id: ChunkId;
@@ -63,7 +59,7 @@ export interface ChunkReaderOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export class ChunkReader {
+export class ChunkReader implements NodeReader {
   readonly #options: ChunkReaderOptions;
   readonly #hasher: ChunkHasher;
   readonly #records: RecordReader;

@@ -1,7 +1,8 @@
 /** Nodes in memory, for tests of trees that need neither packs nor keys. */
 import { CofferError } from '@coffer/base';
 import { ChunkHasher, type ChunkId, idKey } from '../chunk/chunk-id.ts';
-import type { ChunkReader, Node } from '../chunk/chunk-reader.ts';
+import type { ChunkReader } from '../chunk/chunk-reader.ts';
+import type { Node } from '../tree/node-reader.ts';
 import { encodeNodeHead } from '../tree/node-codec.ts';
 import type { WriteNode } from '../tree/disk-tree.ts';
 

@@ -3,9 +3,9 @@
  * ids say, so that an insertion in a file changes the nodes near it only. FORMAT.md, section 11.2.
  */
 import { BinaryReader, BinaryWriter, type ContentPiece, type FileContent } from '@coffer/base';
-import type { ChunkReader } from '../chunk/chunk-reader.ts';
 import { type ChunkId, isZeroId } from '../chunk/chunk-id.ts';
 import type { WriteNode } from './disk-tree.ts';
+import type { NodeReader } from './node-reader.ts';
 
 /** So many pieces stand in the folder's node itself. */
 export const PIECES_INLINE_MAX = 16;
@@ -74,7 +74,7 @@ export class ContentBuilder {
 
 /** The pieces of a file, in order. */
 export async function* contentPieces(
-  reader: ChunkReader,
+  reader: NodeReader,
   content: FileContent,
 ): AsyncGenerator<ContentPiece> {
   if (content.form === 'pieces') yield* content.pieces;
@@ -86,7 +86,7 @@ export async function* contentPieces(
  * nothing of its children: they may be lost, or condemned by a garbage collection.
  */
 export async function isContentStored(
-  reader: ChunkReader,
+  reader: NodeReader,
   content: FileContent,
   isStored: (id: ChunkId) => boolean,
 ): Promise<boolean> {
@@ -96,7 +96,7 @@ export async function isContentStored(
 }
 
 async function isTreeStored(
-  reader: ChunkReader,
+  reader: NodeReader,
   root: ChunkId,
   isStored: (id: ChunkId) => boolean,
 ): Promise<boolean> {
@@ -118,7 +118,7 @@ export interface PlacedPiece extends ContentPiece {
 
 /** The pieces of a file from the one on that holds a byte; what is before is not read. */
 export async function* contentPiecesFrom(
-  reader: ChunkReader,
+  reader: NodeReader,
   content: FileContent,
   from: number,
 ): AsyncGenerator<PlacedPiece> {
@@ -134,7 +134,7 @@ export async function* contentPiecesFrom(
 }
 
 async function* piecesFrom(
-  reader: ChunkReader,
+  reader: NodeReader,
   node: { readonly id: ChunkId; readonly offset: number },
   from: number,
 ): AsyncGenerator<PlacedPiece> {
@@ -148,7 +148,7 @@ async function* piecesFrom(
   }
 }
 
-async function* piecesUnder(reader: ChunkReader, root: ChunkId): AsyncGenerator<ContentPiece> {
+async function* piecesUnder(reader: NodeReader, root: ChunkId): AsyncGenerator<ContentPiece> {
   const { kind, pieces } = await readList(reader, root);
   for (const piece of pieces) {
     if (kind === LEAF) yield piece;
@@ -158,7 +158,7 @@ async function* piecesUnder(reader: ChunkReader, root: ChunkId): AsyncGenerator<
 
 /** A node of the content: pieces, or nodes with the lengths of what is below them. */
 async function readList(
-  reader: ChunkReader,
+  reader: NodeReader,
   id: ChunkId,
 ): Promise<{ kind: number; pieces: ContentPiece[] }> {
   const { children, body } = await reader.readNode(id);

@@ -3,10 +3,10 @@
  * at a place near by asks for nothing. FORMAT.md, section 11.1.
  */
 import { required } from '@coffer/base';
-import type { ChunkReader } from '../chunk/chunk-reader.ts';
 import { type ChunkId, isZeroId, ZERO_ID } from '../chunk/chunk-id.ts';
 import { GEOMETRY } from '../config.ts';
 import { type DiskLeaf, diskChunkCount, diskTreeLevels, readChildren } from './disk-tree.ts';
+import type { NodeReader } from './node-reader.ts';
 
 const FAN_OUT = GEOMETRY.nodeFanOut;
 /** Nodes of 512 ids, of which each leaf tells of 128 MiB of disk; about 10 MiB of memory. */
@@ -19,13 +19,13 @@ export interface NodePlace {
 }
 
 export class DiskTreeReader {
-  readonly #reader: ChunkReader;
+  readonly #reader: NodeReader;
   readonly #root: ChunkId;
   readonly #chunkCount: number;
   readonly topLevel: number;
   readonly #nodes = new Map<string, Promise<readonly ChunkId[]>>();
 
-  constructor(reader: ChunkReader, disk: { readonly root: ChunkId; readonly sizeBytes: number }) {
+  constructor(reader: NodeReader, disk: { readonly root: ChunkId; readonly sizeBytes: number }) {
     this.#reader = reader;
     this.#root = disk.root;
     this.#chunkCount = diskChunkCount(disk.sizeBytes);

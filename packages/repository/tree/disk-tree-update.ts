@@ -4,11 +4,11 @@
  * FORMAT.md, section 11.1.
  */
 import { assert } from '@coffer/base';
-import type { ChunkReader } from '../chunk/chunk-reader.ts';
 import { type ChunkId, isZeroId, ZERO_ID } from '../chunk/chunk-id.ts';
 import { GEOMETRY } from '../config.ts';
 import { diskChunkCount, diskTreeLevels, type WriteNode } from './disk-tree.ts';
 import { DiskTreeReader, type NodePlace } from './disk-tree-reader.ts';
+import type { NodeReader } from './node-reader.ts';
 
 const FAN_OUT = GEOMETRY.nodeFanOut;
 const EMPTY_BODY = Buffer.alloc(0);
@@ -38,7 +38,7 @@ export class DiskTreeUpdate {
   #growsAt: number | undefined;
 
   /** The disk may be larger than the base, and not smaller; what it has more is zero. */
-  constructor(reader: ChunkReader, base: BaseDisk, sizeBytes: number, writeNode: WriteNode) {
+  constructor(reader: NodeReader, base: BaseDisk, sizeBytes: number, writeNode: WriteNode) {
     assert(sizeBytes >= base.sizeBytes, 'a smaller disk is no update of a larger one');
     this.#base = base;
     this.#reader = new DiskTreeReader(reader, base);

@@ -3,9 +3,9 @@
  * disks are equal nodes. Subtrees of zeroes are the zero id. FORMAT.md, section 11.1.
  */
 import { assert, CofferError, mapAhead } from '@coffer/base';
-import type { ChunkReader } from '../chunk/chunk-reader.ts';
 import { type ChunkId, isZeroId, ZERO_ID } from '../chunk/chunk-id.ts';
 import { GEOMETRY } from '../config.ts';
+import type { NodeReader } from './node-reader.ts';
 
 const FAN_OUT = GEOMETRY.nodeFanOut;
 const CHUNK_SIZE_BYTES = GEOMETRY.diskChunkSizeBytes;
@@ -99,7 +99,7 @@ export interface DiskLeaf {
 
 /** The leaves of a disk in order, fetched ahead. Zero subtrees are one leaf each. */
 export async function* diskLeaves(
-  reader: ChunkReader,
+  reader: NodeReader,
   { root, sizeBytes }: { readonly root: ChunkId; readonly sizeBytes: number },
 ): AsyncGenerator<DiskLeaf> {
   const levels = diskTreeLevels(sizeBytes);
@@ -123,7 +123,7 @@ interface Subtree {
   readonly chunkCount: number;
 }
 
-async function* leafPlaces(reader: ChunkReader, subtree: Subtree): AsyncGenerator<Subtree> {
+async function* leafPlaces(reader: NodeReader, subtree: Subtree): AsyncGenerator<Subtree> {
   if (subtree.level === 0 || isZeroId(subtree.id)) {
     if (subtree.chunkCount > 0) yield subtree;
     return;
@@ -142,7 +142,7 @@ async function* leafPlaces(reader: ChunkReader, subtree: Subtree): AsyncGenerato
 }
 
 export async function readChildren(
-  reader: ChunkReader,
+  reader: NodeReader,
   id: ChunkId,
   countExpected: number,
 ): Promise<readonly ChunkId[]> {

@@ -16,7 +16,7 @@ import {
   required,
 } from '@coffer/base';
 import type { ChunkId } from '../chunk/chunk-id.ts';
-import type { Node } from '../chunk/chunk-reader.ts';
+import type { Node } from './node-reader.ts';
 import { PIECES_INLINE_MAX } from './content-tree.ts';
 import {
   ATTRIBUTE_NAME_SIZE_MAX,

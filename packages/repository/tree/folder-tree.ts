@@ -1,7 +1,6 @@
 /** Writing and reading of whole folders, large ones in pages. */
 import { CofferError, type FileEntry, mapAhead, required } from '@coffer/base';
 import type { ChunkId } from '../chunk/chunk-id.ts';
-import type { ChunkReader } from '../chunk/chunk-reader.ts';
 import type { WriteNode } from './disk-tree.ts';
 import {
   decodeFolder,
@@ -11,6 +10,7 @@ import {
   type FolderNode,
   type FolderPart,
 } from './folder-codec.ts';
+import type { NodeReader } from './node-reader.ts';
 
 const PAGE_ENTRIES_MIN = 256;
 const PAGE_ENTRIES_MAX = 2048;
@@ -56,12 +56,12 @@ async function writeEncoded(node: EncodedNode, writeNode: WriteNode): Promise<Ch
 }
 
 /** The entries of a folder, in the order of their names. */
-export async function* readFolder(reader: ChunkReader, id: ChunkId): AsyncGenerator<FileEntry> {
+export async function* readFolder(reader: NodeReader, id: ChunkId): AsyncGenerator<FileEntry> {
   yield* entriesUnder(reader, decodeFolder(await reader.readNode(id), id), LEVELS_MAX);
 }
 
 async function* entriesUnder(
-  reader: ChunkReader,
+  reader: NodeReader,
   folder: FolderNode,
   levelsLeft: number,
 ): AsyncGenerator<FileEntry> {
@@ -74,7 +74,7 @@ async function* entriesUnder(
 }
 
 /** All entries of a folder at once: for folders that are compared by name. */
-export async function readFolderWhole(reader: ChunkReader, id: ChunkId): Promise<FileEntry[]> {
+export async function readFolderWhole(reader: NodeReader, id: ChunkId): Promise<FileEntry[]> {
   const entries: FileEntry[] = [];
   for await (const entry of readFolder(reader, id)) entries.push(entry);
   return entries;
@@ -82,7 +82,7 @@ export async function readFolderWhole(reader: ChunkReader, id: ChunkId): Promise
 
 /** The entry of that name, reading one page only. */
 export async function findInFolder(
-  reader: ChunkReader,
+  reader: NodeReader,
   id: ChunkId,
   name: Buffer,
 ): Promise<FileEntry | undefined> {
@@ -97,7 +97,7 @@ export async function findInFolder(
 
 /** A part of a folder begins with the name that the node above it says. */
 async function readPart(
-  reader: ChunkReader,
+  reader: NodeReader,
   { id, firstName }: FolderPart,
   levelsLeft: number,
 ): Promise<FolderNode> {
