@@ -108,6 +108,13 @@ async function* lookedFor(
   found: AsyncIterable<FoundChunk>,
   session: Session<PackWriter>,
 ): AsyncIterable<LookedFor> {
+  if (!session.looksUpPacks) {
+    // Nothing is waited for, and there may be many millions.
+    for await (const chunk of found) {
+      yield { ...chunk, isStored: session.writer.isStored(chunk.id) };
+    }
+    return;
+  }
   yield* mapAhead(found, LOOKS_AHEAD, async (chunk) => {
     return { ...chunk, isStored: await session.isStored(chunk.id) };
   });

@@ -176,6 +176,11 @@ export class Session<W extends PackWriter = ChunkWriter> {
     return oldest !== undefined && oldest <= timeMs;
   }
 
+  /** Whether packs are looked for one by one, by `isStored`. */
+  get looksUpPacks(): boolean {
+    return this.#seen.packs instanceof PacksLookedUp;
+  }
+
   /** True when a chunk is stored, and may be referred to. */
   async isStored(id: ChunkId): Promise<boolean> {
     const { packs } = this.#seen;
