@@ -20,9 +20,8 @@ describe('azure servers that cannot be used', () => {
   before(async () => {
     server = await startOddAzureServer();
     clock = heldClock();
-    const environment = { AZURE_STORAGE_CONNECTION_STRING: server.connectionString };
     const location = { account: 'coffer', container: 'coffer', prefix: '' };
-    store = await openAzureBlobStore({ ...location, environment, clock });
+    store = await openAzureBlobStore({ ...location, access: server.access, clock });
   });
   beforeEach(() => {
     server.habits = {};
