@@ -1,9 +1,9 @@
 /** Connects to NBD servers, and asks them what they have. */
 import { connect, type Socket } from 'node:net';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, startDeadline, systemErrorCode } from '@coffer/base';
 import type { NbdAddress } from './address.ts';
 import { ByteReader } from './byte-reader.ts';
-import { ClientConnection } from './client-connection.ts';
+import { ClientConnection, type ClientTimes } from './client-connection.ts';
 import {
   type ClientState,
   type ClientWish,
@@ -21,16 +21,13 @@ import {
 import { enlargeSendBuffer, receiveInto } from './socket-calls.ts';
 import { type NbdTls, secureClient } from './tls.ts';
 
-export interface ConnectOptions {
+export interface ConnectOptions extends ClientTimes {
   readonly address: NbdAddress;
   readonly tls: NbdTls | undefined;
   /** For the connection and the handshake together, in ms. */
   readonly connectTimeoutMs: number;
-  /** A server that owes an answer and says nothing for so long is taken for dead, in ms. */
-  readonly requestTimeoutMs: number;
 }
 
-/** What a read of a unix socket gives at most is a little less. */
 /** For headers and what comes with them: what is large goes straight to its place. */
 const RECEIVE_BUFFER_SIZE_BYTES = 16 * 1024;
 
@@ -43,13 +40,13 @@ export async function connectToExport(
   const goal = { form: 'use', exportName, contexts } as const;
   const { connection, state } = await shakeHands(options, goal);
   if (state.phase !== 'ready') throw invalid('the handshake did not end');
-  return new ClientConnection(connection, state.negotiated, options.requestTimeoutMs);
+  return new ClientConnection(connection, state.negotiated, options);
 }
 
 /** The exports of a server, where it tells them. */
 export async function listExports(options: ConnectOptions): Promise<readonly ListedExport[]> {
   const { connection, state } = await shakeHands(options, { form: 'list' });
-  await connection.end();
+  await connection.end(options.clock);
   return state.phase === 'listed' ? state.exports : [];
 }
 
@@ -57,14 +54,14 @@ async function shakeHands(
   options: ConnectOptions,
   goal: ClientWish['goal'],
 ): Promise<{ connection: Connection; state: ClientState }> {
-  const { address, tls, connectTimeoutMs } = options;
-  let connection = await open(address, tls !== undefined, connectTimeoutMs);
+  const { address, tls, connectTimeoutMs, clock } = options;
+  let connection = await open(options);
   /** Encrypted, and nothing has come since. */
   let isFreshlySecured = false;
-  const timer = setTimeout(() => {
+  const meetDeadline = startDeadline(clock, connectTimeoutMs, () => {
     const seconds = connectTimeoutMs / 1000;
     connection.fail(new CofferError('nbd-timeout', { phase: 'handshake', seconds }));
-  }, connectTimeoutMs);
+  });
   try {
     const wish: ClientWish = { tls: tls !== undefined, goal };
     const flags = decodeGreeting(await connection.reader.read(GREETING_SIZE_BYTES));
@@ -87,7 +84,7 @@ async function shakeHands(
     if (!(failure instanceof CofferError)) throw failure;
     throw withPlace(isFreshlySecured ? turnedAway(failure) : failure, address);
   } finally {
-    clearTimeout(timer);
+    meetDeadline();
   }
 }
 
@@ -112,16 +109,12 @@ function withPlace(error: CofferError, { place }: NbdAddress): CofferError {
   return new CofferError(error.code, { server, ...error.details }, error);
 }
 
-async function open(
-  address: NbdAddress,
-  willEncrypt: boolean,
-  timeoutMs: number,
-): Promise<Connection> {
-  const { place } = address;
+async function open(options: ConnectOptions): Promise<Connection> {
+  const { place } = options.address;
   const to = place.form === 'unix' ? { path: place.path } : { host: place.host, port: place.port };
   let socket: Socket;
   let reader: ByteReader | undefined;
-  if (willEncrypt) {
+  if (options.tls) {
     // TLS reads from the socket by itself, later.
     socket = connect(to);
   } else {
@@ -135,26 +128,29 @@ async function open(
     const received = socket;
     reader = new ByteReader(socket, (target) => receiveInto(received, target));
   }
-  await connected(socket, address, timeoutMs);
+  await connected(socket, options);
   socket.setNoDelay(true);
   enlargeSendBuffer(socket);
   return new Connection(socket, reader, reader !== undefined);
 }
 
-async function connected(socket: Socket, address: NbdAddress, timeoutMs: number): Promise<void> {
+async function connected(
+  socket: Socket,
+  { address, connectTimeoutMs, clock }: ConnectOptions,
+): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const meetDeadline = startDeadline(clock, connectTimeoutMs, () => {
       socket.destroy();
-      const seconds = timeoutMs / 1000;
+      const seconds = connectTimeoutMs / 1000;
       reject(withPlace(new CofferError('nbd-timeout', { phase: 'connect', seconds }), address));
-    }, timeoutMs);
+    });
     socket.once('connect', () => {
-      clearTimeout(timer);
+      meetDeadline();
       socket.removeAllListeners('error');
       resolve();
     });
     socket.once('error', (error) => {
-      clearTimeout(timer);
+      meetDeadline();
       const reason = systemErrorCode(error) ?? error.message;
       reject(withPlace(new CofferError('nbd-unreachable', { reason }, error), address));
     });

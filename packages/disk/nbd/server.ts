@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { type Clock, CofferError, systemClock, systemErrorCode } from '@coffer/base';
 import type { Disk, WritableDisk } from '../disk.ts';
 import { checkedExportName, checkedSocketPath, type NbdPlace } from './address.ts';
 import { BufferPool } from './buffer-pool.ts';
@@ -31,6 +31,8 @@ export interface NbdServerOptions {
   readonly tls?: NbdTls | undefined;
   /** A client that has not chosen an export by then is left, in ms; 10 s where nothing is said. */
   readonly handshakeTimeoutMs?: number;
+  /** That of the system unless told otherwise. */
+  readonly clock?: Clock;
   /** Told of what a client hears of as an error number only. */
   readonly onError: (error: CofferError) => void;
 }
@@ -57,7 +59,7 @@ const COMMON_FLAGS =
 
 /** Fails with `usage`, and with `target-unwritable` when the place cannot be listened on. */
 export async function startNbdServer(options: NbdServerOptions): Promise<NbdServer> {
-  const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, onError } = options;
+  const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, clock = systemClock, onError } = options;
   const tls = options.tls && serverTlsOptions(options.tls);
   checkNames(options.exports);
   const offer: ServerOffer = {
@@ -66,7 +68,8 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdServ
   };
   const exports = new Map(options.exports.map((each) => [each.name, served(each)]));
   const buffers = new BufferPool();
-  const listener = new Listener({ offer, exports, buffers, tls, handshakeTimeoutMs, onError });
+  const limits = { handshakeTimeoutMs, clock };
+  const listener = new Listener({ offer, exports, buffers, tls, ...limits, onError });
   return await listener.listen(options.place);
 }
 

@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { type CofferError, seededRandom } from '@coffer/base';
+import { heldClock } from '@coffer/base/testing/held-clock.ts';
 import { formatNbdUri } from './address.ts';
 import { listExports } from './client.ts';
 import { encodeClientFlags, encodeGo, encodeOption } from './handshake-codec.ts';
@@ -254,14 +255,15 @@ test('a plain client is refused by a server with TLS, and the other way round', 
   await assert.rejects(opening, fails('nbd-refused', { reason: 'its policy forbids it' }));
 });
 
-test('a client that says something in the clear after TLS was agreed, or nothing, is left', async (t) => {
+test('a client that says something in the clear after TLS was agreed, or nothing, is left', async () => {
   const handshakeTimeoutMs = 60_000;
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const clock = heldClock();
   const errors: CofferError[] = [];
   const server = await lab.serve({
     exports: [{ name: '', disk: memoryDisk(Buffer.alloc(512)), readOnly: true }],
     tls: psk(''),
     handshakeTimeoutMs,
+    clock,
     onError: (error) => void errors.push(error),
   });
   const startTls = encodeOption({ option: OPTION.startTls, data: Buffer.alloc(0) });
@@ -277,7 +279,7 @@ test('a client that says something in the clear after TLS was agreed, or nothing
   const silent = await fakeClient(server.socket);
   await silent.connection.write(encodeClientFlags(3), startTls);
   assert.equal((await readOptionReply(silent.connection)).type, REPLY.ack);
-  t.mock.timers.tick(handshakeTimeoutMs);
+  clock.pass(handshakeTimeoutMs);
   await closed(silent);
   await server.close();
   assert.deepEqual(

@@ -6,7 +6,7 @@ import type { ErrorCode } from '@coffer/base';
 import { openAzureBlobStore } from '../azure-blob.ts';
 import type { ObjectStore } from '../object-store.ts';
 import { ANY_SIZE, failsWith, listAll } from '../testing/expectations.ts';
-import { type HeldClock, heldClock } from '../testing/held-clock.ts';
+import { type HeldClock, heldClock } from '@coffer/base/testing/held-clock.ts';
 import {
   BLOB_CONTENT,
   type OddAzureServer,

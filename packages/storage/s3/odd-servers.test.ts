@@ -10,7 +10,7 @@ import { retrying } from '../retrying.ts';
 import { openS3Store } from '../s3.ts';
 import { objectStoreContract } from '../testing/contract.ts';
 import { ANY_SIZE, failsWith, listAll } from '../testing/expectations.ts';
-import { type HeldClock, heldClock } from '../testing/held-clock.ts';
+import { type HeldClock, heldClock } from '@coffer/base/testing/held-clock.ts';
 import { objectLockContract } from '../testing/lock-contract.ts';
 import { manualClock } from '../testing/manual-clock.ts';
 import { type OddS3Server, type S3Habits, startOddS3Server } from '../testing/odd-s3-server.ts';
