@@ -1,15 +1,10 @@
-/** Connects to NBD servers, and asks them what they have. */
+/** Connects to exports of NBD servers. */
 import { connect, type Socket } from 'node:net';
 import { CofferError, startDeadline, systemErrorCode } from '@coffer/base';
 import type { NbdAddress } from './address.ts';
 import { ByteReader } from './byte-reader.ts';
 import { ClientConnection, type ClientTimes } from './client-connection.ts';
-import {
-  type ClientState,
-  type ClientWish,
-  type ListedExport,
-  stepClient,
-} from './client-handshake-machine.ts';
+import { type ClientWish, type NegotiatedExport, stepClient } from './client-handshake-machine.ts';
 import { Connection } from './connection.ts';
 import {
   decodeGreeting,
@@ -36,24 +31,14 @@ export async function connectToExport(
   options: ConnectOptions,
   contexts: readonly string[],
 ): Promise<ClientConnection> {
-  const { exportName } = options.address;
-  const goal = { form: 'use', exportName, contexts } as const;
-  const { connection, state } = await shakeHands(options, goal);
-  if (state.phase !== 'ready') throw invalid('the handshake did not end');
-  return new ClientConnection(connection, state.negotiated, options);
-}
-
-/** The exports of a server, where it tells them. */
-export async function listExports(options: ConnectOptions): Promise<readonly ListedExport[]> {
-  const { connection, state } = await shakeHands(options, { form: 'list' });
-  await connection.end(options.clock);
-  return state.phase === 'listed' ? state.exports : [];
+  const { connection, negotiated } = await shakeHands(options, contexts);
+  return new ClientConnection(connection, negotiated, options);
 }
 
 async function shakeHands(
   options: ConnectOptions,
-  goal: ClientWish['goal'],
-): Promise<{ connection: Connection; state: ClientState }> {
+  contexts: readonly string[],
+): Promise<{ connection: Connection; negotiated: NegotiatedExport }> {
   const { address, tls, connectTimeoutMs, clock } = options;
   let connection = await open(options);
   /** Encrypted, and nothing has come since. */
@@ -63,7 +48,8 @@ async function shakeHands(
     connection.fail(new CofferError('nbd-timeout', { phase: 'handshake', seconds }));
   });
   try {
-    const wish: ClientWish = { tls: tls !== undefined, goal };
+    const { exportName } = address;
+    const wish: ClientWish = { tls: tls !== undefined, exportName, contexts };
     const flags = decodeGreeting(await connection.reader.read(GREETING_SIZE_BYTES));
     let step = stepClient({ phase: 'greeting' }, { form: 'greeting', flags }, wish);
     for (;;) {
@@ -74,7 +60,7 @@ async function shakeHands(
       }
       if (step.send) await connection.write(step.send);
       const { state } = step;
-      if (state.phase === 'ready' || state.phase === 'listed') return { connection, state };
+      if (state.phase === 'ready') return { connection, negotiated: state.negotiated };
       step = stepClient(state, { form: 'reply', reply: await readReply(connection) }, wish);
       isFreshlySecured = false;
     }

@@ -6,13 +6,11 @@ import { before, test } from 'node:test';
 import { type CofferError, seededRandom } from '@coffer/base';
 import { heldClock } from '@coffer/base/testing/held-clock.ts';
 import { formatNbdUri } from './address.ts';
-import { listExports } from './client.ts';
 import { encodeClientFlags, encodeGo, encodeOption } from './handshake-codec.ts';
 import { OPTION, REPLY } from './protocol.ts';
 import type { NbdServer } from './server.ts';
 import { closed, fakeClient, readOptionReply } from './testing/fake-peers.ts';
 import {
-  connectOptions,
   fails,
   memoryDisk,
   MIB,
@@ -114,8 +112,6 @@ test('our client and our server know each other by certificates', async () => {
   assert.deepEqual(await readThrough(server.uri, certificates(PKI)), contents);
   const byName = server.uri.replace('127.0.0.1', 'localhost');
   assert.deepEqual(await readThrough(byName, certificates(PKI)), contents);
-  const listed = await listExports(connectOptions(server.uri, { tls: certificates(PKI) }));
-  assert.deepEqual(listed, [{ name: 'x', description: '' }]);
   await server.close();
   assert.deepEqual(server.errors, []);
 });
@@ -242,8 +238,6 @@ test('a certificate counts for its names and addresses only', async () => {
 test('a plain client is refused by a server with TLS, and the other way round', async () => {
   const server = await serve(certificates(PKI));
   await assert.rejects(openDisk(server.uri), fails('nbd-refused', { reason: 'it asks for TLS' }));
-  const listing = listExports(connectOptions(server.uri));
-  await assert.rejects(listing, fails('nbd-refused', { reason: 'it asks for TLS' }));
   const said = await run('nbdinfo', ['--size', server.uri.replace('nbds:', 'nbd:')]);
   assert.notEqual(said.code, 0);
   assert.match(said.stderr, /TLS/);

@@ -19,7 +19,7 @@ import { type NbdDisk, openNbdDisk } from '../nbd/nbd-disk.ts';
 import { checkChain } from './chain.ts';
 import { callQemuImg, imageOptions, lastWords, toolFailure } from './tool.ts';
 
-export const QEMU_FORMATS = ['qcow2', 'vmdk', 'vdi'] as const;
+const QEMU_FORMATS = ['qcow2', 'vmdk', 'vdi'] as const;
 export type QemuFormat = (typeof QEMU_FORMATS)[number];
 
 export interface QemuImageOptions {

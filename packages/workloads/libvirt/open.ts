@@ -119,7 +119,7 @@ async function openRestartedLibvirt(
 }
 
 /** By name; who has a machine of such a name that looks like a UUID gets that. */
-export async function machineNamed(connection: LibvirtConnection, name: string): Promise<Domain> {
+async function machineNamed(connection: LibvirtConnection, name: string): Promise<Domain> {
   try {
     return await connection.domainByName(name);
   } catch (error) {
