@@ -1,9 +1,9 @@
-/** A client for a storage account, with the credentials of the usual environment. */
+/** A client for a storage account. */
 import type { BlobServiceClient, StoragePipelineOptions } from '@azure/storage-blob';
 import { CofferError } from '@coffer/base';
+import type { AzureAccess } from '../access.ts';
 
 type Sdk = typeof import('@azure/storage-blob');
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Retrying is the work of the wrapper. */
 const PIPELINE: StoragePipelineOptions = {
@@ -11,26 +11,19 @@ const PIPELINE: StoragePipelineOptions = {
   keepAliveOptions: { enable: true },
 };
 
-/**
- * Takes AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_KEY, or AZURE_STORAGE_SAS_TOKEN, in this
- * order. Fails with `store-credentials-missing` where there is none for `account`.
- */
-export function openClient(sdk: Sdk, account: string, environment: Environment): BlobServiceClient {
-  const {
-    AZURE_STORAGE_CONNECTION_STRING: connection,
-    AZURE_STORAGE_KEY: key,
-    AZURE_STORAGE_SAS_TOKEN: token,
-  } = environment;
-  if (connection) return fromConnectionString(sdk, account, connection);
-  const named = environment['AZURE_STORAGE_ACCOUNT'];
-  if (named && named !== account) throw missing(account, `AZURE_STORAGE_ACCOUNT is ${named}`);
+/** Fails with `store-credentials-missing` where what was given is not for `account`. */
+export function openClient(sdk: Sdk, account: string, access: AzureAccess): BlobServiceClient {
+  if (access.form === 'connection-string') {
+    return fromConnectionString(sdk, account, access.connectionString);
+  }
+  const { secret, account: named } = access;
+  if (named && named !== account) throw missing(account, `they are for ${named}`);
   const url = `https://${account}.blob.core.windows.net`;
-  if (key) {
-    const credential = new sdk.StorageSharedKeyCredential(account, key);
+  if (access.form === 'key') {
+    const credential = new sdk.StorageSharedKeyCredential(account, secret);
     return new sdk.BlobServiceClient(url, credential, PIPELINE);
   }
-  if (!token) throw missing(account);
-  return new sdk.BlobServiceClient(`${url}?${token.replace(/^\?/, '')}`, undefined, PIPELINE);
+  return new sdk.BlobServiceClient(`${url}?${secret.replace(/^\?/, '')}`, undefined, PIPELINE);
 }
 
 function fromConnectionString(sdk: Sdk, account: string, connection: string): BlobServiceClient {
@@ -48,6 +41,6 @@ function parseConnectionString(sdk: Sdk, account: string, connection: string): B
   }
 }
 
-function missing(account: string, reason?: string): CofferError {
+function missing(account: string, reason: string): CofferError {
   return new CofferError('store-credentials-missing', { account, reason });
 }

@@ -1,5 +1,5 @@
 /** A clock for tests whose time stands still until it is told to pass. */
-import type { Clock } from '@coffer/base';
+import type { Clock } from '../clock.ts';
 
 export interface HeldClock extends Clock {
   /** How long each sleep was to take that has not ended, in milliseconds. */
