@@ -207,7 +207,8 @@ export class Repository {
     const publicKey = Buffer.from(this.config.publicKey, 'hex');
     const last = (): ObjectStore =>
       interruptible(this.#opened.options.store, parting(this.run).signal);
-    return { store, parting: last, index, clock, random, signal, processes, publicKey };
+    const { padding } = this.config;
+    return { store, parting: last, index, clock, random, signal, processes, publicKey, padding };
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */

@@ -5,7 +5,6 @@
  */
 import { CofferError, isCofferError, tellPhase } from '@coffer/base';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
-import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
@@ -28,7 +27,7 @@ import {
 import { changedMeanwhile, synchronizeOrRefuse } from './index-in-step.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { pointsPassedOver } from './passed-over.ts';
-import { LiveSet, type LiveSetOptions, Wholeness } from './live-set.ts';
+import { LiveSet, type LiveSetOptions } from './live-set.ts';
 import {
   GC_PLAN_DEFAULTS,
   type GcPlan,
@@ -137,28 +136,17 @@ async function makePlan({ repository, plan }: GcOptions): Promise<Planned> {
   };
 }
 
-/**
- * What a missing node reaches would be taken for garbage. What only a forged place of a node names may
- * be missing: then each root has to be whole by other places.
- */
+/** What a missing node reaches would be taken for garbage. */
 async function markOrRefuse(
   options: LiveSetOptions,
   points: readonly RecoveryPoint[],
 ): Promise<LiveSet> {
   const live = new LiveSet(options);
-  const roots = points.flatMap(rootsOf);
-  await live.mark(roots);
+  await live.mark(points.flatMap(rootsOf));
   const [first] = live.missing;
   if (!first) return live;
-  if (live.differing.length > 0 && (await areWhole(options, roots))) return live;
   const chunksMissing = live.missing.length;
   throw new CofferError('repository-damaged', { chunksMissing, chunk: first.toString('hex') });
-}
-
-async function areWhole(options: LiveSetOptions, roots: readonly ChunkId[]): Promise<boolean> {
-  const wholeness = new Wholeness(options);
-  for (const root of roots) if (!(await wholeness.isWhole(root))) return false;
-  return true;
 }
 
 function rootsOf(point: RecoveryPoint): Buffer[] {
