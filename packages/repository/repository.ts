@@ -14,7 +14,7 @@ import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
 import { isMarkedDamaged } from './damaged-points.ts';
 import { type Deletion, deletionName, markDeleted } from './deleted-points.ts';
-import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
+import { readGcState, survives } from './gc/gc-record.ts';
 import { objectsPassedOver } from './gc/passed-over.ts';
 import {
   holdName,
@@ -239,7 +239,7 @@ export class Repository {
 
   /** Points that do not exist, since the newest sweep does not name them, though they are older. */
   async countHiddenPoints(): Promise<number> {
-    const state = await readGcStateIfIntact(this.store, ignoreDamaged, this.index.sweeps);
+    const state = await readGcState(this.store, this.index.sweeps);
     return (await objectsPassedOver(this.store, state)).length;
   }
 

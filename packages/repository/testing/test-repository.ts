@@ -180,7 +180,9 @@ export async function protectDisk(
   const session = await repository.beginSession();
   const encoded = await writeDisk(repository, session, chunks, options);
   await session.commit([encoded]);
-  return (await repository.points()).find(({ id }) => id === encoded.id)!;
+  const filter = { idPrefix: encoded.id };
+  const [point] = await repository.points({ filter, onDamaged: () => {} });
+  return point!;
 }
 
 /** Reads a disk of chunks back; zero chunks come as zeroes. */
