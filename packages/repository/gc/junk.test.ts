@@ -175,7 +175,9 @@ test('after all records of collections were lost, the index names no pack that i
   await using test = await TestRepository.create();
   const kept = await protectDisk(await test.host(), chunkRange(0, 10));
   for (let round = 0; round < 3; round++) await collectSomething(test, round);
+  const later = await protectDisk(await test.host(), chunkRange(300, 320), { item: 'later gone' });
   for (const name of await namesOf(test.store, 'gc/')) await test.store.delete(name);
+  await (await test.host()).removePoint(later);
   for (let round = 3; round < 5; round++) await collectSomething(test, round);
   const host = await test.lockedHost();
   await host.index.synchronize(test.store);

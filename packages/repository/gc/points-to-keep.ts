@@ -34,7 +34,7 @@ export async function pointsToKeep(repository: Repository): Promise<PointsToKeep
 /** Says of a record that it is damaged, and that the work goes on without it. */
 export function tellDamaged({ run }: Repository, error: CofferError, name: string): void {
   // What a newer Coffer has written has a meaning that is not known here.
-  if (!isCofferError(error, 'object-damaged')) throw error;
+  if (error.code !== 'object-damaged') throw error;
   tellFinding(run, findingOf(error, { kind: 'object', name }));
 }
 

@@ -203,11 +203,11 @@ function report(
   if (broken.length > 0) result.broken.add(pack, broken);
 }
 
-/** Points that reach what is not whole at any of its places. */
-async function affectedPoints(
+/** Points that reach what is not whole at any of its places, as far as packs are accepted. */
+export async function affectedPoints(
   options: { index: LiveSetOptions['index']; records: RecordReader; accepts: AcceptsPack },
   points: readonly RecoveryPoint[],
-  broken: BrokenPlaces,
+  broken: BrokenPlaces = new BrokenPlaces(),
 ): Promise<RecoveryPoint[]> {
   const { index } = options;
   const packOf = ({ packNumber }: Location): IndexedPack => index.requiredPack(packNumber);
