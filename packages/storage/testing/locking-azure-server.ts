@@ -3,11 +3,10 @@
  * Azurite does not have. It answers only to what is asked as the REST API says ("Set Blob Immutability
  * Policy"), and hides what is deleted, as Azure does. It checks no signatures.
  */
-import { once } from 'node:events';
-import { type IncomingMessage, createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import type { AzureAccess } from '../access.ts';
+import { startLocalServer } from './local-server.ts';
 
 export interface LockingAzureServer {
   readonly access: AzureAccess;
@@ -36,12 +35,10 @@ interface Version {
 
 export async function startLockingAzureServer(): Promise<LockingAzureServer> {
   const container = new Container();
-  const server = createServer((request, response) => {
+  const server = await startLocalServer((request, response) => {
     container.answer(request, response).catch(() => response.destroy());
   });
-  server.keepAliveTimeout = 0;
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/coffer`;
+  const endpoint = `${server.url}/coffer`;
   const connectionString = `DefaultEndpointsProtocol=http;AccountName=coffer;AccountKey=a2V5;BlobEndpoint=${endpoint};`;
   return {
     access: { form: 'connection-string', connectionString },
@@ -55,10 +52,7 @@ export async function startLockingAzureServer(): Promise<LockingAzureServer> {
       container.defaultPolicy = policy;
     },
     policyOf: (name) => container.find(name, null)?.policy,
-    stop: async () => {
-      server.closeAllConnections();
-      await once(server.close(), 'close');
-    },
+    stop: server.stop,
   };
 }
 
