@@ -52,7 +52,7 @@ export async function startLockingAzureServer(): Promise<LockingAzureServer> {
       container.defaultPolicy = policy;
     },
     policyOf: (name) => container.find(name, null)?.policy,
-    stop: server.stop,
+    stop: () => server.stop(),
   };
 }
 

@@ -40,7 +40,7 @@ export async function startOddAzureServer(): Promise<OddAzureServer> {
     get requestCount() {
       return requestCount;
     },
-    stop: server.stop,
+    stop: () => server.stop(),
   };
   return state;
 }

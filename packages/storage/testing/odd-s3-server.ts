@@ -78,7 +78,7 @@ export async function startOddS3Server(habits: S3Habits = {}): Promise<OddS3Serv
       return bucket.bodyCount;
     },
     askedBy: bucket.askedBy,
-    stop: server.stop,
+    stop: () => server.stop(),
   };
 }
 
