@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { ChunkIndex } from '@coffer/repository';
+import { kindOf } from '@coffer/repository/chunk/chunk-id.ts';
 import type { PackDescription, PackEntry } from '@coffer/repository/pack/pack-codec.ts';
 
 // As a backup of disks writes them.
@@ -48,7 +49,8 @@ function describePack(first: number, entryCount: number): PackDescription {
   for (let place = 0; place < entryCount; place++) {
     const layout = { keyIndex: 0, ordinal: place, offset: 24 + place * 100_000, length: 100_000 };
     const id = idOf(first + place);
-    entries.push({ id, kind: 'data', compressed: true, plainLength: 262_144, ...layout });
+    const seal = { kind: kindOf(id), compressed: true, padded: false };
+    entries.push({ id, ...seal, plainLength: 262_144, ...layout });
   }
   const pack = idOf(first + 0.5);
   return { pack, sizeBytes: 24 + entryCount * 100_000, keyBoxes: [KEY_BOX], entries };

@@ -100,6 +100,7 @@ const FINDINGS_OF_MACHINES = {
 const FINDINGS_OF_REPOSITORIES = {
   'point-damaged': loss('it cannot be restored whole'),
   'points-hidden': loss('a record of a garbage collection hides points that are there'),
+  'index-hidden': loss('a record of a garbage collection hides objects that say where chunks lie'),
   'pack-missing': loss('the pack is missing'),
   'pack-damaged': loss('the pack is damaged'),
   'pack-forged': loss('the pack has chunks that are not what their ids say'),

@@ -13,6 +13,7 @@ import {
 } from '@coffer/base';
 import { AssertionError } from '@coffer/base/assert.ts';
 import fc from 'fast-check';
+import { PADDINGS } from './chunk/padding.ts';
 import { decodeConfig, encodeConfig, GEOMETRY, type RepositoryConfig } from './config.ts';
 import { decodeMark, encodeMark } from './damaged-points.ts';
 import { checkDeletion, deletionName, encodeDeletion } from './deleted-points.ts';
@@ -116,6 +117,7 @@ check<RepositoryConfig>('config', {
     diskChunkSizeBytes: fc.constantFrom<number>(GEOMETRY.diskChunkSizeBytes, 1),
     nodeFanOut: fc.constantFrom<number>(GEOMETRY.nodeFanOut, 2),
     fileChunkSizeBytes: fc.constant(GEOMETRY.fileChunkSizeBytes),
+    padding: fc.constantFrom(...PADDINGS),
     createdAt: numbers,
   }),
   roundTrip: (config) => {
@@ -276,6 +278,7 @@ const packEntries: fc.Arbitrary<PackEntry> = record({
   id: bytesOf(32),
   kind: fc.constantFrom('data', 'node'),
   compressed: fc.boolean(),
+  padded: fc.boolean(),
   keyIndex: fc.nat(2),
   ordinal: fc.oneof(fc.nat(), fc.constant(2 ** 32)),
   offset: fc.nat(1000),

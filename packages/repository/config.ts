@@ -1,6 +1,7 @@
 /** The config: what a repository is. FORMAT.md, section 3; `config-objects.ts` keeps it in the store. */
 import { CofferError, deriveKey, type Random } from '@coffer/base';
 import * as v from 'valibot';
+import { type Padding, PADDINGS } from './chunk/padding.ts';
 import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 
 const Config = v.object({
@@ -13,6 +14,8 @@ const Config = v.object({
   diskChunkSizeBytes: count,
   nodeFanOut: count,
   fileChunkSizeBytes: v.object({ min: count, mean: count, max: count }),
+  /** What the sizes of chunks tell; every writer follows it. */
+  padding: v.picklist(PADDINGS),
   createdAt: count,
 });
 
@@ -34,14 +37,25 @@ export interface NewConfig {
   readonly hashKey: Buffer;
   readonly createdAt: number;
   readonly random: Random;
+  readonly padding?: Padding | undefined;
 }
 
-export function newConfig({ publicKey, hashKey, createdAt, random }: NewConfig): RepositoryConfig {
+/** Measured, and reasoned, in decision 0021. */
+export const DEFAULT_PADDING: Padding = 'classes';
+
+export function newConfig({
+  publicKey,
+  hashKey,
+  createdAt,
+  random,
+  padding = DEFAULT_PADDING,
+}: NewConfig): RepositoryConfig {
   return {
     repositoryId: random.bytes(16).toString('hex'),
     publicKey: publicKey.toString('hex'),
     hashKeyCheck: hashKeyCheck(hashKey),
     ...GEOMETRY,
+    padding,
     createdAt,
   };
 }

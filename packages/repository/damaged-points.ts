@@ -47,16 +47,29 @@ export async function markedDamaged(store: ObjectStore): Promise<ReadonlySet<str
   return ids;
 }
 
-/** Marks these points, and no others: a backup may have stored again what others missed. */
-export async function markDamaged(
-  { store, clock }: { readonly store: ObjectStore; readonly clock: Clock },
+interface Marking {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+}
+
+/** Marks these points, and leaves the marks of others. */
+export async function addMarks(
+  { store, clock }: Marking,
   pointIds: readonly string[],
 ): Promise<void> {
-  const wanted = new Set(pointIds.map(damagedName));
   for (const point of pointIds) {
     const record = encodeMark({ point, foundAt: clock.now() });
     await putIfAbsent(store, damagedName(point), record);
   }
+}
+
+/** Marks these points, and no others: a backup may have stored again what others missed. */
+export async function markDamaged(
+  { store, clock }: Marking,
+  pointIds: readonly string[],
+): Promise<void> {
+  const wanted = new Set(pointIds.map(damagedName));
+  await addMarks({ store, clock }, pointIds);
   for await (const { name } of store.list(PREFIX)) {
     if (!wanted.has(name)) await store.delete(name);
   }

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { seededRandom } from '@coffer/base';
+import { isCofferError, seededRandom } from '@coffer/base';
 import { copyPoints } from './copy/copy.ts';
 import { GC_PLAN_DEFAULTS } from './gc/plan.ts';
 import { readGcState } from './gc/gc-record.ts';
@@ -24,7 +24,7 @@ import {
   readDisk,
   TestRepository,
 } from './testing/test-repository.ts';
-import { encodeNodeHead } from './tree/node-codec.ts';
+import { encodeNodeClear, encodeNodeHead } from './tree/node-codec.ts';
 import { verifyRepository } from './verify/verify.ts';
 
 const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
@@ -44,6 +44,29 @@ async function plant(test: TestRepository, forge: (builder: PackBuilder) => void
     await test.store.put(object.name, object.bytes);
     return packObjectName(description.pack);
   }
+}
+
+/** Takes the pack of a chunk, and what names it, out of the store; returns how it comes back. */
+async function takeAway(test: TestRepository, id: Buffer): Promise<() => Promise<void>> {
+  const taken = new Map<string, Buffer>();
+  for (const name of await namesOf(test.store, 'index/')) {
+    const bytes = await getWhole(test.store, name);
+    const packs = decodeIndexObject({ name, bytes });
+    if (!packs.some(({ entries }) => entries.some((entry) => entry.id.equals(id)))) continue;
+    taken.set(name, bytes);
+    const { pack } = packs.find(({ entries }) => entries.some((entry) => entry.id.equals(id)))!;
+    taken.set(packObjectName(pack), await getWhole(test.store, packObjectName(pack)));
+    // What else it named is named still.
+    const rest = encodeIndexObject(
+      packs.filter((each) => !each.pack.equals(pack)),
+      0,
+    );
+    await test.store.put(rest.name, rest.bytes);
+  }
+  for (const name of taken.keys()) await test.store.delete(name);
+  return async () => {
+    for (const [name, bytes] of taken) await test.store.put(name, bytes);
+  };
 }
 
 function rootOf(point: RecoveryPoint): Buffer {
@@ -85,8 +108,8 @@ for (const [what, children] of Object.entries(HEADS)) {
     const host = await test.host();
     const point = await protectDisk(host, chunkRange(0, 20));
     await host.removePoint(await protectDisk(host, chunkRange(50, 90), { item: 'gone' }));
-    const head = encodeNodeHead(children);
-    await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), head));
+    const clear = encodeNodeClear(encodeNodeHead(children), Buffer.alloc(32));
+    await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), clear));
     const collector = await test.lockedHost();
     const { outcome } = await collectGarbage({ repository: collector, plan: EAGER });
     assert.equal(outcome, 'done');
@@ -95,15 +118,28 @@ for (const [what, children] of Object.entries(HEADS)) {
   });
 }
 
-test('a node that is forged as data is followed all the same', async () => {
-  await using test = await TestRepository.create();
-  const host = await test.host();
-  const point = await protectDisk(host, chunkRange(0, 20));
-  await host.removePoint(await protectDisk(host, chunkRange(50, 90), { item: 'gone' }));
-  await plant(test, (builder) => builder.add(rootOf(point), 'data', Buffer.alloc(40)));
-  await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
-  await assertWhole(test, point, chunkRange(0, 20));
-});
+const FORGED_ROOTS: Record<string, Buffer> = {
+  'what looks like data': Buffer.alloc(40),
+  'a node without children': encodeNodeClear(encodeNodeHead([]), Buffer.alloc(32)),
+};
+
+for (const [what, clear] of Object.entries(FORGED_ROOTS)) {
+  test(`a node that is away while ${what} lies under its id comes back to all it needs`, async () => {
+    await using test = await TestRepository.create();
+    const host = await test.host();
+    const point = await protectDisk(host, chunkRange(0, 20));
+    await host.removePoint(await protectDisk(host, chunkRange(50, 90), { item: 'gone' }));
+    const bringBack = await takeAway(test, rootOf(point));
+    await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), clear));
+    await assert.rejects(
+      collectGarbage({ repository: await test.lockedHost(), plan: EAGER }),
+      isCofferError,
+    );
+    await bringBack();
+    await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
+    await assertWhole(test, point, chunkRange(0, 20));
+  });
+}
 
 test('a collection keeps the true chunk beside a forged one, also when it moves chunks', async () => {
   await using test = await TestRepository.create();
@@ -151,7 +187,7 @@ test('what was built on a forged chunk is found, and the backup after a repair i
   await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
   await plant(test, (builder) => {
     builder.add(id!, 'data', chunkOf(99));
-    builder.add(Buffer.alloc(32, 3), 'data', chunkOf(98));
+    builder.add(Buffer.alloc(32, 4), 'data', chunkOf(98));
   });
   const built = await protectDisk(await test.host(), chunkRange(0, 5), { item: 'built' });
   const found = await verifyRepository({ repository: await test.host(), readFraction: 1 });
@@ -194,8 +230,8 @@ test('a copy takes the true chunks and nodes along with forged ones', async () =
   await using other = await TestRepository.create({ keys: test.keys });
   const point = await protectDisk(await test.host(), chunkRange(0, 20));
   await plantChunk(test, point);
-  const head = encodeNodeHead([]);
-  await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), head));
+  const clear = encodeNodeClear(encodeNodeHead([]), Buffer.alloc(32));
+  await plant(test, (builder) => builder.add(rootOf(point), 'node', Buffer.alloc(0), clear));
   await copyPoints({
     source: await test.lockedHost(),
     target: await other.lockedHost(),

@@ -163,7 +163,7 @@ interface Entry {
   pack: string;
   box: Buffer;
   isNode: boolean;
-  isCompressed: boolean;
+  form: number;
   ordinal: number;
   offset: number;
   length: number;
@@ -177,13 +177,13 @@ function footer(bytes: Buffer, start: number, pack: string, chunks: Map<string, 
   const entryCount = bytes.readUInt32LE(boxes + boxCount * 80);
   const entries = boxes + boxCount * 80 + 4;
   for (let at = entries; at < entries + entryCount * 51; at += 51) {
-    const flags = bytes[at + 32]!;
+    assert.ok(bytes[at + 32]! <= 2);
     const boxAt = boxes + bytes.readUInt16LE(at + 33) * 80;
     chunks.set(bytes.toString('hex', at, at + 32), {
       pack,
       box: bytes.subarray(boxAt, boxAt + 80),
-      isNode: (flags & 1) !== 0,
-      isCompressed: (flags & 2) !== 0,
+      isNode: (bytes[at + 31]! & 1) !== 0,
+      form: bytes[at + 32]!,
       ordinal: bytes.readUInt32LE(at + 35),
       offset: bytes.readUInt32LE(at + 39),
       length: bytes.readUInt32LE(at + 43),
@@ -231,6 +231,30 @@ function chunksOfPacks(): Map<string, Entry> {
   return chunks;
 }
 
+// Section 7.
+function plainOf(content: Buffer, form: number): Buffer {
+  if (form < 2) return form === 1 ? zstdDecompressSync(content) : content;
+  const n = content.readUInt32LE(0);
+  const length = n % 2 ** 31;
+  assert.equal(content.length, 4 + classOf(length));
+  const c = content.subarray(4, 4 + length);
+  assert.ok(content.subarray(4 + length).every((byte) => byte === 0));
+  return n >= 2 ** 31 ? zstdDecompressSync(c) : c;
+}
+
+function classOf(size: number): number {
+  if (size <= 256) return 256;
+  const step = 2 ** (Math.floor(Math.log2(size)) - 4);
+  return Math.ceil(size / step) * step;
+}
+
+// Section 6.
+function withLastBit(id: Buffer, bit: number): Buffer {
+  const changed = Buffer.from(id);
+  changed[31] = (changed[31]! & 0xfe) | bit;
+  return changed;
+}
+
 class Reader {
   readonly #keys: Keys;
   readonly #chunks = chunksOfIndex();
@@ -249,20 +273,25 @@ class Reader {
   }
 
   #open(id: Buffer, entry: Entry): { children: Buffer[]; plain: Buffer } {
-    const { offset, length, isNode, isCompressed } = entry;
+    const { offset, length, isNode, form } = entry;
     const bytes = object(packName(entry.pack)).subarray(offset, offset + length);
     const childCount = isNode ? bytes.readUInt32LE(0) : 0;
     const head = bytes.subarray(0, isNode ? 4 + childCount * 32 : 0);
     const nonce = Buffer.alloc(12);
     nonce.writeUInt32LE(entry.ordinal, 0);
-    const aad = Buffer.concat([id, Buffer.from([Number(isNode), Number(isCompressed)])]);
+    const aad = Buffer.concat([id, Buffer.from([Number(isNode), form])]);
+    const tag = bytes.subarray(head.length, isNode ? head.length + 32 : 0);
     const packKey = openSealedBox(this.#keys, entry.box, 'coffer 1 pack key');
-    const content = openGcm(packKey, nonce, aad, bytes.subarray(head.length));
-    const plain = isCompressed ? zstdDecompressSync(content) : content;
-    assert.equal(plain.length, entry.plainLength);
-    const context = isNode ? 'coffer 1 node id' : 'coffer 1 data chunk id';
-    const key = Blake3Hasher.deriveKey(context, this.#keys.hashKey);
-    assert.deepEqual(keyedBlake3(key, head, plain), id);
+    const content = openGcm(packKey, nonce, aad, bytes.subarray(head.length + tag.length));
+    const plain = plainOf(content, form);
+    assert.equal(form === 2 ? classOf(plain.length) : plain.length, entry.plainLength);
+    const context = isNode ? 'coffer 1 node tag' : 'coffer 1 data chunk id';
+    const own = keyedBlake3(Blake3Hasher.deriveKey(context, this.#keys.hashKey), head, plain);
+    if (isNode) {
+      assert.deepEqual(own, tag);
+      const key = Blake3Hasher.deriveKey('coffer 1 node id', Buffer.alloc(0));
+      assert.deepEqual(withLastBit(keyedBlake3(key, head, tag), 1), id);
+    } else assert.deepEqual(withLastBit(own, 0), id);
     const children: Buffer[] = [];
     for (let at = 4; at < head.length; at += 32) children.push(head.subarray(at, at + 32));
     return { children, plain };

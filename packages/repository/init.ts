@@ -1,6 +1,7 @@
 /** Makes new repositories: key slots first, the config last. */
 import { type Clock, isCofferError, type Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { Padding } from './chunk/padding.ts';
 import { newConfig, type RepositoryConfig } from './config.ts';
 import { readConfig, refuseExisting, writeConfig } from './config-objects.ts';
 import {
@@ -20,11 +21,13 @@ export interface InitOptions {
   readonly random: Random;
   readonly passphrase: string;
   readonly recoveryKey: string;
+  /** Of the key domain that begins with it; `DEFAULT_PADDING` when it is not said. */
+  readonly padding?: Padding | undefined;
 }
 
 /** Makes a new repository with two key slots. Fails with `repository-exists`. */
 export async function initRepository(options: InitOptions): Promise<RepositoryConfig> {
-  const { store, clock, random, passphrase, recoveryKey } = options;
+  const { store, clock, random, passphrase, recoveryKey, padding } = options;
   const keys: RepositoryKeys = { ...generateKeyPair(random), hashKey: random.bytes(32) };
   const createdAt = clock.now();
   const slot = { keys, createdAt };
@@ -32,7 +35,7 @@ export async function initRepository(options: InitOptions): Promise<RepositoryCo
     await newKeySlot({ ...slot, kind: 'passphrase', secret: passphrase, label: 'first' }),
     await newKeySlot({ ...slot, kind: 'recovery', secret: recoveryKey, label: 'printed' }),
   ];
-  return await writeNew(store, newConfig({ ...keys, createdAt, random }), slots);
+  return await writeNew(store, newConfig({ ...keys, createdAt, random, padding }), slots);
 }
 
 /**

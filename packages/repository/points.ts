@@ -6,7 +6,7 @@
 import { type CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { listDeletions, readDeletions } from './deleted-points.ts';
-import { readGcStateIfIntact, survives } from './gc/gc-record.ts';
+import { readGcState, survives } from './gc/gc-record.ts';
 import { isInForce, listHolds, parseHoldName, readHolds } from './hold.ts';
 import type { ChunkIndex } from './index/chunk-index.ts';
 import {
@@ -17,6 +17,7 @@ import {
   pointObjectName,
   type RecoveryPoint,
 } from './recovery-point.ts';
+import { isUnreadable } from './record.ts';
 import { listSessions, readEndIfIntact } from './session/session-record.ts';
 import { getRecord } from './store-calls.ts';
 
@@ -34,8 +35,8 @@ export interface PointsOptions {
   readonly filter?: PointFilter | undefined;
   /** Lists those that were deleted for a while, too. */
   readonly deleted?: boolean | undefined;
-  /** Damaged points are told to it, or thrown. */
-  readonly onDamaged?: ((error: CofferError) => void) | undefined;
+  /** Objects that are damaged are told to it, by their names, or thrown. */
+  readonly onDamaged?: ((error: CofferError, name: string) => void) | undefined;
 }
 
 export interface ReadPointsOptions extends PointsOptions {
@@ -56,7 +57,7 @@ export interface StoredPoint extends PointObject {
 /** The points that exist, oldest first. */
 export async function readPoints(options: ReadPointsOptions): Promise<RecoveryPoint[]> {
   const { store, index, filter, onDamaged } = options;
-  const state = await readGcStateIfIntact(store, onDamaged, index.sweeps);
+  const state = await readGcState(store, index.sweeps);
   // Before the points: what is purged meanwhile is hidden, or gone, and never shows itself.
   const marked = await listDeletions(store, idPrefixOf(filter));
   const holds = await listHolds(store, idPrefixOf(filter));
@@ -179,8 +180,8 @@ async function readRecord(
     return record;
   } catch (error) {
     if (isCofferError(error, 'object-not-found')) return undefined;
-    if (!isCofferError(error, 'object-damaged') || !onDamaged) throw error;
-    onDamaged(error);
+    if (!isUnreadable(error) || !onDamaged) throw error;
+    onDamaged(error, point.name);
     return undefined;
   }
 }
@@ -189,7 +190,7 @@ function readIfIntact<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (isCofferError(error, 'object-damaged')) return undefined;
+    if (isUnreadable(error)) return undefined;
     throw error;
   }
 }

@@ -3,7 +3,7 @@
  * is, one line of JSON, one line with the BLAKE3 of what stands before it. Readable by people, and
  * any flipped bit is found without a key. FORMAT.md, section 2.
  */
-import { CofferError, digest } from '@coffer/base';
+import { CofferError, digest, isCofferError } from '@coffer/base';
 import * as v from 'valibot';
 
 export const FORMAT_VERSION = 1;
@@ -55,6 +55,11 @@ function shown(input: unknown): string {
 export function encodeRecord(kind: RecordKind, value: unknown): Buffer {
   const body = Buffer.from(`coffer ${kind} ${FORMAT_VERSION}\n${JSON.stringify(value)}\n`, 'utf8');
   return Buffer.concat([body, Buffer.from(`${digest(body).toString('hex')}\n`)]);
+}
+
+/** That a record says nothing to us: it is damaged, or of a newer Coffer, or of who looks like it. */
+export function isUnreadable(error: unknown): error is CofferError {
+  return isCofferError(error, 'object-damaged') || isCofferError(error, 'repository-version');
 }
 
 /** The value of a record. `name` is told in errors. Fails with `object-damaged`. */

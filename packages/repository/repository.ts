@@ -14,7 +14,7 @@ import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
 import { isMarkedDamaged } from './damaged-points.ts';
 import { type Deletion, deletionName, markDeleted } from './deleted-points.ts';
-import { readGcState, readGcStateIfIntact, survives } from './gc/gc-record.ts';
+import { readGcState, survives } from './gc/gc-record.ts';
 import { objectsPassedOver } from './gc/passed-over.ts';
 import {
   holdName,
@@ -207,7 +207,8 @@ export class Repository {
     const publicKey = Buffer.from(this.config.publicKey, 'hex');
     const last = (): ObjectStore =>
       interruptible(this.#opened.options.store, parting(this.run).signal);
-    return { store, parting: last, index, clock, random, signal, processes, publicKey };
+    const { padding } = this.config;
+    return { store, parting: last, index, clock, random, signal, processes, publicKey, padding };
   }
 
   /** Begins the run of a writer that moves sealed chunks as they are, and makes none. */
@@ -241,7 +242,7 @@ export class Repository {
    * or those of an item.
    */
   async countHiddenPoints(item?: string): Promise<number> {
-    const state = await readGcStateIfIntact(this.store, ignoreDamaged, this.index.sweeps);
+    const state = await readGcState(this.store, this.index.sweeps);
     const folder = item === undefined ? undefined : itemFolder(item);
     return (await objectsPassedOver(this.store, state, folder)).length;
   }

@@ -30,7 +30,7 @@ import {
   encodeEnd,
   endName,
 } from '@coffer/repository/session/session-record.ts';
-import { encodeNodeHead } from '@coffer/repository/tree/node-codec.ts';
+import { encodeNodeClear, encodeNodeHead } from '@coffer/repository/tree/node-codec.ts';
 import type { Damage } from './damages.ts';
 import type { IntactPoint } from './intact.ts';
 
@@ -113,11 +113,13 @@ export class Forgeries {
     const heads = { 'no children': [], 'bogus children': [this.#random.bytes(32)], others };
     for (const { id, kind } of this.#sample(entries, 12)) {
       yield this.#planted(`other bytes under the id of a ${kind}`, (builder) =>
-        builder.add(id, 'data', this.#random.bytes(500)),
+        builder.add(id, kind, this.#random.bytes(500)),
       );
+      if (kind === 'data') continue;
       for (const [what, children] of Object.entries(heads)) {
-        yield this.#planted(`a node with ${what} under the id of a ${kind}`, (builder) =>
-          builder.add(id, 'node', Buffer.alloc(0), encodeNodeHead(children)),
+        const clear = encodeNodeClear(encodeNodeHead(children), this.#random.bytes(32));
+        yield this.#planted(`a node with ${what} under the id of another`, (builder) =>
+          builder.add(id, kind, Buffer.alloc(0), clear),
         );
       }
     }
@@ -149,7 +151,7 @@ export class Forgeries {
     for (const { pack, entries } of this.#packs) {
       const name = packObjectName(pack);
       const { bytes } = this.#pack((builder) => {
-        for (const { id } of entries) builder.add(id, 'data', this.#random.bytes(20));
+        for (const { id, kind } of entries) builder.add(id, kind, this.#random.bytes(20));
       });
       const touches = ({ needs }: IntactPoint): boolean => needs.has(name);
       const known = { isFound: this.#objects.has(name), touches, isExact: false };
@@ -170,7 +172,7 @@ export class Forgeries {
         'moved offsets': [{ ...pack, entries: pack.entries.map(shifted) }],
         'an entry less': [{ ...pack, entries: pack.entries.slice(1) }],
         'no entries': [{ ...pack, entries: [] }],
-        'other kinds': [{ ...pack, entries: pack.entries.map(ofOtherKind) }],
+        'other forms': [{ ...pack, entries: pack.entries.map(ofOtherForm) }],
         'another size': [{ ...pack, sizeBytes: pack.sizeBytes + 1 }],
         'a pack that is not there': [{ ...pack, pack: this.#random.bytes(32) }],
       };
@@ -306,6 +308,6 @@ function shifted(entry: PackEntry): PackEntry {
   return { ...entry, offset: entry.offset - 1 };
 }
 
-function ofOtherKind(entry: PackEntry): PackEntry {
-  return { ...entry, kind: entry.kind === 'node' ? 'data' : 'node' };
+function ofOtherForm(entry: PackEntry): PackEntry {
+  return { ...entry, padded: !entry.padded, compressed: false };
 }

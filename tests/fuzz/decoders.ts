@@ -3,7 +3,9 @@ import { DIGEST_SIZE_BYTES, digest, type FileEntry, type Random, seededRandom } 
 import { parseManifest } from '@coffer/flows/manifest.ts';
 import { contentPieces, isRecoveryKey, resolvePoint } from '@coffer/repository';
 import type { ChunkReader } from '@coffer/repository/chunk/chunk-reader.ts';
-import { openChunk, sealChunk } from '@coffer/repository/chunk/seal.ts';
+import { kindOf } from '@coffer/repository/chunk/chunk-id.ts';
+import { PADDINGS } from '@coffer/repository/chunk/padding.ts';
+import { openChunk, sealChunk, sealedSizeMax } from '@coffer/repository/chunk/seal.ts';
 import { readConfig } from '@coffer/repository/config-objects.ts';
 import { checkGcRecord, type GcStep } from '@coffer/repository/gc/gc-record.ts';
 import {
@@ -132,9 +134,12 @@ function binaryDecoders({ objects, keys }: IntactRepository): Decoder[] {
   const pack = smallPack(keys.publicKey, random);
   const key = random.bytes(32);
   const plain = Buffer.alloc(3000, 'compressible ');
-  const room = Buffer.alloc(plain.length + 1000);
-  const { seal, length } = sealChunk(key, { id: ids[0]!, kind: 'data', ordinal: 3, plain }, room);
-  const sealed = room.subarray(0, length);
+  const room = Buffer.alloc(sealedSizeMax(plain.length));
+  const sealedForms = PADDINGS.map((padding) => {
+    const chunk = { id: ids[0]!, kind: 'data', ordinal: 3, plain } as const;
+    const { seal, length } = sealChunk(key, chunk, room, padding);
+    return { padding, seal, bytes: Buffer.from(room.subarray(0, length)) };
+  });
   const associated = Buffer.from('a');
   const box = sealBox({ publicKey: keys.publicKey, content: key, associated, random });
   const folder = (body: Buffer) => decodeFolder({ children: ids, body }, ids[0]!);
@@ -182,15 +187,15 @@ function binaryDecoders({ objects, keys }: IntactRepository): Decoder[] {
         }
       },
     },
-    {
-      name: 'sealed chunk',
+    ...sealedForms.map(({ padding, seal, bytes: sealed }) => ({
+      name: `sealed chunk, padding ${padding}`,
       valid: [sealed],
       change: mutate,
-      decode: (bytes) => {
+      decode: (bytes: Buffer) => {
         const opened = openChunk(key, seal, bytes);
         if (!opened.equals(plain)) throw new Error('a changed chunk opens');
       },
-    },
+    })),
     {
       name: 'sealed box',
       valid: [box],
@@ -253,7 +258,8 @@ function textDecoders(): Decoder[] {
 function smallPack(publicKey: Buffer, random: Random): Buffer {
   const builder = new PackBuilder({ publicKey, random });
   for (let count = 0; count < 10; count++) {
-    builder.add(random.bytes(32), 'data', random.bytes(50 * count));
+    const id = random.bytes(32);
+    builder.add(id, kindOf(id), random.bytes(50 * count));
   }
   const { bytes } = builder.finish();
   return Buffer.from(bytes);

@@ -7,6 +7,8 @@ import {
   generateRecoveryKey,
   initRepository,
   initWithKeysFrom,
+  type InitOptions,
+  type Padding,
 } from '@coffer/repository';
 import { readConfig } from '@coffer/repository/config-objects.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
@@ -25,6 +27,7 @@ import {
 export interface InitCommandOptions extends GlobalOptions {
   readonly recoveryKeyFile?: string;
   readonly keysFrom?: string;
+  readonly padding?: Padding;
 }
 
 interface InitReport {
@@ -42,8 +45,8 @@ export async function runInit(options: InitCommandOptions): Promise<void> {
     options.keysFrom !== undefined
       ? await initFrom(options.keysFrom, choice.location)
       : choice.isEmbedded && givenPassphrase(options) === undefined
-        ? await initEmbedded(options.recoveryKeyFile)
-        : await initNew(choice.location, await firstPassphrase(options), options.recoveryKeyFile);
+        ? await initEmbedded(options)
+        : await initNew(choice.location, await firstPassphrase(options), options);
   // Even with --quiet: the recovery key is shown once.
   printResult({ ...options, quiet: options.quiet === true && !report.recoveryKey }, report, () =>
     printReport(report),
@@ -64,7 +67,9 @@ export async function ensureEmbeddedRepository(options: GlobalOptions): Promise<
   process.stderr.write(`${describe(report).join('\n')}\n\n`);
 }
 
-async function initEmbedded(recoveryKeyFile?: string): Promise<InitReport> {
+type NewOptions = Pick<InitCommandOptions, 'recoveryKeyFile' | 'padding'>;
+
+async function initEmbedded(options: NewOptions = {}): Promise<InitReport> {
   const passphraseFile = embeddedPassphraseFile();
   if (!existsSync(passphraseFile)) {
     mkdirSync(dirname(passphraseFile), { recursive: true, mode: 0o700 });
@@ -72,14 +77,14 @@ async function initEmbedded(recoveryKeyFile?: string): Promise<InitReport> {
     writeSecretFile(passphraseFile, passphrase);
   }
   const passphrase = givenPassphrase({ passphraseFile });
-  const report = await initNew(embeddedRepository(), passphrase, recoveryKeyFile);
+  const report = await initNew(embeddedRepository(), passphrase, options);
   return { ...report, passphraseFile };
 }
 
 async function initNew(
   location: string,
   passphrase: string | undefined,
-  recoveryKeyFile: string | undefined,
+  { recoveryKeyFile, padding }: NewOptions,
 ): Promise<InitReport> {
   if (passphrase === undefined) throw new CofferError('passphrase-missing', { location });
   checkPassphrase(passphrase);
@@ -87,8 +92,8 @@ async function initNew(
   return await withStore(location, { create: true }, async (store) => {
     // Durable before the repository exists, which nothing else can open when the passphrase is lost.
     if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
-    const secrets = { passphrase, recoveryKey };
-    const repository = await initOrForget(store, secrets, recoveryKeyFile);
+    const wanted = { passphrase, recoveryKey, padding };
+    const repository = await initOrForget(store, wanted, recoveryKeyFile);
     return recoveryKeyFile === undefined
       ? { repository, location, recoveryKey }
       : { repository, location, recoveryKeyFile };
@@ -98,11 +103,11 @@ async function initNew(
 /** A key that opens nothing is not left behind. */
 async function initOrForget(
   store: ObjectStore,
-  secrets: { readonly passphrase: string; readonly recoveryKey: string },
+  wanted: Pick<InitOptions, 'passphrase' | 'recoveryKey' | 'padding'>,
   recoveryKeyFile: string | undefined,
 ): Promise<string> {
   try {
-    return (await initRepository({ store, clock, random, ...secrets })).repositoryId;
+    return (await initRepository({ store, clock, random, ...wanted })).repositoryId;
   } catch (error) {
     const isOfOther = isCofferError(error, 'repository-exists');
     if (recoveryKeyFile !== undefined && isOfOther) rmSync(recoveryKeyFile, { force: true });

@@ -15,9 +15,18 @@ function addInit(program: Command): void {
   command(program, 'init', 'make a repository', [
     'coffer init --repo /srv/backup --passphrase-file ~/pass',
     'coffer init --repo s3://bucket/coffer --keys-from /srv/backup',
+    'coffer init --repo /srv/secret --padding full',
   ])
     .option('--recovery-key-file <file>', 'write the recovery key there instead of showing it')
     .option('--keys-from <location>', 'use the keys of that repository')
+    .addOption(
+      new Option(
+        '--padding <how>',
+        'what the sizes of what is stored tell of it (default: classes)',
+      )
+        .choices(['none', 'classes', 'full'])
+        .conflicts('keysFrom'),
+    )
     .action(async (_options, self: Command) => {
       const { runInit } = await import('../commands/init.ts');
       await runInit(self.optsWithGlobals<InitCommandOptions>());

@@ -1,6 +1,8 @@
 /**
- * Identity of chunks: the keyed BLAKE3 of their content. Data and nodes are hashed under different
- * keys, so that no data can be taken for a node. FORMAT.md, section 6.
+ * Identity of chunks: the keyed BLAKE3 of their content. The last bit of an id says whether it is a
+ * node's, so that nobody can pass the one off as the other. The id of a node follows from what of it
+ * is in clear: so whoever walks a tree without a key sees that its children are the true ones.
+ * FORMAT.md, section 6.
  */
 import { deriveKey, DIGEST_SIZE_BYTES, KeyedDigest } from '@coffer/base';
 
@@ -14,6 +16,13 @@ export const ZERO_ID: ChunkId = Buffer.alloc(CHUNK_ID_SIZE_BYTES);
 
 export type ChunkKind = 'data' | 'node';
 
+const LAST_BYTE = CHUNK_ID_SIZE_BYTES - 1;
+
+/** What the id is of, whoever says something else. */
+export function kindOf(id: ChunkId): ChunkKind {
+  return id[LAST_BYTE]! & 1 ? 'node' : 'data';
+}
+
 /** The id as the key of a Map or Set. */
 export function idKey(id: ChunkId): string {
   return id.toString('latin1');
@@ -26,21 +35,38 @@ export function isZeroId(id: ChunkId): boolean {
 /** Computes ids under the hash key of a repository. */
 export class ChunkHasher {
   readonly #data: KeyedDigest;
-  readonly #node: KeyedDigest;
+  readonly #tag: KeyedDigest;
 
   constructor(hashKey: Buffer) {
     this.#data = new KeyedDigest(deriveKey('coffer 1 data chunk id', hashKey));
-    this.#node = new KeyedDigest(deriveKey('coffer 1 node id', hashKey));
+    this.#tag = new KeyedDigest(deriveKey('coffer 1 node tag', hashKey));
   }
 
   data(plain: Buffer): ChunkId {
-    return this.#data.of(plain);
+    const id = this.#data.of(plain);
+    id[LAST_BYTE]! &= 0xfe;
+    return id;
   }
 
-  /** `head` is the clear part of the node, `body` its plain body. */
+  /** `head` are the children of the node, in clear, `body` its plain body. */
   node(head: Buffer, body: Buffer): ChunkId {
-    return this.#node.of(head, body);
+    return nodeId(head, this.nodeTag(head, body));
   }
+
+  /** What stands for the body, and for the key, in the id of a node; 32 bytes in clear. */
+  nodeTag(head: Buffer, body: Buffer): Buffer {
+    return this.#tag.of(head, body);
+  }
+}
+
+/** It needs no key: the tag says nothing to who has none. */
+const nodeIds = new KeyedDigest(deriveKey('coffer 1 node id', Buffer.alloc(0)));
+
+/** The id of a node, as what of it is in clear says. */
+export function nodeId(head: Buffer, tag: Buffer): ChunkId {
+  const id = nodeIds.of(head, tag);
+  id[LAST_BYTE]! |= 1;
+  return id;
 }
 
 /** True when all bytes are zero. */

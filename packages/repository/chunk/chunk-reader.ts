@@ -6,7 +6,7 @@ import { CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { Location } from '../index/location.ts';
-import { decodeNodeHead, nodeHeadLength } from '../tree/node-codec.ts';
+import { decodeNodeHead, splitNodeRecord } from '../tree/node-codec.ts';
 import type { BoxKeys } from './box-keys.ts';
 import { ChunkHasher, type ChunkId, isZero, isZeroId } from './chunk-id.ts';
 import type { ChunkWork } from './chunk-work.ts';
@@ -19,7 +19,7 @@ import {
   RecordReader,
   type SealedRecord,
 } from './record-reader.ts';
-import { openChunk } from './seal.ts';
+import { fitsLength, openChunk } from './seal.ts';
 import { type Slab, SLAB_SIZE_BYTES, SlabPool } from './slab.ts';
 import type { Node, NodeReader } from '../tree/node-reader.ts';
 
@@ -30,6 +30,8 @@ export interface ChunkRequest {
   readonly id: ChunkId;
   readonly length: number;
   readonly targetOffset: number;
+  /** Told the length where nobody knows it before; then `length` is the most that it can be. */
+  readonly onLength?: (length: number) => void;
 }
 
 export interface ChunkFailure {
@@ -78,9 +80,8 @@ export class ChunkReader implements NodeReader {
 
   async #readNodeOnce(id: ChunkId): Promise<Node> {
     return await this.#read(id, ({ record, location }, packKey) => {
-      const headLength = nodeHeadLength(record);
-      const plain = openChunk(packKey, { ...location, id }, record.subarray(headLength));
-      const head = record.subarray(0, headLength);
+      const { head, sealedBody } = splitNodeRecord(id, record);
+      const plain = openChunk(packKey, { ...location, id }, sealedBody);
       if (!this.#hasher.node(head, plain).equals(id)) throw wrongContent(id);
       return { children: decodeNodeHead(record), body: plain };
     });
@@ -165,8 +166,9 @@ export class ChunkReader implements NodeReader {
       const isOpen = ({ location }: Part): boolean => keys.has(location.keyIndex);
       const parts = extent.parts.filter(isOpen);
       const items = parts.map((part) => itemOf(part, extent, { pack, keys }));
-      const failed = await work.open({ source, target, items });
-      const broken = failed.map(({ itemIndex, reason }) => {
+      const { failures, lengths } = await work.open({ source, target, items });
+      parts.forEach(({ request }, index) => request.onLength?.(lengths[index]!));
+      const broken = failures.map(({ itemIndex, reason }) => {
         const { request } = parts[itemIndex]!;
         return { request, error: damaged(request.id, reason) };
       });
@@ -205,7 +207,8 @@ export class ChunkReader implements NodeReader {
     for (const request of requests) {
       try {
         const plain = await this.readData(request.id);
-        if (plain.length !== request.length) throw otherLength(request);
+        if (!isAsLong(request, plain.length)) throw otherLength(request);
+        request.onLength?.(plain.length);
         target.bytes.set(plain, request.targetOffset);
       } catch (error) {
         if (!isChunkError(error)) throw error;
@@ -286,6 +289,7 @@ function itemOf(
     keyBox: pack.keyBoxes[location.keyIndex]!,
     packKey: keys.get(location.keyIndex),
     targetOffset: request.targetOffset,
+    exactLength: request.onLength ? undefined : request.length,
   };
 }
 
@@ -316,8 +320,12 @@ function joinExtents(
   return extents;
 }
 
-function fits({ length }: ChunkRequest, { kind, plainLength }: Location): boolean {
-  return kind === 'data' && plainLength === length;
+function fits({ id, length }: ChunkRequest, place: Location): boolean {
+  return place.kind === 'data' && fitsLength({ ...place, id }, length);
+}
+
+function isAsLong({ length, onLength }: ChunkRequest, plainLength: number): boolean {
+  return onLength ? plainLength <= length : plainLength === length;
 }
 
 function otherLength({ id }: ChunkRequest): CofferError {

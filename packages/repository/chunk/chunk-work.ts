@@ -9,8 +9,9 @@ import type { FinishedPack } from '../pack/pack-builder.ts';
 import {
   ChunkEngine,
   type EngineKeys,
-  type OpenFailure,
+  type Opened,
   type OpenItem,
+  type SealerOptions,
   SlabSealer,
 } from './engine.ts';
 import type { Slab, Span } from './slab.ts';
@@ -52,9 +53,9 @@ export interface ChunkWork {
   readonly slabsUseful: number;
   identify(job: IdentifyJob): Promise<Buffer>;
   cut(job: CutJob): Promise<number[]>;
-  open(job: OpenJob): Promise<OpenFailure[]>;
+  open(job: OpenJob): Promise<Opened>;
   /** For the packs of one session. */
-  sealer(packSizeBytes?: number): ChunkSealer;
+  sealer(options?: SealerOptions): ChunkSealer;
   /** Forgets the keys. */
   close(): void;
 }
@@ -84,7 +85,7 @@ export function inlineChunkWork(keys: EngineKeys, random: Random): ChunkWork {
     identify: async ({ slab, spans }) => engine.identify(slab.bytes, spans),
     cut: async ({ slab, span, last }) => engine.cut(slab.bytes, span, last),
     open: async ({ source, target, items }) => engine.open(source.bytes, target.bytes, items),
-    sealer: (packSizeBytes) => inlineSealer(new SlabSealer(keys.publicKey, random, packSizeBytes)),
+    sealer: (options = {}) => inlineSealer(new SlabSealer(keys.publicKey, random, options)),
     close: () => {},
   };
 }

@@ -22,13 +22,9 @@ export function compress(plain: Buffer): Buffer | undefined {
   return scratch.subarray(0, length);
 }
 
-/** Fills `plain` exactly. Fails with `chunk-damaged`. */
-export function decompressInto(compressed: Buffer, plain: Buffer): void {
+/** Returns the length of the plain bytes. Fails with `chunk-damaged`, also when there is no room. */
+export function decompressInto(compressed: Buffer, plain: Buffer): number {
   const length = decompressor.decompress(compressed, plain);
-  if (length === undefined) {
-    throw new CofferError('chunk-damaged', { reason: 'it does not decompress' });
-  }
-  if (length !== plain.length) {
-    throw new CofferError('chunk-damaged', { reason: 'its length is not as recorded' });
-  }
+  if (length !== undefined) return length;
+  throw new CofferError('chunk-damaged', { reason: 'it does not decompress' });
 }

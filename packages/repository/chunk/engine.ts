@@ -9,6 +9,7 @@ import { KEY_BOX_PURPOSE } from '../pack/pack-codec.ts';
 import { openBox } from '../sealed-box.ts';
 import { CHUNK_ID_SIZE_BYTES, ChunkHasher, isZero, ZERO_ID } from './chunk-id.ts';
 import { Cutter } from './cutter.ts';
+import type { Padding } from './padding.ts';
 import { openChunkInto, type Seal } from './seal.ts';
 import type { Span } from './slab.ts';
 
@@ -26,11 +27,19 @@ export interface OpenItem extends Seal {
   /** The key in the box, where it is open already. */
   readonly packKey?: Buffer | undefined;
   readonly targetOffset: number;
+  /** Of the plain bytes, where it is known; of a padded chunk, the seal tells a class only. */
+  readonly exactLength?: number | undefined;
 }
 
 export interface OpenFailure {
   readonly itemIndex: number;
   readonly reason: string;
+}
+
+export interface Opened {
+  readonly failures: readonly OpenFailure[];
+  /** Of the plain bytes of each item; of one that failed, it has no meaning. */
+  readonly lengths: readonly number[];
 }
 
 /** Opened pack keys kept at hand; opening one takes about 0.1 ms. */
@@ -64,31 +73,43 @@ export class ChunkEngine {
   }
 
   /** Opens data chunks from `source` into `target`; what cannot be opened is told, not thrown. */
-  open(source: Buffer, target: Buffer, items: readonly OpenItem[]): OpenFailure[] {
+  open(source: Buffer, target: Buffer, items: readonly OpenItem[]): Opened {
     const failures: OpenFailure[] = [];
-    items.forEach((item, itemIndex) => {
+    const lengths = items.map((item, itemIndex) => {
       const { offset, length } = item.record;
       try {
         const key = item.packKey ?? this.#packKeys.open(item.keyBox);
-        const { targetOffset, plainLength } = item;
-        const plain = target.subarray(targetOffset, targetOffset + plainLength);
-        openChunkInto(key, item, source.subarray(offset, offset + length), plain);
-        if (!this.#hasher.data(plain).equals(item.id)) throw wrongContent();
+        const { targetOffset, exactLength } = item;
+        const room = target.subarray(
+          targetOffset,
+          targetOffset + (exactLength ?? item.plainLength),
+        );
+        const opened = openChunkInto(key, item, source.subarray(offset, offset + length), room);
+        if (exactLength !== undefined && opened !== exactLength) throw otherLength();
+        if (!this.#hasher.data(room.subarray(0, opened)).equals(item.id)) throw wrongContent();
+        return opened;
       } catch (error) {
         if (!(error instanceof CofferError)) throw error;
         failures.push({ itemIndex, reason: error.message });
+        return 0;
       }
     });
-    return failures;
+    return { failures, lengths };
   }
+}
+
+/** How the packs of a session are made. */
+export interface SealerOptions {
+  readonly packSizeBytes?: number | undefined;
+  readonly padding?: Padding | undefined;
 }
 
 /** Seals the chunks of one session into packs of its own. */
 export class SlabSealer {
   readonly #builder: PackBuilder;
 
-  constructor(publicKey: Buffer, random: Random, packSizeBytes: number | undefined) {
-    this.#builder = new PackBuilder({ publicKey, random, sizeBytes: packSizeBytes });
+  constructor(publicKey: Buffer, random: Random, { packSizeBytes, padding }: SealerOptions) {
+    this.#builder = new PackBuilder({ publicKey, random, sizeBytes: packSizeBytes, padding });
   }
 
   /** Seals the spans; returns the packs that became full. */
@@ -133,6 +154,10 @@ export class PackKeys {
     this.#opened.set(name, key);
     return key;
   }
+}
+
+function otherLength(): CofferError {
+  return new CofferError('chunk-damaged', { reason: 'its length is not what its tree says' });
 }
 
 function wrongContent(): CofferError {

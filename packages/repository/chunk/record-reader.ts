@@ -10,8 +10,8 @@ import { IndexDoubt } from '../index/index-doubt.ts';
 import type { Location } from '../index/location.ts';
 import type { MovedChunk } from '../pack/pack-builder.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
-import { decodeNodeHead } from '../tree/node-codec.ts';
-import type { ChunkId } from './chunk-id.ts';
+import { decodeNodeHead, splitNodeRecord } from '../tree/node-codec.ts';
+import { type ChunkId, kindOf } from './chunk-id.ts';
 
 /** Ranges under way at once, so that a far store does not set the pace. */
 export const FETCHES_AT_ONCE = 24;
@@ -49,13 +49,12 @@ export class RecordReader {
   }
 
   /**
-   * The children of a node, which are readable without a key, as each of its places names them; places
-   * that cannot be read are passed over when there is another one. Lists differ only where somebody
-   * has forged a place: then all are returned, since no key tells which is true. Fails with
-   * `chunk-missing` or `chunk-damaged` when there is none.
+   * The children of a node, which are readable without a key, and are those that its id promises.
+   * Places that are forged, damaged or gone are passed over. Fails with `chunk-missing` or
+   * `chunk-damaged` when there is no other.
    */
-  async readHeads(id: ChunkId, accepts?: AcceptsPack): Promise<ChunkId[][]> {
-    return await this.unlessIndexIsWrong(id, () => this.#readHeadsOnce(id, accepts));
+  async readChildren(id: ChunkId, accepts?: AcceptsPack): Promise<ChunkId[]> {
+    return await this.unlessIndexIsWrong(id, () => this.#readChildrenOnce(id, accepts));
   }
 
   /**
@@ -71,31 +70,24 @@ export class RecordReader {
     }
   }
 
-  async #readHeadsOnce(id: ChunkId, accepts: AcceptsPack | undefined): Promise<ChunkId[][]> {
-    const places = this.#options.index.places(id, accepts).filter(isNode);
-    const heads = new Map<string, ChunkId[]>();
-    for (const place of places) {
-      const head = await this.readHeadAt(id, place);
-      if (head) heads.set(Buffer.concat(head).toString('latin1'), head);
+  async #readChildrenOnce(id: ChunkId, accepts: AcceptsPack | undefined): Promise<ChunkId[]> {
+    for (const place of this.#options.index.places(id, accepts)) {
+      const children = await this.readChildrenAt(id, place);
+      if (children) return children;
     }
-    if (heads.size === 0) return [headOf(id, await this.fetch(id))];
-    return [...heads.values()];
+    // It may have been moved meanwhile.
+    return childrenOf(id, await this.fetch(id));
   }
 
-  /** What one place names; undefined when it cannot be read. */
-  async readHeadAt(id: ChunkId, place: Location): Promise<ChunkId[] | undefined> {
+  /** As one place names them; undefined when it cannot be read, or is not the node. */
+  async readChildrenAt(id: ChunkId, place: Location): Promise<ChunkId[] | undefined> {
     const sealed = await this.fetchIfThere(place);
     try {
-      return sealed && headOf(id, sealed);
+      return sealed && childrenOf(id, sealed);
     } catch (error) {
       if (isChunkError(error)) return undefined;
       throw error;
     }
-  }
-
-  /** All that `readHeads` gives, as one list: what a tree may reach. */
-  async readChildren(id: ChunkId): Promise<ChunkId[]> {
-    return (await this.readHeads(id)).flat();
   }
 
   /** Whether one of the places holds the same sealed chunk, byte for byte. Places may be gone. */
@@ -261,13 +253,10 @@ export class RecordReader {
   }
 }
 
-function isNode({ kind }: Location): boolean {
-  return kind === 'node';
-}
-
-function headOf(id: ChunkId, { record, location }: SealedRecord): ChunkId[] {
-  if (!isNode(location)) throw damaged(id, 'it is data where a node is expected');
+function childrenOf(id: ChunkId, { record }: SealedRecord): ChunkId[] {
+  if (kindOf(id) !== 'node') throw damaged(id, 'it is data where a node is expected');
   try {
+    splitNodeRecord(id, record);
     return decodeNodeHead(record);
   } catch (error) {
     throw isCofferError(error) ? damaged(id, error.message, error) : error;
@@ -279,13 +268,17 @@ function haveSameSeal(a: SealFacts, b: SealFacts): boolean {
   return (
     a.kind === b.kind &&
     a.compressed === b.compressed &&
+    a.padded === b.padded &&
     a.ordinal === b.ordinal &&
     a.length === b.length &&
     a.plainLength === b.plainLength
   );
 }
 
-type SealFacts = Pick<Location, 'kind' | 'compressed' | 'ordinal' | 'length' | 'plainLength'>;
+type SealFacts = Pick<
+  Location,
+  'kind' | 'compressed' | 'padded' | 'ordinal' | 'length' | 'plainLength'
+>;
 
 /** The chunk itself is at fault, and nothing else. */
 export function isChunkError(error: unknown): error is CofferError {

@@ -2,7 +2,7 @@
 import { assert } from '@coffer/base';
 import { KEY_BOX_SIZE_BYTES, PACK_KEY_SIZE_BYTES } from '../pack/pack-codec.ts';
 import { CHUNK_ID_SIZE_BYTES } from './chunk-id.ts';
-import type { OpenFailure, OpenItem } from './engine.ts';
+import type { Opened, OpenItem, SealerOptions } from './engine.ts';
 import type { Span } from './slab.ts';
 
 /** A slab, as another thread can see it. */
@@ -37,7 +37,7 @@ export type ThreadRequest =
       readonly type: 'seal';
       readonly keys: number;
       readonly sealer: number;
-      readonly packSizeBytes: number | undefined;
+      readonly options: SealerOptions;
       readonly slab: SharedBytes;
       readonly spans: readonly Span[];
       readonly ids: Uint8Array;
@@ -76,9 +76,11 @@ export interface OpenItemsMessage {
   readonly packKeys: Uint8Array;
 }
 
-const NUMBERS_PER_ITEM = 7;
+const NUMBERS_PER_ITEM = 8;
 const FLAG_NODE = 1;
 const FLAG_COMPRESSED = 2;
+const FLAG_PADDED = 4;
+const FLAG_EXACT = 8;
 
 export function packOpenItems(items: readonly OpenItem[]): OpenItemsMessage {
   const numbers = new Uint32Array(items.length * NUMBERS_PER_ITEM);
@@ -91,16 +93,25 @@ export function packOpenItems(items: readonly OpenItem[]): OpenItemsMessage {
     const boxIndex = boxes.get(box) ?? boxes.size;
     if (item.packKey && !boxes.has(box)) packKeys.push(item.packKey);
     boxes.set(box, boxIndex);
-    const flags = (item.kind === 'node' ? FLAG_NODE : 0) | (item.compressed ? FLAG_COMPRESSED : 0);
-    const { record, ordinal, plainLength, targetOffset } = item;
+    const { record, ordinal, plainLength, targetOffset, exactLength = 0 } = item;
+    const lengths = [plainLength, exactLength];
     numbers.set(
-      [record.offset, record.length, ordinal, flags, plainLength, boxIndex, targetOffset],
+      [record.offset, record.length, ordinal, flagsOf(item), boxIndex, targetOffset, ...lengths],
       index * NUMBERS_PER_ITEM,
     );
   });
   assert([0, boxes.size].includes(packKeys.length), 'all boxes are open, or none');
   const keyBoxes = Buffer.from([...boxes.keys()].join(''), 'latin1');
   return { numbers, ids, keyBoxes, packKeys: Buffer.concat(packKeys) };
+}
+
+function flagsOf({ kind, compressed, padded, exactLength }: OpenItem): number {
+  return (
+    (kind === 'node' ? FLAG_NODE : 0) |
+    (compressed ? FLAG_COMPRESSED : 0) |
+    (padded ? FLAG_PADDED : 0) |
+    (exactLength === undefined ? 0 : FLAG_EXACT)
+  );
 }
 
 export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
@@ -112,7 +123,7 @@ export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
   for (let place = 0; place < numbers.length; place += NUMBERS_PER_ITEM) {
     const idOffset = (place / NUMBERS_PER_ITEM) * CHUNK_ID_SIZE_BYTES;
     const flags = numbers[place + 3]!;
-    const box = numbers[place + 5]!;
+    const box = numbers[place + 4]!;
     const boxOffset = box * KEY_BOX_SIZE_BYTES;
     const packKey = packKeys.subarray(box * PACK_KEY_SIZE_BYTES, (box + 1) * PACK_KEY_SIZE_BYTES);
     items.push({
@@ -121,10 +132,12 @@ export function unpackOpenItems(message: OpenItemsMessage): OpenItem[] {
       ordinal: numbers[place + 2]!,
       kind: flags & FLAG_NODE ? 'node' : 'data',
       compressed: (flags & FLAG_COMPRESSED) !== 0,
-      plainLength: numbers[place + 4]!,
+      padded: (flags & FLAG_PADDED) !== 0,
+      plainLength: numbers[place + 6]!,
+      exactLength: flags & FLAG_EXACT ? numbers[place + 7]! : undefined,
       keyBox: keyBoxes.subarray(boxOffset, boxOffset + KEY_BOX_SIZE_BYTES),
       packKey: packKeys.length > 0 ? packKey : undefined,
-      targetOffset: numbers[place + 6]!,
+      targetOffset: numbers[place + 5]!,
     });
   }
   return items;
@@ -136,7 +149,7 @@ export type ThreadResult =
   | { readonly type: 'ids'; readonly ids: Uint8Array }
   | { readonly type: 'lengths'; readonly lengths: readonly number[] }
   | { readonly type: 'packs'; readonly packs: readonly MovedPack[] }
-  | { readonly type: 'failures'; readonly failures: readonly OpenFailure[] }
+  | { readonly type: 'opened'; readonly opened: Opened }
   | { readonly type: 'error'; readonly error: unknown };
 
 /** Buffers arrive in another thread as plain byte arrays. */

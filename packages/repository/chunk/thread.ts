@@ -102,18 +102,17 @@ function perform(request: ThreadRequest): ThreadResult {
     case 'open': {
       const { source, target } = request;
       const items = unpackOpenItems(request.items);
-      const failures = engine.open(fromShared(source), fromShared(target), items);
-      return { type: 'failures', failures };
+      return { type: 'opened', opened: engine.open(fromShared(source), fromShared(target), items) };
     }
   }
 }
 
 function sealerOf(request: Extract<ThreadRequest, { type: 'seal' }>): SlabSealer {
-  const { sealer: number, keys, packSizeBytes } = request;
+  const { sealer: number, keys, options } = request;
   const existing = sealers.get(number);
   if (existing) return existing;
   const { publicKey } = required(known.get(keys), 'a chunk thread was told the keys');
-  const sealer = new SlabSealer(publicKey, systemRandom, packSizeBytes);
+  const sealer = new SlabSealer(publicKey, systemRandom, options);
   sealers.set(number, sealer);
   return sealer;
 }

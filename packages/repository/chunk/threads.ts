@@ -10,7 +10,7 @@ import { assert } from '@coffer/base';
 import type { FinishedPack } from '../pack/pack-builder.ts';
 import { decodePack } from '../pack/pack-codec.ts';
 import type { ChunkPool, ChunkSealer, ChunkWork } from './chunk-work.ts';
-import type { EngineKeys } from './engine.ts';
+import type { EngineKeys, SealerOptions } from './engine.ts';
 import type { Slab } from './slab.ts';
 import {
   asBuffer,
@@ -111,25 +111,21 @@ function threadedWork(pool: ThreadPool, secrets: EngineKeys): ChunkWork {
         target: toShared(target.bytes),
         items: packOpenItems(items),
       };
-      return [...(await pool.idlest().askWith(keys, request, 'failures')).failures];
+      return (await pool.idlest().askWith(keys, request, 'opened')).opened;
     },
-    sealer: (packSizeBytes) => threadedSealer(pool, keys, packSizeBytes),
+    sealer: (options = {}) => threadedSealer(pool, keys, options),
     close: () => pool.tell({ type: 'forget-keys', keys: number }),
   };
 }
 
-function threadedSealer(
-  pool: ThreadPool,
-  keys: NumberedKeys,
-  packSizeBytes: number | undefined,
-): ChunkSealer {
+function threadedSealer(pool: ThreadPool, keys: NumberedKeys, options: SealerOptions): ChunkSealer {
   const sealer = pool.nextNumber();
   const used = new Set<ChunkThread>();
   return {
     seal: async ({ slab, spans, ids }, onPack) => {
       const thread = pool.lastOf(slab);
       used.add(thread);
-      const of = { keys: keys.number, sealer, packSizeBytes };
+      const of = { keys: keys.number, sealer, options };
       const shared = toShared(slab.bytes);
       const request: ThreadRequest = { type: 'seal', ...of, slab: shared, spans, ids };
       for (const pack of (await thread.askWith(keys, request, 'packs')).packs) {

@@ -12,6 +12,13 @@ import type { ChunkWriter } from '../session/chunk-writer.ts';
 /** Data chunks of a node read and written at once. */
 const SLABS_AT_ONCE = 4;
 
+interface Wanted {
+  readonly id: ChunkId;
+  /** What it takes at most, in bytes. */
+  readonly room: number;
+  readonly targetOffset: number;
+}
+
 export interface ResealOptions {
   readonly source: UnlockedRepository;
   readonly writer: ChunkWriter;
@@ -55,7 +62,7 @@ class Resealing {
   async #data(children: readonly ChunkId[]): Promise<Map<string, ChunkId>> {
     const { index } = this.#options.source;
     const resealed = new Map<string, ChunkId>();
-    let window: ChunkRequest[] = [];
+    let window: Wanted[] = [];
     let used = 0;
     for (const id of children) {
       if (isZeroId(id)) continue;
@@ -67,23 +74,31 @@ class Resealing {
         window = [];
         used = 0;
       }
-      window.push({ id, length: location.plainLength, targetOffset: used });
+      window.push({ id, room: location.plainLength, targetOffset: used });
       used += location.plainLength;
     }
     if (window.length > 0) await this.#window(window, resealed);
     return resealed;
   }
 
-  async #window(window: readonly ChunkRequest[], resealed: Map<string, ChunkId>): Promise<void> {
+  async #window(window: readonly Wanted[], resealed: Map<string, ChunkId>): Promise<void> {
     const { source, writer, onChunk } = this.#options;
     await this.#slabs.use(async (slab) => {
-      const [failure] = await this.#reader.readInto(slab, window, source.work);
+      const spans = window.map(({ targetOffset, room }) => ({
+        offset: targetOffset,
+        length: room,
+      }));
+      const requests = window.map(({ id, room, targetOffset }, index): ChunkRequest => {
+        // Of a padded chunk, the index tells only the class of its length.
+        const onLength = (length: number): void => void (spans[index]!.length = length);
+        return { id, length: room, targetOffset, onLength };
+      });
+      const [failure] = await this.#reader.readInto(slab, requests, source.work);
       if (failure) throw failure.error;
-      const spans = window.map(({ targetOffset, length }) => ({ offset: targetOffset, length }));
       const ids = await writer.write(slab, spans);
-      window.forEach(({ id, length }, index) => {
+      window.forEach(({ id }, index) => {
         resealed.set(idKey(id), ids[index]!);
-        onChunk(length);
+        onChunk(spans[index]!.length);
       });
     });
   }

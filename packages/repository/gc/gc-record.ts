@@ -101,6 +101,7 @@ export async function listGcObjects(store: ObjectStore): Promise<StoredGcObject[
 /** Records of finished collections are removed while we read; then we look again, so often. */
 const READ_ATTEMPTS_MAX = 10;
 
+/** A record that cannot be read is as if it were not there; verification tells it. */
 export async function readGcState(store: ObjectStore, sweeps?: SweepMemory): Promise<GcState> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -111,43 +112,54 @@ export async function readGcState(store: ObjectStore, sweeps?: SweepMemory): Pro
   }
 }
 
-/** The state as if there were no collections when its records are damaged; that is told, or thrown. */
-export async function readGcStateIfIntact(
-  store: ObjectStore,
-  onDamaged: ((error: CofferError) => void) | undefined,
-  sweeps?: SweepMemory,
-): Promise<GcState> {
-  try {
-    return await readGcState(store, sweeps);
-  } catch (error) {
-    if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
-    onDamaged(error);
-    return { generation: 0, unfinished: undefined, sweep: undefined };
-  }
-}
-
 /**
  * What does not follow from another record is nobody's: a collection condemns as the one after the
  * newest that is done, sweeps what it has condemned, and leaves its sweep beside its `done`. So a junk
- * object of a high generation means nothing. A list that was made while records came and went may
+ * object means nothing, whatever its name is. A list that was made while records came and went may
  * look the same, so it has to look so twice.
  */
 async function readState(store: ObjectStore, sweeps: SweepMemory | undefined): Promise<GcState> {
+  const unreadable = new Set<string>();
   let before = '';
   for (;;) {
-    const objects = await listGcObjects(store);
+    const objects = (await listGcObjects(store)).filter(({ name }) => !unreadable.has(name));
     const chain = chainOf(objects);
     const names = objects.map(({ name }) => name).join('\n');
     if (!chain.isWhole && names !== before) {
       before = names;
       continue;
     }
-    const unfinished = chain.condemned && (await readCondemned(store, chain.condemned));
-    const read = (object: StoredGcObject): Promise<SweepRecord> => readSweep(store, object, sweeps);
-    const decided = unfinished && chain.decided && (await read(chain.decided));
-    const isOwn = decided?.collection === unfinished?.collection;
-    const sweep = decided && isOwn ? decided : chain.done && (await read(chain.done));
-    return { generation: chain.generation, unfinished, sweep };
+    const read = await readChain(store, chain, sweeps);
+    if (!('damaged' in read)) return read;
+    unreadable.add(read.damaged);
+  }
+}
+
+/** The state, or the name of a record that it would follow from, and that is damaged. */
+async function readChain(
+  store: ObjectStore,
+  { condemned, decided, done, generation }: Chain<StoredGcObject>,
+  sweeps: SweepMemory | undefined,
+): Promise<GcState | { readonly damaged: string }> {
+  let reading: string | undefined;
+  const read = async <T>(
+    object: StoredGcObject | undefined,
+    how: (object: StoredGcObject) => Promise<T>,
+  ): Promise<T | undefined> => {
+    reading = object?.name;
+    return object && (await how(object));
+  };
+  try {
+    const unfinished = await read(condemned, (object) => readCondemned(store, object));
+    const own = await read(decided, (object) => readSweep(store, object, sweeps));
+    if (own && own.collection === unfinished?.collection) {
+      return { generation, unfinished, sweep: own };
+    }
+    const last = await read(done, (object) => readSweep(store, object, sweeps));
+    return { generation, unfinished, sweep: last };
+  } catch (error) {
+    if (reading === undefined || !isCofferError(error, 'object-damaged')) throw error;
+    return { damaged: reading };
   }
 }
 
@@ -183,7 +195,17 @@ async function readHead(
 
 /** Fails with `object-damaged`. */
 export function decodeSweep(bytes: Buffer, name: string): SweepRecord {
-  return decodeRecord('gc', Sweep, bytes, name);
+  return ofName(name, 'sweep', decodeRecord('gc', Sweep, bytes, name));
+}
+
+/** Fails with `object-damaged` for a record of another generation than its name says. */
+function ofName<T extends { readonly generation: number }>(
+  name: string,
+  step: GcStep,
+  record: T,
+): T {
+  if (gcObjectName(record.generation, step) === name) return record;
+  throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
 }
 
 interface Chain<T extends GcObject> {
@@ -224,7 +246,8 @@ function newestOf(objects: readonly GcObject[]): GcObject | undefined {
 }
 
 async function readCondemned(store: ObjectStore, { name }: GcObject): Promise<CondemnedRecord> {
-  return decodeRecord('gc', Condemned, await getRecord(store, name), name);
+  const bytes = await getRecord(store, name);
+  return ofName(name, 'condemned', decodeRecord('gc', Condemned, bytes, name));
 }
 
 const SCHEMAS = {
@@ -250,11 +273,8 @@ export function decodeGcRecord(
 }
 
 /** Fails with `object-damaged`. */
-export function checkGcRecord({ name, generation, step }: GcObject, bytes: Buffer): void {
-  const record = decodeGcRecord(step, bytes, name);
-  if (record.generation !== generation) {
-    throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
-  }
+export function checkGcRecord({ name, step }: GcObject, bytes: Buffer): void {
+  ofName(name, step, decodeGcRecord(step, bytes, name));
 }
 
 export async function writeDone(store: ObjectStore, generation: number): Promise<void> {
@@ -295,9 +315,25 @@ async function agree<T extends Pick<SweepRecord, 'generation' | 'collection'>>(
     } catch (error) {
       if (!isCofferError(error, 'object-exists')) throw error;
     }
-    const stored = decodeRecord('gc', schema, await getRecord(store, name), name);
-    if (stored.collection === record.collection) return stored;
+    const stored = await readAgreed(store, name, schema);
+    if (stored?.collection === record.collection) return stored;
     await store.delete(name);
+  }
+}
+
+/** Undefined for one that is damaged, or gone: nobody can have agreed on it. */
+async function readAgreed<T>(
+  store: ObjectStore,
+  name: string,
+  schema: v.GenericSchema<unknown, T>,
+): Promise<T | undefined> {
+  try {
+    return decodeRecord('gc', schema, await getRecord(store, name), name);
+  } catch (error) {
+    const isNone =
+      isCofferError(error, 'object-damaged') || isCofferError(error, 'object-not-found');
+    if (isNone) return undefined;
+    throw error;
   }
 }
 

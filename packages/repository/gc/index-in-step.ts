@@ -1,16 +1,21 @@
 /** A collection works on an index that knows all that the store says, and that stays as it was. */
-import { CofferError } from '@coffer/base';
+import { CofferError, findingOf, tellFinding } from '@coffer/base';
 import type { Repository } from '../repository.ts';
 
-/** What an index object that cannot be read names would be taken for garbage. */
-export async function synchronizeOrRefuse({
-  index,
-  store,
-}: Repository): Promise<ReadonlySet<string>> {
-  const { damaged, objects } = await index.synchronize(store);
-  const [first] = damaged;
-  if (first) throw new CofferError('repository-damaged', { reason: first.message }, first);
-  return objects;
+/** What counts, as the store says. */
+export interface InStep {
+  /** Names of the index objects that count. */
+  readonly objects: ReadonlySet<string>;
+  /** Those of them whose packs nobody knows, since they are damaged. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
+/** Damaged index objects are told. */
+export async function synchronize({ index, store, run }: Repository): Promise<InStep> {
+  const { damaged, objects, unreadable } = await index.synchronize(store);
+  for (const error of damaged)
+    tellFinding(run, findingOf(error, { kind: 'object', name: 'index' }));
+  return { objects, unreadable };
 }
 
 /** Nothing was condemned; what another process did to the index is to be seen first. */

@@ -1,10 +1,10 @@
 /**
- * Which chunks are reachable. Who marks has no key, and whoever can add objects can add places: a
- * forged node under the id of a true one, or other bytes under the id of a chunk. So no single place's
- * word is taken: all places of a chunk are marked, and a node reaches what any of its places names.
+ * Which chunks are reachable. Who marks has no key, and whoever can add objects can add places. What a
+ * node reaches is promised by its id, so that a forged place of it means nothing. Of data nobody can
+ * tell without a key which place holds what the id says: all are marked.
  */
 import { type CofferError, mapBounded } from '@coffer/base';
-import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
+import { type ChunkId, idKey, isZeroId, kindOf } from '../chunk/chunk-id.ts';
 import { isChunkError, type RecordReader } from '../chunk/record-reader.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
@@ -39,8 +39,6 @@ export class LiveSet {
   /** Nodes that were visited: an index object that lies may mark entries that are others'. */
   readonly #nodes = new Set<string>();
   readonly missing: ChunkId[] = [];
-  /** Nodes whose places name different children: at least one of them is forged. */
-  readonly differing: ChunkId[] = [];
   chunkCount = 0;
 
   constructor(options: LiveSetOptions) {
@@ -69,17 +67,15 @@ export class LiveSet {
     const next: ChunkId[] = [];
     await mapBounded(placed, NODES_AT_ONCE, async ({ id }) => {
       signal?.throwIfAborted();
-      for (const head of await this.#headsOf(id)) next.push(...(await this.#visitAll(head)));
+      next.push(...(await this.#visitAll(await this.#childrenOf(id))));
     });
     return next;
   }
 
-  async #headsOf(id: ChunkId): Promise<readonly (readonly ChunkId[])[]> {
+  async #childrenOf(id: ChunkId): Promise<readonly ChunkId[]> {
     const { records, accepts, onUnreadable } = this.#options;
     try {
-      const heads = await records.readHeads(id, accepts);
-      if (heads.length > 1) this.differing.push(id);
-      return heads;
+      return await records.readChildren(id, accepts);
     } catch (error) {
       if (!onUnreadable || !isChunkError(error)) throw error;
       onUnreadable(id, error);
@@ -99,7 +95,7 @@ export class LiveSet {
         places.length > 1 ? await this.#withoutLeaving(id, this.#withoutMissing(places)) : places;
       const isNew = kept.map((place) => this.entries.add(place)).includes(true);
       if (isNew) this.chunkCount++;
-      if (!places.some(({ kind }) => kind === 'node') || this.#nodes.has(idKey(id))) continue;
+      if (places.length === 0 || kindOf(id) === 'data' || this.#nodes.has(idKey(id))) continue;
       this.#nodes.add(idKey(id));
       nodes.push(Buffer.from(id));
     }
@@ -131,10 +127,7 @@ export class LiveSet {
   }
 }
 
-/**
- * Whether all that a root reaches is stored, where some places may be forged: a node is whole when
- * all is that one of its places names.
- */
+/** Whether all that a root reaches is stored, where some places may be forged or damaged. */
 export class Wholeness {
   readonly #options: Pick<LiveSetOptions, 'index' | 'records' | 'accepts'>;
   readonly #isBad: (id: ChunkId, place: Location) => boolean;
@@ -154,8 +147,6 @@ export class Wholeness {
     const key = idKey(id);
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    // A forged node may be its own child; a true one cannot.
-    this.#known.set(key, false);
     const isWhole = await this.#look(id);
     this.#known.set(key, isWhole);
     return isWhole;
@@ -165,15 +156,18 @@ export class Wholeness {
     const { index, accepts } = this.#options;
     const places = index.places(id, accepts);
     const good = places.filter((place) => !this.#isBad(id, place));
-    const nodes = good.filter(({ kind }) => kind === 'node');
-    for (const place of nodes) if (await this.#isNodeWhole(id, place)) return true;
-    return nodes.length === 0 && good.length > 0;
-  }
-
-  async #isNodeWhole(id: ChunkId, place: Location): Promise<boolean> {
-    const children = await this.#options.records.readHeadAt(id, place);
+    if (kindOf(id) === 'data') return good.length > 0;
+    const children = await this.#childrenAt(id, good);
     if (!children) return false;
     for (const child of children) if (!(await this.isWhole(child))) return false;
     return true;
+  }
+
+  async #childrenAt(id: ChunkId, places: readonly Location[]): Promise<ChunkId[] | undefined> {
+    for (const place of places) {
+      const children = await this.#options.records.readChildrenAt(id, place);
+      if (children) return children;
+    }
+    return undefined;
   }
 }

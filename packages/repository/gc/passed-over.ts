@@ -9,7 +9,8 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { decodePointObject, parsePointObjectName, type PointObject } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { getRecord } from '../store-calls.ts';
-import { type GcState, gcObjectName, survives } from './gc-record.ts';
+import { type GcState, gcObjectName, isIndexObjectValid, survives } from './gc-record.ts';
+import { indexGenerationOf } from '../index/index-codec.ts';
 
 /** Objects under `points/`, or a folder in it, that the newest sweep passes over, and that are older. */
 export async function objectsPassedOver(
@@ -28,6 +29,26 @@ export async function objectsPassedOver(
   return passedOver
     .filter(({ createdAt }) => sweep !== undefined && createdAt < sweep.createdAt)
     .map(({ point }) => point);
+}
+
+/**
+ * Names of index objects that do not count though they are older than the newest sweep, which is done:
+ * a collection deletes those before it is.
+ */
+export async function indexObjectsPassedOver(
+  store: ObjectStore,
+  state: GcState,
+): Promise<string[]> {
+  const { sweep, unfinished } = state;
+  if (!sweep || sweep.generation === unfinished?.generation) return [];
+  const stored = await store.stat(gcObjectName(sweep.generation, 'sweep'));
+  const passedOver: string[] = [];
+  for await (const { name, createdAt } of store.list('index/')) {
+    const isOurs = indexGenerationOf(name) !== undefined;
+    const isOlder = stored !== undefined && createdAt < stored.createdAt;
+    if (isOurs && isOlder && !isIndexObjectValid(name, state)) passedOver.push(name);
+  }
+  return passedOver;
 }
 
 /** Those that can be read; with keys, those that a writer of the repository has made. */

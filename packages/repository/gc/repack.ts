@@ -10,7 +10,7 @@ import type { Repository } from '../repository.ts';
 import { PackWriter, type Relied } from '../session/pack-writer.ts';
 import type { LiveSet } from './live-set.ts';
 import type { GcPlan } from './plan.ts';
-import { changedMeanwhile, synchronizeOrRefuse } from './index-in-step.ts';
+import { changedMeanwhile, synchronize } from './index-in-step.ts';
 
 export const NOTHING_MOVED: Relied = { objects: [], packs: [], found: new Map() };
 
@@ -29,7 +29,7 @@ export async function repack(
   if (plan.repack.length === 0) return NOTHING_MOVED;
   const { index, context, packSizeBytes, run } = repository;
   const absent = new Set([...plan.remove, ...plan.repack]);
-  const objects = await synchronizeOrRefuse(repository);
+  const { objects } = await synchronize(repository);
   const acceptsPack = index.acceptor(objects, absent);
   const writer = new PackWriter({ context, generation, acceptsPack, packSizeBytes });
   const records = new RecordReader({ store: repository.store, index, signal: run.signal });

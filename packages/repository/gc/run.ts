@@ -25,10 +25,12 @@ import {
   type SweepRecord,
   writeGcRecord,
 } from './gc-record.ts';
-import { changedMeanwhile, synchronizeOrRefuse } from './index-in-step.ts';
+import { changedMeanwhile, synchronize } from './index-in-step.ts';
+import { dropJunkRecords } from './junk-records.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { pointsPassedOver } from './passed-over.ts';
-import { LiveSet, type LiveSetOptions, Wholeness } from './live-set.ts';
+import { pointsToKeep, type PointsToKeep, tellDamaged } from './points-to-keep.ts';
+import { LiveSet, type LiveSetOptions } from './live-set.ts';
 import {
   GC_PLAN_DEFAULTS,
   type GcPlan,
@@ -63,13 +65,14 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const { store, run } = repository;
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
   refuseAppendOnly(store);
-  await finishCommittedSessions(store);
+  await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const state = await readGcState(store);
   await refusePassingOver(repository, state);
   const { unfinished } = state;
   if (unfinished) {
     return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
   }
+  await dropJunkRecords(repository, await readGcState(store));
   const planned = await unlessOvertaken(repository, state, () => makePlan(options));
   const { plan } = planned;
   const packs = [...plan.remove, ...plan.repack];
@@ -86,7 +89,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const collection = run.random.bytes(16).toString('hex');
   // Listed before the packs are condemned, so all of these belong to earlier generations.
   const sessions = (await listSessions(store)).map(({ session }) => session);
-  const indexObjects = [...(await synchronizeOrRefuse(repository))];
+  const indexObjects = [...(await synchronize(repository)).objects];
   const record = { generation: state.generation + 1, collection, packs, sessions, indexObjects };
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
@@ -120,15 +123,19 @@ async function makePlan({ repository, plan }: GcOptions): Promise<Planned> {
   const { signal } = run;
   tellPhase(run, 'mark');
   // Points first: what is listed then, the index objects that are read afterwards know.
-  const points = await repository.points({ deleted: true });
-  const objects = await synchronizeOrRefuse(repository);
+  const kept = await pointsToKeep(repository);
+  const { points } = kept;
+  const { objects, unreadable } = await synchronize(repository);
   const records = new RecordReader({ store, index, signal });
   const accepts = index.acceptor(objects);
   const stored = await StoredPacks.list(store, signal);
   const isThere = stored.acceptor(index);
-  const live = await markOrRefuse({ index, records, accepts, isThere, signal }, points);
+  const live = await markOrRefuse({ index, records, accepts, isThere, signal }, kept);
+  const named = packsNamed(index, stored, live);
+  // What a damaged index object names is not known; it may be any pack that no other one does.
+  const facts = unreadable.size > 0 ? named : [...named, ...packsUnnamed(stored, named, live)];
   return {
-    plan: planGc(packFacts(index, stored, live), plan ?? GC_PLAN_DEFAULTS),
+    plan: planGc(facts, plan ?? GC_PLAN_DEFAULTS),
     live,
     stored,
     moved: NOTHING_MOVED,
@@ -137,36 +144,31 @@ async function makePlan({ repository, plan }: GcOptions): Promise<Planned> {
   };
 }
 
-/**
- * What a missing node reaches would be taken for garbage. What only a forged place of a node names may
- * be missing: then each root has to be whole by other places.
- */
+/** What a missing node reaches would be taken for garbage. */
 async function markOrRefuse(
   options: LiveSetOptions,
-  points: readonly RecoveryPoint[],
+  { points, rootsOfDamaged }: Pick<PointsToKeep, 'points' | 'rootsOfDamaged'>,
 ): Promise<LiveSet> {
-  const live = new LiveSet(options);
-  const roots = points.flatMap(rootsOf);
-  await live.mark(roots);
+  const unreadable: CofferError[] = [];
+  const onUnreadable = (_id: ChunkId, error: CofferError): void => void unreadable.push(error);
+  const live = new LiveSet({ ...options, onUnreadable });
+  await live.mark(points.flatMap(rootsOf));
+  if (unreadable[0]) throw unreadable[0];
   const [first] = live.missing;
-  if (!first) return live;
-  if (live.differing.length > 0 && (await areWhole(options, roots))) return live;
   const chunksMissing = live.missing.length;
-  throw new CofferError('repository-damaged', { chunksMissing, chunk: first.toString('hex') });
-}
-
-async function areWhole(options: LiveSetOptions, roots: readonly ChunkId[]): Promise<boolean> {
-  const wholeness = new Wholeness(options);
-  for (const root of roots) if (!(await wholeness.isWhole(root))) return false;
-  return true;
+  if (first) {
+    throw new CofferError('repository-damaged', { chunksMissing, chunk: first.toString('hex') });
+  }
+  await live.mark(rootsOfDamaged);
+  return live;
 }
 
 function rootsOf(point: RecoveryPoint): Buffer[] {
   return point.roots.map(({ root }) => Buffer.from(root, 'hex'));
 }
 
-/** All packs of the store; those that no index object names hold nothing that is reachable. */
-function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackFacts[] {
+/** The packs that index objects name. */
+function packsNamed(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackFacts[] {
   const facts = new Map<string, PackFacts>();
   // Several index objects may name a pack, each under its own number.
   for (const { pack: id, entryCount } of index.packs()) {
@@ -178,14 +180,25 @@ function packFacts(index: ChunkIndex, stored: StoredPacks, live: LiveSet): PackF
     const entries = Math.max(entryCount, facts.get(pack)?.entryCount ?? 0);
     facts.set(pack, { pack, sizeBytes, entryCount: entries, liveCount, liveBytes });
   }
+  return [...facts.values()];
+}
+
+/** The packs that no index object names: they hold nothing that is reachable. */
+function packsUnnamed(
+  stored: StoredPacks,
+  named: readonly PackFacts[],
+  live: LiveSet,
+): PackFacts[] {
+  const known = new Set(named.map(({ pack }) => pack));
+  const unnamed: PackFacts[] = [];
   for (const { pack: id, sizeBytes } of stored.all()) {
     const pack = id.toString('hex');
-    if (facts.has(pack)) continue;
+    if (known.has(pack)) continue;
     // One that was marked was named: another process has taken it out of the index meanwhile.
     if (live.entries.use(pack)) throw changedMeanwhile();
-    facts.set(pack, { pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
+    unnamed.push({ pack, sizeBytes, entryCount: 0, liveCount: 0, liveBytes: 0 });
   }
-  return [...facts.values()];
+  return unnamed;
 }
 
 const NO_USE = { count: 0, bytes: 0 };
@@ -218,10 +231,11 @@ async function carryOn(
   tellPhase(run, 'wait-for-sessions');
   const open = await endExpired(repository, sessions);
   if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
-  await finishCommittedSessions(store);
+  await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const proposed = await rescue(options, condemned, planned);
   await requireMoved(repository, planned?.moved ?? NOTHING_MOVED);
-  const record = await agreeOnSweep(store, proposed);
+  const { untouched: _, ...own } = proposed;
+  const record = await agreeOnSweep(store, own);
   await refuseOvertaken(store, record);
   refuseForged(record, proposed, condemned);
   tellPhase(run, 'sweep');
@@ -243,18 +257,24 @@ async function refuseOvertaken(
   throw new CofferError('gc-superseded', { generation });
 }
 
-/** Whoever agrees on a sweep has condemned its packs, and has seen the points that are there. */
+/**
+ * Whoever agrees on a sweep has condemned its packs, and has seen the points that are there, what these
+ * need, and the index objects that name no condemned pack.
+ */
 function refuseForged(
-  { packs, survivors }: SweepRecord,
-  proposed: SweepRecord,
-  condemned: CondemnedRecord,
+  { packs, survivors, indexObjects }: SweepRecord,
+  proposed: Proposed,
+  { generation }: CondemnedRecord,
 ): void {
-  const [known, named] = [new Set(condemned.packs), new Set(survivors)];
+  const removable = new Set(proposed.packs);
+  const [points, objects] = [new Set(survivors), new Set(indexObjects)];
   const isRight =
-    packs.every((pack) => known.has(pack)) && proposed.survivors.every((id) => named.has(id));
+    packs.every((pack) => removable.has(pack)) &&
+    proposed.survivors.every((id) => points.has(id)) &&
+    proposed.untouched.every((name) => objects.has(name));
   if (isRight) return;
-  const reason = 'its sweep names packs or points as no collection does';
-  throw new CofferError('repository-damaged', { reason, generation: condemned.generation });
+  const reason = 'its sweep names packs, points or index objects as no collection does';
+  throw new CofferError('repository-damaged', { reason, generation });
 }
 
 /**
@@ -280,21 +300,28 @@ async function unlessOvertaken<T>(
   }
 }
 
+/** A sweep, before it is agreed on. */
+interface Proposed extends SweepRecord {
+  /** Index objects of before the collection that name no condemned pack. */
+  readonly untouched: readonly string[];
+}
+
 /**
  * Takes off the list what sessions committed meanwhile reach. What was marked for the plan is not
  * looked at again, as long as it lies where it was seen.
  */
 async function rescue(
   { repository }: GcOptions,
-  { generation, collection, packs }: CondemnedRecord,
+  { generation, collection, packs, indexObjects: named }: CondemnedRecord,
   planned: Planned | undefined,
-): Promise<SweepRecord> {
+): Promise<Proposed> {
   const { index, store, run } = repository;
   const { signal } = run;
   tellPhase(run, 'mark');
   const condemned = new Set(packs);
-  const points = await repository.points({ deleted: true });
-  const objects = await synchronizeOrRefuse(repository);
+  const known = new Set(named);
+  const { points, damaged, rootsOfDamaged } = await pointsToKeep(repository);
+  const { objects, unreadable } = await synchronize(repository);
   const isAsSeen = planned && liesAsPlanned(repository, planned, { objects, condemned });
   const marked = isAsSeen ? planned.marked : new Set<string>();
   const live = await markOrRefuse(
@@ -305,23 +332,25 @@ async function rescue(
       isLeaving: (number) => condemned.has(stillKnown(index, number).pack.toString('hex')),
       signal,
     },
-    points.filter(({ id }) => !marked.has(id)),
+    { points: points.filter(({ id }) => !marked.has(id)), rootsOfDamaged },
   );
   for (const pack of live.entries.packs()) condemned.delete(pack);
   // Written before the sweep is: from then on they count, and those that they replace do not.
   const { replaced, written } = await writeReplacements(repository, condemned, {
     generation: generation - 1,
-    objects,
+    objects: new Set([...objects].filter((name) => !unreadable.has(name))),
   });
   const gone = new Set(replaced);
-  const indexObjects = [...objects].filter((name) => !gone.has(name));
+  const untouched = [...objects].filter((name) => !gone.has(name));
+  // Those of this generation and later ones exist, whatever it says.
+  const earlier = points.filter((point) => point.generation < generation).map(({ id }) => id);
   return {
     generation,
     collection,
     packs: [...condemned],
-    // Those of this generation and later ones exist, whatever it says.
-    survivors: points.filter((point) => point.generation < generation).map(({ id }) => id),
-    indexObjects: [...indexObjects, ...written],
+    survivors: [...earlier, ...damaged],
+    indexObjects: [...untouched, ...written],
+    untouched: untouched.filter((name) => known.has(name)),
   };
 }
 

@@ -4,10 +4,12 @@
  */
 import { mapBounded, tellDone, tellTotal } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { writeReplacements } from '../index/leave-out.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, removeSession } from '../session/session-record.ts';
+import { synchronize } from './index-in-step.ts';
 import {
   type GcState,
   isIndexObjectValid,
@@ -28,6 +30,7 @@ export async function sweep(
 ): Promise<number> {
   const { index, store } = repository;
   await deleteVoidIndexObjects(repository, record);
+  await replaceLaterIndexObjects(repository, record);
   const bytesFreed = await deletePacks(repository, record.packs);
   await deleteVoidPoints(repository, record);
   await deleteSessions(repository, new Set(sessions));
@@ -54,6 +57,22 @@ async function deleteVoidIndexObjects({ store }: Repository, record: SweepRecord
   for await (const { name } of store.list('index/')) {
     if (!isIndexObjectValid(name, stateOf(record))) await store.delete(name);
   }
+}
+
+/**
+ * Index objects of this generation and later ones count, whatever the sweep says; none that a session
+ * has written names a pack that is swept. But after all records of collections were lost, or in a store
+ * that was set back, there are such. They are replaced before the packs go.
+ */
+async function replaceLaterIndexObjects(
+  repository: Repository,
+  { packs, generation }: SweepRecord,
+): Promise<void> {
+  const { objects, unreadable } = await synchronize(repository);
+  const known = new Set([...objects].filter((name) => !unreadable.has(name)));
+  const options = { generation, objects: known };
+  const { replaced } = await writeReplacements(repository, new Set(packs), options);
+  for (const name of replaced) await repository.store.delete(name);
 }
 
 function stateOf(record: SweepRecord): GcState {

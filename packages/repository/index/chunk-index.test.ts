@@ -8,6 +8,7 @@ import { isCofferError, seededRandom } from '@coffer/base';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import fc from 'fast-check';
 import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
+import { kindOf } from '../chunk/chunk-id.ts';
 import { dataId } from '../testing/memory-nodes.ts';
 import { ChunkIndex } from './chunk-index.ts';
 import { EntrySet } from './entry-set.ts';
@@ -31,8 +32,9 @@ class TemporaryFolder implements Disposable {
 function packOf(ids: readonly number[]): PackDescription {
   const entries = ids.map((id, index): PackEntry => ({
     id: dataId(id),
-    kind: id % 3 === 0 ? 'node' : 'data',
+    kind: kindOf(dataId(id)),
     compressed: id % 2 === 0,
+    padded: id % 4 === 1,
     keyIndex: 0,
     ordinal: index,
     offset: 24 + index * 100,

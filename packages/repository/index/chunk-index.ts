@@ -24,13 +24,17 @@ import type { ChunkId } from '../chunk/chunk-id.ts';
 import {
   decodeSweep,
   isIndexObjectValid,
-  readGcStateIfIntact,
+  readGcState,
   SWEEP_HEAD_SIZE_BYTES,
   type SweepMemory,
   type SweepRecord,
 } from '../gc/gc-record.ts';
 import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
-import { decodeIndexObject, INDEX_OBJECT_SIZE_BYTES_MAX } from './index-codec.ts';
+import {
+  decodeIndexObject,
+  INDEX_OBJECT_SIZE_BYTES_MAX,
+  isIndexObjectIntact,
+} from './index-codec.ts';
 import { IndexFolder } from './index-folder.ts';
 import { type IndexedPack, IndexTables } from './index-tables.ts';
 import type { Location } from './location.ts';
@@ -53,6 +57,12 @@ const FIRST_PACK_NUMBERS = [1, 2 ** 31, 2 ** 31 + 2 ** 30, 2 ** 31 + 2 ** 30 + 2
 /** What the store held when the index was made equal to it. */
 export interface Synchronized {
   readonly damaged: readonly CofferError[];
+  /**
+   * Names of those among the objects whose bytes are not those that the name promises: nobody knows
+   * what they have named. One that is damaged in another way was written by no writer, and names
+   * nothing.
+   */
+  readonly unreadable: ReadonlySet<string>;
   /** Names of the index objects that count. */
   readonly objects: ReadonlySet<string>;
 }
@@ -265,8 +275,7 @@ export class ChunkIndex {
 
   /**
    * Makes the index equal to the `index/` objects of the store that count. Damaged objects are left
-   * out and returned, so that the caller decides what that means; when the records of collections
-   * are damaged, all index objects count.
+   * out and returned, so that the caller decides what that means.
    */
   async synchronize(
     store: ObjectStore,
@@ -321,7 +330,8 @@ export class ChunkIndex {
     // Another process with the same cache may have changed it meanwhile.
     this.#packCache.clear();
     const damaged: CofferError[] = [];
-    const state = await readGcStateIfIntact(store, (error) => damaged.push(error), this.sweeps);
+    const unreadable = new Set<string>();
+    const state = await readGcState(store, this.sweeps);
     // Before the store is asked: what another process adds from now on may be newer than its answer.
     const known = this.#read((tables) => tables.objectNames(), []);
     const present = new Set<string>();
@@ -330,12 +340,14 @@ export class ChunkIndex {
     }
     const missing = [...present].filter((name) => !this.hasObject(name));
     await mapBounded(missing, FETCHES_AT_ONCE, async (name) => {
-      const packs = await readIndexObject(store, name, damaged, signal);
+      const { packs, damage, isIntact } = await readIndexObject(store, name, signal);
       if (packs) await this.add(name, packs);
+      if (damage) damaged.push(damage);
+      if (damage && !isIntact) unreadable.add(name);
     });
     // What replaces them is there by now, so that nobody who reads meanwhile misses a chunk.
     for (const name of known) if (!present.has(name)) this.#remove(name);
-    return { damaged, objects: present };
+    return { damaged, unreadable, objects: present };
   }
 
   #remove(name: string): void {
@@ -429,21 +441,28 @@ function openIn(path: string, firstPackNumber: number): Opened {
 /** Who needs what could not be filled in fails by itself, or looks again. */
 function ignore(): void {}
 
-/** Undefined for one that is gone, or damaged, which is told. */
+interface ReadObject {
+  /** Undefined for an object that is gone, or damaged. */
+  readonly packs?: readonly PackDescription[];
+  readonly damage?: CofferError;
+  /** Whether the bytes are those that the name promises. */
+  readonly isIntact?: boolean;
+}
+
 async function readIndexObject(
   store: ObjectStore,
   name: string,
-  damaged: CofferError[],
   signal: AbortSignal | undefined,
-): Promise<PackDescription[] | undefined> {
-  const limit = { sizeBytesMax: INDEX_OBJECT_SIZE_BYTES_MAX, signal };
+): Promise<ReadObject> {
+  let isIntact = false;
   try {
-    return decodeIndexObject({ name, bytes: await store.get(name, limit) });
+    const bytes = await store.get(name, { sizeBytesMax: INDEX_OBJECT_SIZE_BYTES_MAX, signal });
+    isIntact = isIndexObjectIntact({ name, bytes });
+    return { packs: decodeIndexObject({ name, bytes }), isIntact };
   } catch (error) {
     // A garbage collection may replace index objects while we read them.
-    if (isCofferError(error, 'object-not-found')) return undefined;
+    if (isCofferError(error, 'object-not-found')) return {};
     if (!isCofferError(error, 'object-damaged')) throw error;
-    damaged.push(error);
-    return undefined;
+    return { damage: error, isIntact };
   }
 }

@@ -57,9 +57,14 @@ export function indexGenerationOf(name: string): number | undefined {
   return parseGeneration(/^index\/(\d+)-[0-9a-f]{64}$/.exec(name)?.[1]);
 }
 
+/** True when the bytes are those that the name promises. */
+export function isIndexObjectIntact({ name, bytes }: IndexObject): boolean {
+  return name.endsWith(digest(bytes).toString('hex'));
+}
+
 /** Fails with `object-damaged` when the bytes are not those that the name promises. */
 export function decodeIndexObject({ name, bytes }: IndexObject): PackDescription[] {
-  if (!name.endsWith(digest(bytes).toString('hex'))) {
+  if (!isIndexObjectIntact({ name, bytes })) {
     throw new CofferError('object-damaged', { object: name, reason: 'its digest does not match' });
   }
   const reader = new BinaryReader(bytes, name);

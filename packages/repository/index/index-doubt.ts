@@ -99,6 +99,7 @@ export class IndexDoubt {
 const FIELDS = [
   'kind',
   'compressed',
+  'padded',
   'keyIndex',
   'ordinal',
   'offset',

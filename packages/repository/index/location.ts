@@ -5,12 +5,18 @@ import { IndexDamage } from './index-damage.ts';
 
 export const LOCATION_SIZE_BYTES = 26;
 
+const FLAG_NODE = 1;
+const FLAG_COMPRESSED = 2;
+const FLAG_PADDED = 4;
+const FLAG_COUNT = 8;
+
 export interface Location {
   readonly packNumber: number;
   /** Place of the entry in the footer of its pack. */
   readonly entryIndex: number;
   readonly kind: ChunkKind;
   readonly compressed: boolean;
+  readonly padded: boolean;
   readonly keyIndex: number;
   readonly ordinal: number;
   readonly offset: number;
@@ -26,9 +32,16 @@ export function writeLocation(location: Location): Buffer {
   bytes.writeUInt32LE(location.ordinal, 10);
   bytes.writeUInt32LE(location.offset, 14);
   bytes.writeUInt32LE(location.length, 18);
-  const flags = (location.kind === 'node' ? 1 : 0) + (location.compressed ? 2 : 0);
-  bytes.writeUInt32LE(location.plainLength * 4 + flags, 22);
+  bytes.writeUInt32LE(location.plainLength * FLAG_COUNT + flagsOf(location), 22);
   return bytes;
+}
+
+function flagsOf({ kind, compressed, padded }: Location): number {
+  return (
+    (kind === 'node' ? FLAG_NODE : 0) +
+    (compressed ? FLAG_COMPRESSED : 0) +
+    (padded ? FLAG_PADDED : 0)
+  );
 }
 
 /** Fails with `IndexDamage` for what no index object can have said. */
@@ -50,8 +63,9 @@ function decodeLocation(bytes: Buffer, start: number): Location {
     ordinal: bytes.readUInt32LE(start + 10),
     offset: bytes.readUInt32LE(start + 14),
     length: bytes.readUInt32LE(start + 18),
-    kind: plainAndFlags & 1 ? 'node' : 'data',
-    compressed: (plainAndFlags & 2) !== 0,
-    plainLength: plainAndFlags >>> 2,
+    kind: plainAndFlags & FLAG_NODE ? 'node' : 'data',
+    compressed: (plainAndFlags & FLAG_COMPRESSED) !== 0,
+    padded: (plainAndFlags & FLAG_PADDED) !== 0,
+    plainLength: Math.floor(plainAndFlags / FLAG_COUNT),
   };
 }

@@ -5,7 +5,8 @@
 import { assert, digest, type Random } from '@coffer/base';
 import { aligned, DIRECT_ALIGNMENT_BYTES } from '@coffer/base/libc.ts';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
-import { SEAL_OVERHEAD_BYTES, sealChunk } from '../chunk/seal.ts';
+import type { Padding } from '../chunk/padding.ts';
+import { sealChunk, sealedSizeMax } from '../chunk/seal.ts';
 import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
 import { sealBox } from '../sealed-box.ts';
 import {
@@ -41,11 +42,20 @@ export interface MovedChunk {
   readonly record: Buffer;
 }
 
+export interface PackBuilderOptions {
+  readonly publicKey: Buffer;
+  readonly random: Random;
+  readonly sizeBytes?: number | undefined;
+  /** Of the chunks that it seals; none unless it is said. */
+  readonly padding?: Padding | undefined;
+}
+
 export class PackBuilder {
   readonly #publicKey: Buffer;
   readonly #random: Random;
   readonly #spare: ArrayBuffer[] = [];
   readonly #sizeBytes: number;
+  readonly #padding: Padding;
   #bytes: Buffer | undefined;
   #length = 0;
   #ownKey: { readonly key: Buffer; readonly keyIndex: number } | undefined;
@@ -53,10 +63,11 @@ export class PackBuilder {
   #keyIndexes = new Map<string, number>();
   #entries: PackEntry[] = [];
 
-  constructor(options: { publicKey: Buffer; random: Random; sizeBytes?: number | undefined }) {
+  constructor(options: PackBuilderOptions) {
     this.#publicKey = options.publicKey;
     this.#random = options.random;
     this.#sizeBytes = options.sizeBytes ?? PACK_SIZE_BYTES;
+    this.#padding = options.padding ?? 'none';
   }
 
   get isFull(): boolean {
@@ -76,15 +87,15 @@ export class PackBuilder {
     return this.#entries.some((entry) => entry.id.equals(id));
   }
 
-  /** Seals a chunk and appends it. `head` is the clear part of a node. */
-  add(id: ChunkId, kind: ChunkKind, plain: Buffer, head?: Buffer): void {
+  /** Seals a chunk and appends it. `clear` is what of a node stands in clear. */
+  add(id: ChunkId, kind: ChunkKind, plain: Buffer, clear?: Buffer): void {
     const { key, keyIndex } = (this.#ownKey ??= this.#newKey());
     const ordinal = this.#entries.length;
     const offset = this.#begin();
-    if (head) this.#append(head);
-    this.#reserve(plain.length + SEAL_OVERHEAD_BYTES);
+    if (clear) this.#append(clear);
+    this.#reserve(sealedSizeMax(plain.length));
     const target = this.#bytes!.subarray(this.#length);
-    const { seal, length } = sealChunk(key, { id, kind, ordinal, plain }, target);
+    const { seal, length } = sealChunk(key, { id, kind, ordinal, plain }, target, this.#padding);
     this.#length += length;
     // Ids are views of larger buffers; entries outlive those.
     const ownId = Buffer.from(id);

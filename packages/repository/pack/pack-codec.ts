@@ -3,7 +3,7 @@
  * in clear where each chunk lies and nothing else; the index gathers footers. FORMAT.md, section 9.
  */
 import { assert, BinaryReader, BinaryWriter, CofferError, digest } from '@coffer/base';
-import { CHUNK_ID_SIZE_BYTES, idKey } from '../chunk/chunk-id.ts';
+import { CHUNK_ID_SIZE_BYTES, idKey, kindOf } from '../chunk/chunk-id.ts';
 import type { Seal } from '../chunk/seal.ts';
 import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
 import { BOX_OVERHEAD_BYTES } from '../sealed-box.ts';
@@ -26,8 +26,8 @@ export const PACK_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 
 const TRAILER_SIZE_BYTES = 4 + PACK_MAGIC.length;
 const ENTRY_SIZE_BYTES = CHUNK_ID_SIZE_BYTES + 1 + 2 + 4 + 4 + 4 + 4;
-const FLAG_NODE = 1;
-const FLAG_COMPRESSED = 2;
+const FLAG_COMPRESSED = 1;
+const FLAG_PADDED = 2;
 
 /** Sealed node bodies come with their children in clear: a node's record may be this large. */
 export const RECORD_LENGTH_MAX = 8 * 1024 * 1024;
@@ -63,6 +63,12 @@ export function packObjectName(pack: Buffer): string {
   return `packs/${hex.slice(0, 2)}/${hex}`;
 }
 
+/** The pack of such a name; undefined for another one, as of what lies in the folder of others. */
+export function parsePackObjectName(name: string): Buffer | undefined {
+  const hex = /^packs\/([0-9a-f]{2})\/(\1[0-9a-f]{62})$/.exec(name)?.[2];
+  return hex === undefined ? undefined : Buffer.from(hex, 'hex');
+}
+
 /** What nobody could read again breaks an invariant. Records end before `recordsEnd` in the pack. */
 export function writeFooter(writer: BinaryWriter, footer: PackFooter, recordsEnd: number): void {
   writer.u16(footer.keyBoxes.length);
@@ -74,8 +80,7 @@ export function writeFooter(writer: BinaryWriter, footer: PackFooter, recordsEnd
   for (const entry of footer.entries) {
     const problem = impossible(entry, footer.keyBoxes.length, recordsEnd);
     assert(problem === undefined, `a footer names chunks that can be read, not ${problem}`);
-    const flags =
-      (entry.kind === 'node' ? FLAG_NODE : 0) | (entry.compressed ? FLAG_COMPRESSED : 0);
+    const flags = (entry.compressed ? FLAG_COMPRESSED : 0) | (entry.padded ? FLAG_PADDED : 0);
     writer.raw(entry.id).u8(flags).u16(entry.keyIndex).u32(entry.ordinal);
     writer.u32(entry.offset).u32(entry.length).u32(entry.plainLength);
   }
@@ -107,10 +112,10 @@ function readEntry(reader: BinaryReader, keyCount: number, sizeBytesMax: number)
   const offset = reader.u32();
   const length = reader.u32();
   const plainLength = reader.u32();
-  if (flags > 3) throw reader.damaged('an entry is impossible');
-  const kind = flags & FLAG_NODE ? 'node' : 'data';
-  const compressed = (flags & FLAG_COMPRESSED) !== 0;
-  const entry = { id, kind, compressed, keyIndex, ordinal, offset, length, plainLength } as const;
+  if (flags > FLAG_PADDED) throw reader.damaged('an entry is impossible');
+  const [compressed, padded] = [flags === FLAG_COMPRESSED, flags === FLAG_PADDED];
+  const seal = { id, kind: kindOf(id), compressed, padded, ordinal, plainLength };
+  const entry = { ...seal, keyIndex, offset, length };
   const problem = impossible(entry, keyCount, sizeBytesMax);
   if (problem !== undefined) throw reader.damaged(problem);
   return entry;
@@ -118,9 +123,10 @@ function readEntry(reader: BinaryReader, keyCount: number, sizeBytesMax: number)
 
 /** Why a pack cannot have such an entry; who writes it and who reads it ask the same. */
 function impossible(entry: PackEntry, keyCount: number, recordsEnd: number): string | undefined {
-  const { id, kind, keyIndex, offset, length, plainLength } = entry;
+  const { id, kind, compressed, padded, keyIndex, offset, length, plainLength } = entry;
   const lengthMax = kind === 'node' ? RECORD_LENGTH_MAX : CHUNK_SIZE_BYTES_MAX;
   if (id.length !== CHUNK_ID_SIZE_BYTES || keyIndex >= keyCount) return 'an entry is impossible';
+  if (kind !== kindOf(id) || (compressed && padded)) return 'an entry is impossible';
   const isInside = offset + length <= recordsEnd && Math.max(length, plainLength) <= lengthMax;
   return isInside ? undefined : 'an entry lies outside of its pack';
 }

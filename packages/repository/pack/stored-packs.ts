@@ -5,6 +5,7 @@
 import { mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
+import { parsePackObjectName } from './pack-codec.ts';
 
 /** Lists under way at once: one for each first digit of a name. */
 const DIGITS = Array.from('0123456789abcdef');
@@ -15,7 +16,6 @@ const NAME_SIZE_BYTES = 32;
  */
 const TIME_OFFSET = NAME_SIZE_BYTES + 8;
 const RECORD_SIZE_BYTES = TIME_OFFSET + 8;
-const PACK_NAME = /^packs\/[0-9a-f]{2}\/([0-9a-f]{64})$/;
 
 /** A pack, and how large it is said to be. */
 export interface PackPlace {
@@ -37,10 +37,8 @@ export class StoredPacks {
     await mapBounded(DIGITS, DIGITS.length, async (digit) => {
       for await (const info of store.list(`packs/${digit}`, { signal })) {
         const { name, sizeBytes, createdAt } = info;
-        const hex = PACK_NAME.exec(name)?.[1];
-        if (hex === undefined) continue;
-        const pack = Buffer.from(hex, 'hex');
-        groups[pack[0]!]!.add(pack, sizeBytes, createdAt);
+        const pack = parsePackObjectName(name);
+        if (pack) groups[pack[0]!]!.add(pack, sizeBytes, createdAt);
       }
     });
     return new StoredPacks(groups.map((group) => group.records()));

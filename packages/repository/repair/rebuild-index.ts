@@ -1,6 +1,5 @@
 /** Makes index objects anew from the footers of the packs. It needs no key. */
 import {
-  CofferError,
   findingOf,
   isCofferError,
   mapBounded,
@@ -20,7 +19,10 @@ import {
   footerSizeBytes,
   PACK_END_BYTES_READ,
   type PackDescription,
+  packObjectName,
+  parsePackObjectName,
 } from '../pack/pack-codec.ts';
+import type { PackPlace } from '../pack/stored-packs.ts';
 import { putIfAbsent } from '../store-calls.ts';
 
 /** Footers read at once. */
@@ -48,12 +50,8 @@ export async function rebuildIndex(
 ): Promise<void> {
   const before: string[] = [];
   for await (const { name } of store.list('index/')) before.push(name);
-  const packs: { name: string; sizeBytes: number }[] = [];
-  for await (const { name, sizeBytes } of store.list('packs/')) {
-    packs.push({ name, sizeBytes });
-  }
-  const isCondemned = ({ name }: { name: string }): boolean =>
-    condemned.packs.has(name.slice(name.lastIndexOf('/') + 1));
+  const packs = await listPacks(store);
+  const isCondemned = ({ pack }: PackPlace): boolean => condemned.packs.has(pack.toString('hex'));
   const groups = [
     ...groupsOf(packs.filter(isCondemned)).map((group) => ({ group, in: condemned.generation })),
     ...groupsOf(packs.filter((pack) => !isCondemned(pack))).map((group) => ({
@@ -78,6 +76,15 @@ export async function rebuildIndex(
     tellDone(run, { items: group.length });
   }
   for (const name of before) if (!written.has(name)) await store.delete(name);
+}
+
+async function listPacks(store: ObjectStore): Promise<PackPlace[]> {
+  const packs: PackPlace[] = [];
+  for await (const { name, sizeBytes } of store.list('packs/')) {
+    const pack = parsePackObjectName(name);
+    if (pack) packs.push({ pack, sizeBytes });
+  }
+  return packs;
 }
 
 function groupsOf<T>(packs: readonly T[]): T[][] {
@@ -109,15 +116,14 @@ function* limitEntries(packs: readonly PackDescription[]): Generator<PackDescrip
 async function describePack(
   run: RunContext,
   store: ObjectStore,
-  { name, sizeBytes }: { name: string; sizeBytes: number },
+  { pack, sizeBytes }: PackPlace,
 ): Promise<PackDescription | undefined> {
+  const name = packObjectName(pack);
   try {
-    const hex = name.slice(name.lastIndexOf('/') + 1);
-    if (!/^[0-9a-f]{64}$/.test(hex)) throw new CofferError('object-damaged', { object: name });
     const readEnd = async (length: number): Promise<Buffer> =>
       await store.getRange(name, { offset: sizeBytes - length, length });
     const footer = await decodePackEnd(readEnd, sizeBytes, name, PACK_END_BYTES_READ);
-    return { pack: Buffer.from(hex, 'hex'), sizeBytes, ...footer };
+    return { pack, sizeBytes, ...footer };
   } catch (error) {
     if (!isCofferError(error, 'object-damaged')) throw error;
     tellFinding(run, findingOf(error, { kind: 'object', name }));

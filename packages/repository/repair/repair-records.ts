@@ -9,6 +9,7 @@ import { repairConfig } from '../config-objects.ts';
 import { formatGeneration, parseGeneration } from '../generation.ts';
 import {
   chainOf,
+  type GcState,
   checkGcRecord,
   gcObjectName,
   type GcObject,
@@ -22,7 +23,7 @@ import {
   INDEX_OBJECT_SIZE_BYTES_MAX,
   indexGenerationOf,
 } from '../index/index-codec.ts';
-import { pointsPassedOver } from '../gc/passed-over.ts';
+import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
@@ -119,18 +120,25 @@ async function dropJunk(repository: Repository): Promise<void> {
   }
 }
 
-/** Only by someone who has the keys, who can tell that the points are none that somebody has forged. */
 async function replaceForgedSweep(repository: Repository): Promise<void> {
-  const { store, keys } = repository;
+  const { store } = repository;
   const state = await readGcState(store);
-  if (!keys || !state.sweep) return;
-  const passedOver = await pointsPassedOver(repository, state);
-  if (passedOver.length === 0) return;
+  if (!state.sweep || !(await isForged(repository, state))) return;
   const { generation } = state.sweep;
   const path = gcObjectName(generation, 'sweep');
   tellOf(repository, 'record-renewed', path);
   await store.delete(path);
   await writeSweepOfAll(repository, generation);
+}
+
+/**
+ * Only someone who has the keys can tell that points are none that somebody has forged. Without them,
+ * what hides points stays, whatever it hides of the index, so that no point that was removed comes back.
+ */
+async function isForged(repository: Repository, state: GcState): Promise<boolean> {
+  const points = await pointsPassedOver(repository, state);
+  if (points.length > 0) return repository.keys !== undefined;
+  return (await indexObjectsPassedOver(repository.store, state)).length > 0;
 }
 
 /**

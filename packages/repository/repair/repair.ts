@@ -18,9 +18,10 @@ import {
 } from '@coffer/base';
 import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { idKey } from '../chunk/chunk-id.ts';
+import { RecordReader } from '../chunk/record-reader.ts';
 import { readGcState } from '../gc/gc-record.ts';
 import type { AcceptsPack } from '../index/chunk-index.ts';
-import { markDamaged } from '../damaged-points.ts';
+import { addMarks, markDamaged } from '../damaged-points.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import type { Repository } from '../repository.ts';
@@ -29,7 +30,7 @@ import type { Session } from '../session/session.ts';
 import { checkIndexObjects } from '../verify/check-index.ts';
 import { type NamedPack, namedPacks, PackCheck, PACKS_AT_ONCE } from '../verify/pack-check.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
-import { verifyRepository } from '../verify/verify.ts';
+import { affectedPoints, verifyRepository } from '../verify/verify.ts';
 import { rebuildIndex } from './rebuild-index.ts';
 import { dropDamagedPoints, repairRecords } from './repair-records.ts';
 
@@ -117,8 +118,29 @@ async function repairPacks(
   const { objects } = await repository.index.synchronize(repository.store);
   const writer = salvageWriter(repository, session.generation, session.acceptor(objects, names));
   const counts = await salvage(repository, dropped, writer);
+  await markThoseThatNeed(repository, names);
   await dropPacks(repository, dropped, { session, names, objects });
   return { packsDropped: dropped.length, ...counts };
+}
+
+/**
+ * Before the packs go: a repair that is killed then has left no point without its mark that misses
+ * chunks. At the end, exactly those are marked that do.
+ */
+async function markThoseThatNeed(
+  repository: Repository,
+  packs: ReadonlySet<string>,
+): Promise<void> {
+  const { index, store, run } = repository;
+  const points = await repository.points({ onDamaged: () => {}, deleted: true });
+  const { objects } = await index.synchronize(store);
+  const records = new RecordReader({ store, index, signal: run.signal });
+  const accepts = index.acceptor(objects, packs);
+  const needing = await affectedPoints({ index, records, accepts }, points);
+  await addMarks(
+    repository.context,
+    needing.map(({ id }) => id),
+  );
 }
 
 function packFinding({ named, isThere, reason }: DamagedPack): Finding {

@@ -1,9 +1,15 @@
 /** Writes chunks that the repository does not have yet: data by slabs, and nodes. */
-import { CHUNK_ID_SIZE_BYTES, ChunkHasher, type ChunkId, isZeroId } from '../chunk/chunk-id.ts';
+import {
+  CHUNK_ID_SIZE_BYTES,
+  ChunkHasher,
+  type ChunkId,
+  isZeroId,
+  nodeId,
+} from '../chunk/chunk-id.ts';
 import type { ChunkSealer, ChunkWork } from '../chunk/chunk-work.ts';
 import type { Slab, Span } from '../chunk/slab.ts';
 import type { FinishedPack } from '../pack/pack-builder.ts';
-import { encodeNodeHead } from '../tree/node-codec.ts';
+import { encodeNodeClear, encodeNodeHead } from '../tree/node-codec.ts';
 import { PackWriter, type PackWriterOptions } from './pack-writer.ts';
 
 /** What threads leave over is joined to one pack when it is smaller than this. */
@@ -23,7 +29,8 @@ export class ChunkWriter extends PackWriter {
   constructor(options: ChunkWriterOptions) {
     super(options);
     this.#work = options.work;
-    this.#sealer = options.work.sealer(options.packSizeBytes);
+    const { packSizeBytes, context } = options;
+    this.#sealer = options.work.sealer({ packSizeBytes, padding: context.padding });
     this.#hasher = new ChunkHasher(options.hashKey);
     this.#signal = options.context.signal;
   }
@@ -62,9 +69,10 @@ export class ChunkWriter extends PackWriter {
   async writeNode(children: readonly ChunkId[], body: Buffer): Promise<ChunkId> {
     await this.backPressure();
     const head = encodeNodeHead(children);
-    const id = this.#hasher.node(head, body);
+    const tag = this.#hasher.nodeTag(head, body);
+    const id = nodeId(head, tag);
     if (this.claim(id, head.length + body.length)) {
-      this.nodes.add(id, 'node', body, head);
+      this.nodes.add(id, 'node', body, encodeNodeClear(head, tag));
       if (this.nodes.isFull) this.uploadFrom(this.nodes);
     }
     return id;

@@ -16,7 +16,7 @@ import {
   beginName,
   encodeBegin,
   listSessions,
-  readEnd,
+  readEndIfIntact,
   type StoredSession,
   writeEnd,
 } from './session-record.ts';
@@ -99,7 +99,7 @@ async function settleEarlier(
   for (const each of earlier) {
     const { session } = each;
     const end = each.hasEnd
-      ? await readEnd(store, session)
+      ? await readEndIfIntact(store, session, ignoreDamaged)
       : await writeEnd(store, { session, outcome: 'fenced', by: LATER_ATTEMPT });
     // An end of somebody who adds what he likes names no job, and ends the session all the same.
     if (end?.outcome !== 'committed' || end.job !== job) continue;
@@ -110,6 +110,9 @@ async function settleEarlier(
   // One that had committed may have gone meanwhile: then there was nothing to end.
   return await readJob(store, job);
 }
+
+/** What cannot be read has made nothing. */
+function ignoreDamaged(): void {}
 
 async function putBegin(
   { store, clock, processes: { host, own } }: RepositoryContext,

@@ -21,7 +21,7 @@ import {
  */
 export async function finishCommittedSessions(
   store: ObjectStore,
-  onDamaged?: (error: CofferError) => void,
+  onDamaged?: (error: CofferError, name: string) => void,
 ): Promise<void> {
   if (store.capabilities.finishesSessions) return;
   for (const session of await listSessions(store)) {

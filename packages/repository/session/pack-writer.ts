@@ -96,7 +96,7 @@ export class PackWriter {
 
   constructor(options: PackWriterOptions) {
     this.#options = options;
-    const { store, index, random, publicKey } = options.context;
+    const { store, index, random, publicKey, padding } = options.context;
     this.#store = store;
     this.#index = index;
     this.#acceptsOwn = index.acceptor(this.#ownObjects);
@@ -104,6 +104,7 @@ export class PackWriter {
     this.nodes = new PackBuilder({
       publicKey,
       random,
+      padding,
       sizeBytes: Math.min(sizeBytes ?? NODE_PACK_BYTES, NODE_PACK_BYTES),
     });
     this.moved = new PackBuilder({ publicKey, random, sizeBytes });

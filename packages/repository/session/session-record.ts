@@ -5,7 +5,7 @@
 import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
-import { count, decodeRecord, encodeChecked, hexOf } from '../record.ts';
+import { count, decodeRecord, encodeChecked, hexOf, isUnreadable } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';
 import { getRecordIfThere } from '../store-calls.ts';
 import { JOB_ID_SIZE_BYTES } from './job.ts';
@@ -134,17 +134,20 @@ function ofSession<T extends { readonly session: string }>(
   throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
 }
 
-/** A damaged end is told to `onDamaged`, or thrown; then it counts as absent. */
+/**
+ * An end that cannot be read is told to `onDamaged`, or thrown. Then the session has ended, and made
+ * nothing: no end of its own can be put.
+ */
 export async function readEndIfIntact(
   store: ObjectStore,
   session: string,
-  onDamaged: ((error: CofferError) => void) | undefined,
+  onDamaged: ((error: CofferError, name: string) => void) | undefined,
 ): Promise<SessionEnd | undefined> {
   try {
     return await readEnd(store, session);
   } catch (error) {
-    if (!onDamaged || !isCofferError(error, 'object-damaged')) throw error;
-    onDamaged(error);
+    if (!onDamaged || !isUnreadable(error)) throw error;
+    onDamaged(error, endName(session));
     return undefined;
   }
 }

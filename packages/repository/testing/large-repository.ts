@@ -1,6 +1,7 @@
 /** Fills a store with as many points and packs as a service has, without the work of making them. */
 import { digest, type Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { kindOf } from '../chunk/chunk-id.ts';
 import { encodeIndexObject } from '../index/index-codec.ts';
 import type { WriterKeys } from '../keys.ts';
 import {
@@ -62,10 +63,12 @@ export async function putPacks(random: Random, count: number, put: PutObject): P
 function packOf(random: Random): PackDescription & { readonly bytes: Buffer } {
   const head = Buffer.concat([PACK_MAGIC, random.bytes(PACK_HEAD_SIZE_BYTES - PACK_MAGIC.length)]);
   const record = random.bytes(RECORD_SIZE_BYTES);
+  const id = random.bytes(32);
   const entry: PackEntry = {
-    id: random.bytes(32),
-    kind: 'data',
+    id,
+    kind: kindOf(id),
     compressed: false,
+    padded: false,
     keyIndex: 0,
     ordinal: 0,
     offset: head.length,

@@ -5,6 +5,7 @@
  */
 import { isCofferError, type Random } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { type ChunkId, kindOf } from '../chunk/chunk-id.ts';
 import { decodeIndexObject, encodeIndexObject, indexGenerationOf } from '../index/index-codec.ts';
 import type { WriterKeys } from '../keys.ts';
 import { PackBuilder } from '../pack/pack-builder.ts';
@@ -17,7 +18,7 @@ import {
   endName,
   listSessions,
 } from '../session/session-record.ts';
-import { encodeNodeHead } from '../tree/node-codec.ts';
+import { encodeNodeClear, encodeNodeHead } from '../tree/node-codec.ts';
 import { getWhole, namesOf } from './test-repository.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -53,12 +54,16 @@ export class SimulatedForger {
       const { id } = this.#one(known);
       if (builder.has(id)) continue;
       this.forged.add(id.toString('hex'));
-      if (this.#random.fraction() < 0.4) builder.add(id, 'data', this.#random.bytes(50));
-      else builder.add(id, 'node', EMPTY, encodeNodeHead(this.#children(known)));
+      if (kindOf(id) === 'data') builder.add(id, 'data', this.#random.bytes(50));
+      else builder.add(id, 'node', EMPTY, this.#clearOfNode(known));
     }
     const { bytes, ...description } = builder.finish();
     await this.#put(packObjectName(description.pack), bytes);
     await this.#putIndex([description]);
+  }
+
+  #clearOfNode(known: readonly PackEntry[]): Buffer {
+    return encodeNodeClear(encodeNodeHead(this.#children(known)), this.#random.bytes(32));
   }
 
   #children(known: readonly PackEntry[]): Buffer[] {
@@ -79,7 +84,7 @@ export class SimulatedForger {
       () => [{ ...pack, sizeBytes: pack.sizeBytes + 1 }],
       () => [{ ...pack, sizeBytes: pack.sizeBytes - 1 }],
       () => [{ ...pack, entries: pack.entries.map((entry) => this.#lieOf(entry)) }],
-      () => [{ ...pack, entries: [{ ...pack.entries[0]!, id: this.#one(known).id }] }],
+      () => [{ ...pack, entries: [underId(pack.entries[0]!, this.#one(known).id)] }],
       () => [{ ...pack, pack: this.#random.bytes(32) }],
     ];
     const described = this.#one(lies)().filter(({ entries }) => entries.every(isPossible));
@@ -93,7 +98,7 @@ export class SimulatedForger {
     const lies: readonly PackEntry[] = [
       { ...entry, offset: entry.offset - 1 },
       { ...entry, length: entry.length - 1 },
-      { ...entry, kind: entry.kind === 'node' ? 'data' : 'node' },
+      { ...entry, compressed: !entry.padded && !entry.compressed },
       { ...entry, ordinal: entry.ordinal + 1 },
     ];
     return this.#one(lies);
@@ -176,6 +181,10 @@ export class SimulatedForger {
   #one<T>(all: readonly T[]): T {
     return all[this.#below(all.length)]!;
   }
+}
+
+function underId(entry: PackEntry, id: ChunkId): PackEntry {
+  return { ...entry, id, kind: kindOf(id) };
 }
 
 /** What nobody could read would not be well-formed. */

@@ -16,6 +16,7 @@ import { testRun } from '@coffer/base/testing/run.ts';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { type ChunkPool, inlineChunkPool } from '../chunk/chunk-work.ts';
+import type { Padding } from '../chunk/padding.ts';
 import { SlabPool } from '../chunk/slab.ts';
 import { GEOMETRY, newConfig } from '../config.ts';
 import { writeConfig } from '../config-objects.ts';
@@ -70,6 +71,7 @@ export interface TestRepositoryOptions {
   /** Keys of another repository, for one of the same key domain. */
   readonly keys?: RepositoryKeys;
   readonly packSizeBytes?: number;
+  readonly padding?: Padding;
 }
 
 export interface HostOptions {
@@ -107,7 +109,8 @@ export class TestRepository {
   static async create(options: TestRepositoryOptions = {}): Promise<TestRepository> {
     const created = new TestRepository(options);
     const { keys, clock, random } = created;
-    await writeConfig(created.store, newConfig({ ...keys, createdAt: clock.now(), random }));
+    const config = newConfig({ ...keys, createdAt: clock.now(), random, padding: options.padding });
+    await writeConfig(created.store, config);
     return created;
   }
 
@@ -177,7 +180,9 @@ export async function protectDisk(
   const session = await repository.beginSession();
   const encoded = await writeDisk(repository, session, chunks, options);
   await session.commit([encoded]);
-  return (await repository.points()).find(({ id }) => id === encoded.id)!;
+  const filter = { idPrefix: encoded.id };
+  const [point] = await repository.points({ filter, onDamaged: () => {} });
+  return point!;
 }
 
 /** Reads a disk of chunks back; zero chunks come as zeroes. */

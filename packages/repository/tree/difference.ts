@@ -3,7 +3,7 @@
  * cost follows the change, not the size. It needs no key.
  */
 import { mapBounded } from '@coffer/base';
-import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
+import { type ChunkId, idKey, isZeroId, kindOf } from '../chunk/chunk-id.ts';
 import type { RecordReader } from '../chunk/record-reader.ts';
 import type { ChunkIndex } from '../index/chunk-index.ts';
 import type { Location } from '../index/location.ts';
@@ -25,8 +25,7 @@ export interface FoundChunk {
 
 /**
  * The chunks and nodes that `roots` reach and `baseRoots` do not, level by level. A chunk that the
- * base reaches at another level may be found all the same. Where places of a node name different
- * children, since some are forged, the roots reach all of them, and the base none.
+ * base reaches at another level may be found all the same.
  */
 export async function* chunksOnlyIn(
   roots: readonly ChunkId[],
@@ -44,20 +43,19 @@ export async function* chunksOnlyIn(
     const onlyBase = base.filter((id) => !hereKeys.has(idKey(id)));
     const found = onlyHere.map((id) => ({ id, places: index.places(id) }));
     yield* found;
-    const heads = await headsOf(nodesAmong(onlyHere, index), records);
-    level = heads.flatMap((lists) => distinct(lists.flat(), seen));
-    const seenInBase = new Set<string>();
-    const baseHeads = await headsOf(nodesAmong(onlyBase, index), records);
-    base = baseHeads.flatMap((lists) => (lists.length > 1 ? [] : distinct(lists[0]!, seenInBase)));
+    level = distinct(await childrenOf(onlyHere, { index, records }), seen);
+    base = distinct(await childrenOf(onlyBase, { index, records }), new Set());
   }
 }
 
-function nodesAmong(ids: readonly ChunkId[], index: ChunkIndex): ChunkId[] {
-  return ids.filter((id) => index.places(id).some(({ kind }) => kind === 'node'));
-}
-
-async function headsOf(nodes: readonly ChunkId[], records: RecordReader): Promise<ChunkId[][][]> {
-  return await mapBounded(nodes, NODES_AT_ONCE, (id) => records.readHeads(id));
+/** Of the nodes among them that are stored. */
+async function childrenOf(
+  ids: readonly ChunkId[],
+  { index, records }: DifferenceOptions,
+): Promise<ChunkId[]> {
+  const nodes = ids.filter((id) => kindOf(id) === 'node' && index.find(id) !== undefined);
+  const lists = await mapBounded(nodes, NODES_AT_ONCE, (id) => records.readChildren(id));
+  return lists.flat();
 }
 
 /** Those that were not seen yet, as copies: the originals are views of large blocks. */

@@ -7,15 +7,11 @@ import {
   tellFinding,
 } from '@coffer/base';
 import { configDamages } from '../config-objects.ts';
-import {
-  checkGcRecord,
-  gcObjectName,
-  listGcObjects,
-  readGcStateIfIntact,
-} from '../gc/gc-record.ts';
-import { pointsPassedOver } from '../gc/passed-over.ts';
+import { checkGcRecord, gcObjectName, listGcObjects, readGcState } from '../gc/gc-record.ts';
+import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { listCheckedRecords } from '../beside-points.ts';
+import { isUnreadable } from '../record.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
@@ -31,7 +27,7 @@ export async function checkRecords(run: RunContext, repository: Repository): Pro
     } catch (error) {
       // Whoever ended meanwhile has taken its records along.
       if (isCofferError(error, 'object-not-found')) return;
-      if (!isCofferError(error, 'object-damaged')) throw error;
+      if (!isUnreadable(error)) throw error;
       onDamaged(error, path);
     }
   };
@@ -50,17 +46,14 @@ export async function checkRecords(run: RunContext, repository: Repository): Pro
   for (const record of await listCheckedRecords(store)) await check(record.name, record.check);
 }
 
-/** One that passes over points that are older than it is none that a collection has made. */
+/** One that passes over what is older than it is none that a collection has made. */
 async function checkSweep(run: RunContext, repository: Repository): Promise<void> {
-  const state = await readGcStateIfIntact(repository.store, () => {
-    // Damaged records are told by themselves.
-  });
-  const { length: points } = await pointsPassedOver(repository, state);
-  if (points === 0 || !state.sweep) return;
+  const state = await readGcState(repository.store);
+  if (!state.sweep) return;
   const name = gcObjectName(state.sweep.generation, 'sweep');
-  tellFinding(run, {
-    code: 'points-hidden',
-    subject: { kind: 'object', name },
-    details: { points },
-  });
+  const subject = { kind: 'object', name } as const;
+  const { length: points } = await pointsPassedOver(repository, state);
+  if (points > 0) tellFinding(run, { code: 'points-hidden', subject, details: { points } });
+  const { length: objects } = await indexObjectsPassedOver(repository.store, state);
+  if (objects > 0) tellFinding(run, { code: 'index-hidden', subject, details: { objects } });
 }

@@ -11,7 +11,7 @@ import { openChunk } from '../chunk/seal.ts';
 import { SLAB_SIZE_BYTES, type Slab, SlabPool } from '../chunk/slab.ts';
 import type { PackEntry, PackFooter } from '../pack/pack-codec.ts';
 import type { UnlockedRepository } from '../repository.ts';
-import { nodeHeadLength } from '../tree/node-codec.ts';
+import { splitNodeRecord } from '../tree/node-codec.ts';
 
 /** Slabs for what is opened, and for where it goes; pairs are taken, so that nobody waits for one. */
 const PAIRS = 4;
@@ -47,9 +47,9 @@ export class ContentCheck {
       if (entry.kind === 'data') {
         return this.#hasher.data(openChunk(key, entry, record)).equals(entry.id);
       }
-      const headLength = nodeHeadLength(record);
-      const body = openChunk(key, entry, record.subarray(headLength));
-      return this.#hasher.node(record.subarray(0, headLength), body).equals(entry.id);
+      const { head, sealedBody } = splitNodeRecord(entry.id, record);
+      const body = openChunk(key, entry, sealedBody);
+      return this.#hasher.node(head, body).equals(entry.id);
     } catch (error) {
       if (error instanceof CofferError) return false;
       throw error;
@@ -64,7 +64,7 @@ export class ContentCheck {
     return await this.#sources.use(async (source) =>
       this.#targets.use(async (target) => {
         const items = itemsOf(entries, keyBoxes, bytes, source);
-        const failures = await this.#work.open({ source, target, items });
+        const { failures } = await this.#work.open({ source, target, items });
         return failures.map(({ itemIndex }) => entries[itemIndex]!);
       }),
     );

@@ -131,11 +131,6 @@ async function walkTrees(
     const error = new CofferError('chunk-missing', { chunk: id.toString('hex') });
     tellObject(run, `chunk ${id.toString('hex')}`, error);
   }
-  for (const id of live.differing) {
-    const reason = 'it lies in several packs that name different children: one of them is forged';
-    const error = new CofferError('chunk-damaged', { chunk: id.toString('hex'), reason });
-    tellObject(run, `node ${id.toString('hex')}`, error);
-  }
   return { live, isWhole: findings.length === 0 };
 }
 
@@ -208,11 +203,11 @@ function report(
   if (broken.length > 0) result.broken.add(pack, broken);
 }
 
-/** Points that reach what is not whole at any of its places. */
-async function affectedPoints(
+/** Points that reach what is not whole at any of its places, as far as packs are accepted. */
+export async function affectedPoints(
   options: { index: LiveSetOptions['index']; records: RecordReader; accepts: AcceptsPack },
   points: readonly RecoveryPoint[],
-  broken: BrokenPlaces,
+  broken: BrokenPlaces = new BrokenPlaces(),
 ): Promise<RecoveryPoint[]> {
   const { index } = options;
   const packOf = ({ packNumber }: Location): IndexedPack => index.requiredPack(packNumber);
