@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { test } from 'node:test';
-import type { Dependencies, Rooms } from './architecture/rules.ts';
+import type { Dependencies, Doors, Rooms } from './architecture/rules.ts';
 import {
   breaksOfCycles,
   breaksOfDeterminism,
+  breaksOfDoors,
   breaksOfEnvironment,
   breaksOfLayers,
   breaksOfNames,
@@ -40,12 +41,23 @@ const ROOMS: Rooms = {
   api: { imports: [] },
 };
 
+/** What others may import of these, their package.json lists. */
+const WITH_DOORS = ['disk', 'file-system', 'storage', 'workloads'].map(
+  (room) => `packages/${room}`,
+);
+
 const ROOT = `${import.meta.dirname}/..`;
 const FILES: SourceFile[] = findFiles('{packages,apps,tests,bench,scripts}/**/*.ts').map(
   (path) => ({ path, text: readFileSync(`${ROOT}/${path}`, 'utf8') }),
 );
 const DEPENDENCIES: Dependencies = Object.fromEntries(
   findFiles('{packages,apps}/*/package.json').map((path) => [dirname(path), namedIn(path)]),
+);
+/** Of the packages that list them; the others let all of their files be imported. */
+const DOORS: Doors = Object.fromEntries(
+  findFiles('packages/*/package.json')
+    .map((path) => [dirname(path), doorsOf(path)] as const)
+    .filter(([, doors]) => !doors.includes('*')),
 );
 
 function findFiles(pattern: string): string[] {
@@ -58,6 +70,13 @@ function namedIn(path: string): string[] {
     optionalDependencies?: Record<string, string>;
   };
   return Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies });
+}
+
+function doorsOf(path: string): string[] {
+  const manifest = JSON.parse(readFileSync(`${ROOT}/${path}`, 'utf8')) as {
+    exports: Record<string, string>;
+  };
+  return Object.keys(manifest.exports).map((door) => door.replace('./', ''));
 }
 
 function check(breaks: string[]): void {
@@ -73,6 +92,10 @@ test('names of tests say when they are not fast', () => check(breaksOfLayers(FIL
 test('no test measures how long it takes', () => check(breaksOfTestTime(FILES)));
 test('imports stay inside packages or are declared', () =>
   check(breaksOfPackages(FILES, DEPENDENCIES)));
+test('doors of packages have users, and what tests share is not shipped', () => {
+  assert.deepEqual(Object.keys(DOORS).sort(), WITH_DOORS);
+  check(breaksOfDoors(FILES, DOORS));
+});
 test('packages do not import each other in a circle', () => check(breaksOfCycles(FILES)));
 
 // The rules themselves: what each must find, and what it must leave alone.
@@ -220,4 +243,16 @@ test('a program that would inherit our environment is caught', () => {
   assert.ok(found('packages/disk/x.ts', ''));
   assert.equal(found('packages/disk/x.ts', 'env: toolEnvironment()'), undefined);
   assert.equal(found('packages/disk/x.test.ts', ''), undefined);
+});
+
+test('a door without users, and testing code that is shipped, are caught', () => {
+  const doors = { 'packages/disk': ['raw.ts', 'testing/*'] };
+  const found = (path: string, specifier: string): string | undefined =>
+    caught((files) => breaksOfDoors(files, doors), path, `import '${specifier}';`);
+  assert.equal(found('packages/flows/x.test.ts', '@coffer/disk/raw.ts'), undefined);
+  assert.match(found('packages/disk/x.ts', './raw.ts') ?? '', /nobody outside uses raw\.ts/);
+  const shipping = { path: 'packages/flows/x.ts', text: "import '@coffer/disk/testing/lab.ts';" };
+  assert.deepEqual(breaksOfDoors([shipping], {}), [
+    'packages/flows/x.ts:1: what tests share is not shipped',
+  ]);
 });

@@ -240,7 +240,7 @@ export const REPOSITORY_ERRORS = {
     409,
     'never',
     'The store cannot protect objects against deletion',
-    'Use a bucket that was made with object lock.',
+    'Use a bucket that was made with object lock, or a container with version-level immutability.',
   ),
   'object-protected': row(
     22,

@@ -6,7 +6,9 @@ import type { ContainerClient } from '@azure/storage-blob';
 import { type Clock, systemClock } from '@coffer/base';
 import type { AzureAccess } from './access.ts';
 import { openClient } from './azure-blob/client.ts';
-import { azureError, factsOf } from './azure-blob/errors.ts';
+import { azureError } from './azure-blob/errors.ts';
+import { deleteVersion, lockUntil } from './azure-blob/lock.ts';
+import { propertiesOf } from './azure-blob/properties.ts';
 import { checkName, checkPrefix, withoutLock } from './checks.ts';
 import { sendStream } from './http-body.ts';
 import { type Download, HttpCalls, HttpReader, type Signals } from './http-calls.ts';
@@ -17,6 +19,7 @@ import type {
   GetOptions,
   ObjectInfo,
   ObjectStore,
+  StoreCapabilities,
   StreamOptions,
 } from './object-store.ts';
 import { withheld } from './withheld.ts';
@@ -26,6 +29,8 @@ export interface AzureBlobStoreOptions {
   readonly container: string;
   /** Goes before every name, with a slash; empty for the whole container. */
   readonly prefix: string;
+  /** The container supports immutability at the level of versions, so it keeps versions. */
+  readonly objectLock?: boolean;
   readonly access: AzureAccess;
   /** Tells when an answer is too slow. */
   readonly clock?: Clock;
@@ -45,12 +50,7 @@ export async function openAzureBlobStore(options: AzureBlobStoreOptions): Promis
 
 class AzureBlobStore implements ObjectStore {
   readonly location: string;
-  readonly capabilities = {
-    serverTime: true,
-    deletes: true,
-    finishesSessions: false,
-    objectLock: false,
-  };
+  readonly capabilities: StoreCapabilities;
   readonly #container: ContainerClient;
   readonly #blobPrefix: string;
   readonly #clock: Clock;
@@ -58,7 +58,8 @@ class AzureBlobStore implements ObjectStore {
   readonly #reader: HttpReader;
 
   constructor(client: ContainerClient, options: AzureBlobStoreOptions) {
-    const { account, container, prefix, clock = systemClock } = options;
+    const { account, container, prefix, objectLock = false, clock = systemClock } = options;
+    this.capabilities = { serverTime: true, deletes: true, finishesSessions: false, objectLock };
     const root = `azure://${account}/${container}`;
     this.location = prefix === '' ? root : `${root}/${prefix}`;
     this.#container = client;
@@ -119,14 +120,10 @@ class AzureBlobStore implements ObjectStore {
   async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
     return await this.#calls.call(name, options, 0, async (signals) => {
-      try {
-        const { contentLength, lastModified } = await blob.getProperties(signals);
-        const createdAt = lastModified?.getTime();
-        return objectInfo(name, { sizeBytes: contentLength, createdAt });
-      } catch (error) {
-        if (factsOf(error).status === 404) return undefined;
-        throw error;
-      }
+      const properties = await propertiesOf(blob, signals);
+      if (!properties) return undefined;
+      const createdAt = properties.lastModified?.getTime();
+      return objectInfo(name, { sizeBytes: properties.contentLength, createdAt });
     });
   }
 
@@ -137,11 +134,16 @@ class AzureBlobStore implements ObjectStore {
 
   async delete(name: string, options?: CallOptions): Promise<void> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
-    await this.#calls.call(name, options, 0, (signals) => blob.deleteIfExists(signals));
+    await this.#calls.call(name, options, 0, async (signals) => {
+      if (this.capabilities.objectLock) await deleteVersion(blob, signals);
+      else await blob.deleteIfExists(signals);
+    });
   }
 
-  async protect(): Promise<void> {
-    throw withoutLock(this);
+  async protect(name: string, untilMs: number, options?: CallOptions): Promise<void> {
+    if (!this.capabilities.objectLock) throw withoutLock(this);
+    const blob = this.#container.getBlobClient(this.#blobName(name));
+    await this.#calls.call(name, options, 0, (signals) => lockUntil(blob, untilMs, signals));
   }
 
   async removeLeftovers(): Promise<void> {

@@ -20,6 +20,9 @@ export type Rooms = Readonly<Record<string, Room>>;
 /** What each `package.json` names as dependency, by workspace folder. */
 export type Dependencies = Readonly<Record<string, readonly string[]>>;
 
+/** Which of its files each package lets others import, by workspace folder: `raw.ts`, `testing/*`. */
+export type Doors = Readonly<Record<string, readonly string[]>>;
+
 const PURE_FILE = /(^|\/)(plan|machine|codec|[^/]+-codec)\.ts$/;
 const EFFECT_MODULE =
   /^node:(fs|net|tls|dgram|dns|child_process|cluster|http|https|http2|timers|worker_threads)(\/|$)/;
@@ -170,6 +173,25 @@ function packageName(specifier: string): string | undefined {
     .split('/')
     .slice(0, specifier.startsWith('@') ? 2 : 1)
     .join('/');
+}
+
+/** That only doors are used, Node and the compiler see. Here: each has a user, and testing ships not. */
+export function breaksOfDoors(files: readonly SourceFile[], doors: Doors): string[] {
+  const unused = Object.entries(doors).flatMap(([workspace, listed]) =>
+    listed
+      .filter((door) => !door.includes('*') && !isUsed(files, workspace, door))
+      .map((door) => `${workspace}/package.json: nobody outside uses ${door}`),
+  );
+  const shippedTesting = shippedImports(files)
+    .filter(({ imported }) => /(^|\/)testing\//.test(imported.specifier))
+    .map(({ file, imported }) => at(file, imported.line, 'what tests share is not shipped'));
+  return [...unused, ...shippedTesting];
+}
+
+/** By text: code that tests send to a guest counts. */
+function isUsed(files: readonly SourceFile[], workspace: string, door: string): boolean {
+  const name = `@coffer/${workspace.split('/')[1]}/${door}'`;
+  return files.some(({ path, text }) => !path.startsWith(`${workspace}/`) && text.includes(name));
 }
 
 export function breaksOfCycles(files: readonly SourceFile[]): string[] {

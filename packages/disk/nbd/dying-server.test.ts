@@ -158,10 +158,8 @@ test('a read that fails has let go of its buffer', async () => {
     const second = await nextRequest(connection);
     await connection.write(encodeError(first.cookie, 5, 'no'));
     // The other piece comes later; the caller must not have its buffer back by then.
-    setTimeout(
-      () => void connection.write(dataChunk(second.cookie, Number(second.offset), second.length)),
-      50,
-    );
+    for (let turn = 0; turn < 10; turn++) await nextTurn();
+    await connection.write(dataChunk(second.cookie, Number(second.offset), second.length));
   });
   const target = Buffer.alloc(1024 * 1024);
   await assert.rejects(disk.read(0, target), fails('nbd-failed'));

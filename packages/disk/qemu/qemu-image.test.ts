@@ -118,7 +118,7 @@ test('a process that is killed leaves no qemu-nbd behind', async () => {
   qemuImg('create', '-q', '-f', 'qcow2', 'held.qcow2', '1M');
   const script = `
     import { systemClock } from '@coffer/base';
-    import { openQemuImage } from '@coffer/disk/qemu/qemu-image.ts';
+    import { openQemuImage } from './qemu-image.ts';
     const options = { format: 'qcow2', writable: false, mayReferToOthers: true, clock: systemClock };
     const disk = await openQemuImage(${JSON.stringify(path('held.qcow2'))}, options);
     process.stdout.write('open');

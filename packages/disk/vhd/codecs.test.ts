@@ -5,14 +5,9 @@ import { isCofferError } from '@coffer/base';
 import { decodeFooter, encodeFooter, type Footer, visibleSizeBytes } from './footer-codec.ts';
 import { GEOMETRY_MAX, geometryOf, geometryToWrite, sectorsOf } from './geometry.ts';
 import { decodeHeader, encodeHeader, type ParentLink } from './header-codec.ts';
-import {
-  decodeParentPath,
-  encodeParentPath,
-  lastNameOf,
-  localPathOf,
-  windowsPathOf,
-} from './parent-path-codec.ts';
+import { decodeParentPath, lastNameOf, localPathOf } from './parent-path-codec.ts';
 import { endOfRun, isPresent, markPresent } from './sector-bitmap.ts';
+import { encodeParentPath, windowsPathOf } from './testing/differencing.ts';
 
 /** Records as literals make them, which deep equality asks for. */
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }): fc.Arbitrary<T> =>

@@ -13,16 +13,6 @@ export function decodeParentPath(bytes: Buffer): string {
   return end < 0 ? text : text.slice(0, end);
 }
 
-export function encodeParentPath(path: string): Buffer {
-  return Buffer.from(path, 'utf16le');
-}
-
-/** `..\base\parent.vhd` of `../base/parent.vhd`; a path without folder becomes `.\parent.vhd`. */
-export function windowsPathOf(path: string): string {
-  const text = path.startsWith('/') || path.startsWith('.') ? path : `./${path}`;
-  return text.replaceAll('/', '\\');
-}
-
 /** A Windows path without drive or server, in the form of this system; undefined with one. */
 export function localPathOf(windowsPath: string): string | undefined {
   if (/^[a-z]:/i.test(windowsPath) || windowsPath.startsWith('\\\\')) return undefined;

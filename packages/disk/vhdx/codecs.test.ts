@@ -29,9 +29,10 @@ import {
 } from './metadata-codec.ts';
 import { decodeMetadataTable, encodeMetadataRegion } from './metadata-table-codec.ts';
 import { decodeParentLocator, encodeParentLocator } from './parent-locator-codec.ts';
-import { parentCandidates, windowsPaths } from './parent-path.ts';
+import { parentCandidates } from './parent-path.ts';
 import { decodeRegionTable, encodeRegionTable, isRegionTable } from './region-table-codec.ts';
 import { endOfRun, isPresent, markPresent } from './sector-bits.ts';
+import { windowsPaths } from './testing/differencing.ts';
 
 const MIB = 1024 * 1024;
 const PLACE = { path: 'image.vhdx', structure: 'structure', offset: 0 };

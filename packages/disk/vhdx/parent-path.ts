@@ -1,5 +1,5 @@
 /** Paths of parents, as Windows writes them, on a system of folders and slashes. */
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { ParentLocator } from './parent-locator-codec.ts';
 
 /**
@@ -20,17 +20,6 @@ export function parentCandidates(childPath: string, locator: ParentLocator): str
       ...(absolutePath === '' ? [] : [resolve('/', withoutDrive(absolutePath))]),
     ]),
   ];
-}
-
-/** The paths of the parent as its child stores them (2.6.2.6.3); there are no drives here. */
-export function windowsPaths(
-  childPath: string,
-  parentPath: string,
-): { readonly relativePath: string; readonly absolutePath: string } {
-  const path = relative(dirname(resolve(childPath)), resolve(parentPath)).replaceAll('/', '\\');
-  const relativePath = path.startsWith('..\\') ? path : `.\\${path}`;
-  const absolutePath = `\\\\?${resolve(parentPath).replaceAll('/', '\\')}`;
-  return { relativePath, absolutePath };
 }
 
 /** `//?/D:/folder/name` is `/folder/name`. */

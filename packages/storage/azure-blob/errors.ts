@@ -13,6 +13,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   // A copy of the account that can only be read, or a container under legal hold.
   InsufficientAccountPermissions: 'store-denied',
   WriteOperationNotSupportedOnSecondary: 'store-read-only',
+  BlobImmutableDueToPolicy: 'object-protected',
   OutOfCapacity: 'store-full',
 };
 

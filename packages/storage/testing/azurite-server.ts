@@ -24,13 +24,15 @@ const KEY =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
 
 /**
- * By itself it closes connections that were idle for five seconds, and what is sent on them at that
- * moment fails. Its option for that (--blobKeepAliveTimeout) has no effect.
+ * By itself it closes connections that were idle for five seconds, or that took a minute to begin, and
+ * what is sent on them at that moment fails. Its option for that (--blobKeepAliveTimeout) has no effect.
  */
 const KEEP_CONNECTIONS = `data:text/javascript,
   import { Server } from 'node:http';
   const never = { get: () => 0, set: () => {} };
-  Object.defineProperty(Server.prototype, 'keepAliveTimeout', never);`;
+  for (const limit of ['keepAliveTimeout', 'headersTimeout', 'requestTimeout']) {
+    Object.defineProperty(Server.prototype, limit, never);
+  }`;
 
 /** Needs the npm package azurite, a development dependency. */
 export async function startAzuriteServer(): Promise<AzuriteServer> {

@@ -171,8 +171,8 @@ async function knowsSizeAndTime(store: ObjectStore): Promise<void> {
   const info = await store.stat('stat/a');
   assert.equal(info?.name, 'stat/a');
   assert.equal(info?.sizeBytes, 12_345);
-  // Stores on the other side of a network have their own clock, and some count whole seconds.
-  assert.ok(Math.abs(info.createdAt - systemClock.now()) < 60_000, 'the time is about now');
+  // A clock of its own, and a machine that is busy, differ by less; another unit or zone by more.
+  assert.ok(Math.abs(info.createdAt - systemClock.now()) < 3_000_000, 'the time is about now');
   assert.deepEqual(await listAll(store, 'stat/'), [info]);
 }
 

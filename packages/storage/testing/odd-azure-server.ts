@@ -2,10 +2,9 @@
  * An Azure Blob server in this process that holds the blobs `a`, `b` and `c`, and has habits that no
  * server should have. It checks no signatures.
  */
-import { once } from 'node:events';
-import { type IncomingMessage, createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AzureAccess } from '../access.ts';
+import { startLocalServer } from './local-server.ts';
 
 export interface AzureHabits {
   /** Answers this to everything: status, and code where it tells one. */
@@ -29,23 +28,19 @@ const TIME = new Date(0).toUTCString();
 
 export async function startOddAzureServer(): Promise<OddAzureServer> {
   let requestCount = 0;
-  const server = createServer((request, response) => {
+  const server = await startLocalServer((request, response) => {
     requestCount++;
     request.resume();
     answer(state.habits, request, response);
   });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/coffer`;
+  const endpoint = `${server.url}/coffer`;
   const state: OddAzureServer = {
     access: { form: 'connection-string', connectionString: connectionStringTo(endpoint) },
     habits: {},
     get requestCount() {
       return requestCount;
     },
-    stop: async () => {
-      server.closeAllConnections();
-      await once(server.close(), 'close');
-    },
+    stop: () => server.stop(),
   };
   return state;
 }

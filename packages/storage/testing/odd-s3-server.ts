@@ -3,11 +3,10 @@
  * no server should have. It checks no signatures.
  */
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { type IncomingMessage, createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import type { S3Access } from '../access.ts';
+import { startLocalServer } from './local-server.ts';
 
 export interface S3Habits {
   /** Answers 501 to the headers of newer checksums. */
@@ -60,14 +59,12 @@ const NEW_CHECKSUMS = /^x-amz-(?:checksum-|sdk-checksum-|trailer)/;
 
 export async function startOddS3Server(habits: S3Habits = {}): Promise<OddS3Server> {
   const bucket = new Bucket(habits);
-  const server = createServer((request, response) => {
+  const server = await startLocalServer((request, response) => {
     // Who has sent half a body hears no more.
     bucket.answer(request, response).catch(() => response.destroy());
   });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    access: { form: 'keys', endpoint, accessKeyId: 'a', secretAccessKey: 'b' },
+    access: { form: 'keys', endpoint: server.url, accessKeyId: 'a', secretAccessKey: 'b' },
     get habits() {
       return bucket.habits;
     },
@@ -81,10 +78,7 @@ export async function startOddS3Server(habits: S3Habits = {}): Promise<OddS3Serv
       return bucket.bodyCount;
     },
     askedBy: bucket.askedBy,
-    stop: async () => {
-      server.closeAllConnections();
-      await once(server.close(), 'close');
-    },
+    stop: () => server.stop(),
   };
 }
 

@@ -1,16 +1,32 @@
 /** Servers that tests start: on a free port of the loopback, always ended, never left behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemRandom } from '@coffer/base';
 
-/** Ports that nothing listens on at this moment. */
+/** Below those that the system gives to connections: none of these takes one before its server does. */
+const PORTS = { first: 12_000, count: 20_000 };
+
+/** Ports that nothing listens on at this moment, and that others hardly choose in the same. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const port = PORTS.first + Math.floor(systemRandom.fraction() * PORTS.count);
+    if (await isFree(port)) ports.add(port);
+  }
+  return [...ports];
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch {
+    return false;
+  }
+  await once(server.close(), 'close');
+  return true;
 }
 
 /** Starts a program in the foreground; the kernel kills it when this process ends, however. */

@@ -8,7 +8,6 @@ import { unsupported } from '../damage.ts';
 import { visibleSizeBytes } from '../footer-codec.ts';
 import type { ParentLink } from '../header-codec.ts';
 import type { VhdImage } from '../image.ts';
-import { encodeParentPath, windowsPathOf } from '../parent-path-codec.ts';
 import { alignUp, BLOCK_BYTES_DEFAULT, SECTOR_BYTES } from '../sizes.ts';
 
 /**
@@ -62,6 +61,16 @@ async function linkTo(parent: VhdImage, childPath: string): Promise<Link> {
       ],
     }),
   };
+}
+
+export function encodeParentPath(path: string): Buffer {
+  return Buffer.from(path, 'utf16le');
+}
+
+/** `..\base\parent.vhd` of `../base/parent.vhd`; a path without folder becomes `.\parent.vhd`. */
+export function windowsPathOf(path: string): string {
+  const text = path.startsWith('/') || path.startsWith('.') ? path : `./${path}`;
+  return text.replaceAll('/', '\\');
 }
 
 function locator(platform: string, offset: number, length: number): ParentLink['locators'][number] {

@@ -1,4 +1,5 @@
 /** Differencing images, which we read and write, and only tests make. */
+import { dirname, relative, resolve } from 'node:path';
 import type { Random } from '@coffer/base';
 import type { WritableDisk } from '../../disk.ts';
 import { BLOCK_SIZE_BYTES, createWith } from '../create.ts';
@@ -6,7 +7,6 @@ import { openImage, readItems } from '../image.ts';
 import { type DiskParameters, isKnownItem } from '../metadata-codec.ts';
 import { writeNewImage } from '../new-image.ts';
 import { encodeParentLocator } from '../parent-locator-codec.ts';
-import { windowsPaths } from '../parent-path.ts';
 
 /**
  * Makes an image that reads as its parent does, until it is written to. From then on nothing may
@@ -36,4 +36,15 @@ export async function createDifferencingVhdx(
   } finally {
     await parent.file.close();
   }
+}
+
+/** The paths of the parent as its child stores them (2.6.2.6.3); there are no drives here. */
+export function windowsPaths(
+  childPath: string,
+  parentPath: string,
+): { readonly relativePath: string; readonly absolutePath: string } {
+  const path = relative(dirname(resolve(childPath)), resolve(parentPath)).replaceAll('/', '\\');
+  const relativePath = path.startsWith('..\\') ? path : `.\\${path}`;
+  const absolutePath = `\\\\?${resolve(parentPath).replaceAll('/', '\\')}`;
+  return { relativePath, absolutePath };
 }
