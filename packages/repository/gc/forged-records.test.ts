@@ -93,7 +93,10 @@ for (const generation of [7, 999_999_999_999_999]) {
       const { findings } = await verifyRepository({ repository, readFraction: 0 });
       assert.deepEqual(
         findings.map(({ code, subject }) => [code, subject.name]),
-        [['points-hidden', `gc/${name}-sweep`]],
+        [
+          ['points-hidden', `gc/${name}-sweep`],
+          ['index-hidden', `gc/${name}-sweep`],
+        ],
       );
     }
     const packs = await namesOf(test.store, 'packs/');
