@@ -12,6 +12,7 @@ import { openTools, parseOptions, USAGE } from './lib/options.ts';
 import type { Options } from './lib/options.ts';
 import { emptyReport, printReport, writeReport } from './lib/report.ts';
 import type { Report } from './lib/report.ts';
+import { points } from './points.ts';
 import { rollback } from './rollback.ts';
 import { smallFilesBench } from './small-files.ts';
 import { vm } from './vm.ts';
@@ -25,6 +26,7 @@ const BENCHES: Record<string, (options: Options, report: Report) => Promise<void
   images,
   nbd,
   boot,
+  points,
   rollback,
   vm,
 };

@@ -21,7 +21,7 @@ import type { SourceFile } from './architecture/source-file.ts';
 // Apps import rooms, never each other; only their compose.ts names adapters. Tests are free.
 const ROOMS: Rooms = {
   base: { imports: [] },
-  storage: { imports: ['base'], adapters: ['memory', 'filesystem', 's3', 'azure-blob'] },
+  storage: { imports: ['base'], adapters: ['memory', 'filesystem', 's3', 'azure-blob', 'open'] },
   disk: { imports: ['base'] },
   'file-system': { imports: ['base', 'disk'] },
   policy: { imports: ['base'], pure: true },

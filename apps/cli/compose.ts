@@ -1,20 +1,16 @@
-/** Puts the parts together: the only file that names concrete stores. */
+/** Puts the parts together: the only file that opens stores, and says who is let in by them. */
 import { realpathSync } from 'node:fs';
 import { parting, type RunContext, systemClock, systemProcesses, systemRandom } from '@coffer/base';
 import { Repository, startChunkThreads } from '@coffer/repository';
 import { probeName } from '@coffer/repository/gc/leftovers.ts';
+import { accessOfEnvironment } from '@coffer/storage/access.ts';
 import { formatLocation, parseLocation } from '@coffer/storage/location.ts';
 import { interruptible } from '@coffer/storage/interruptible.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import { openStore } from '@coffer/storage/open.ts';
 import type { Rate } from '@coffer/storage/rate-schedule.ts';
-import { retrying } from '@coffer/storage/retrying.ts';
-import { throttled } from '@coffer/storage/throttled.ts';
-import { tryStore } from '@coffer/storage/try-store.ts';
 import { tellPassing, usableCacheFolder } from './cache-folder.ts';
 import { interruptSignal, noteWhatIsBusy } from './run.ts';
-
-/** With back-off this is more than a minute: longer than the restart of a store takes. */
-const ATTEMPTS_MAX = 9;
 
 export const clock = systemClock;
 export const random = systemRandom;
@@ -35,47 +31,17 @@ export interface OpenStoreOptions {
   readonly rates?: readonly Rate[];
 }
 
-async function openStore(
+async function openStoreAt(
   location: string,
   { create = false, rates = [] }: OpenStoreOptions = {},
 ): Promise<ObjectStore> {
-  const adapter = await openAdapter(location, create);
-  const paced = rates.length > 0 ? throttled(adapter, { rates, clock }) : adapter;
-  const store = retrying(paced, {
-    attemptsMax: ATTEMPTS_MAX,
-    delayMs: 250,
+  return await openStore(parseLocation(location), {
+    access: accessOfEnvironment(process.env),
+    ...(create && { create: { name: probeName(random), signal: interruptSignal } }),
+    rates,
     clock,
     random,
   });
-  if (create) await tryOrClose(store);
-  return store;
-}
-
-async function tryOrClose(store: ObjectStore): Promise<void> {
-  try {
-    await tryStore(interruptible(store, interruptSignal), probeName(random));
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
-}
-
-async function openAdapter(location: string, create: boolean): Promise<ObjectStore> {
-  const parsed = parseLocation(location);
-  switch (parsed.kind) {
-    case 'filesystem': {
-      const { openFilesystemStore } = await import('@coffer/storage/filesystem.ts');
-      return await openFilesystemStore(parsed.path, { create });
-    }
-    case 's3': {
-      const { openS3Store } = await import('@coffer/storage/s3.ts');
-      return await openS3Store(parsed);
-    }
-    case 'azure-blob': {
-      const { openAzureBlobStore } = await import('@coffer/storage/azure-blob.ts');
-      return await openAzureBlobStore(parsed);
-    }
-  }
 }
 
 /** Without a repository, for a moment: calls end with the command. */
@@ -85,7 +51,7 @@ export async function withStore<T>(
   /** `last` has a moment when the command was ended. */
   use: (store: ObjectStore, last: () => ObjectStore) => Promise<T>,
 ): Promise<T> {
-  const store = await openStore(location, options);
+  const store = await openStoreAt(location, options);
   try {
     const last = (): ObjectStore => interruptible(store, parting(commandRun).signal);
     return await use(interruptible(store, interruptSignal), last);
@@ -98,7 +64,7 @@ export async function openRepositoryAt(
   location: string,
   options: OpenStoreOptions = {},
 ): Promise<Repository> {
-  const store = await openStore(location, options);
+  const store = await openStoreAt(location, options);
   try {
     return await openWithCache(store, location);
   } catch (error) {

@@ -86,14 +86,18 @@ export async function readablePoints(
     onDamaged: (error) =>
       damaged.push(findingOf(error, { kind: 'repository', name: repository.location })),
   });
-  damaged.push(...(await hiddenPoints(repository)));
+  damaged.push(...(await hiddenPoints(repository, query)));
   reportFindings(options, damaged);
   return points;
 }
 
 /** Whoever can add objects can hide points; that looks like a repository without them. */
-async function hiddenPoints(repository: Repository): Promise<Finding[]> {
-  const count = await repository.countHiddenPoints();
+async function hiddenPoints(
+  repository: Repository,
+  { filter }: Pick<PointsOptions, 'filter'>,
+): Promise<Finding[]> {
+  const item = filter && 'item' in filter ? filter.item : undefined;
+  const count = await repository.countHiddenPoints(item);
   const subject = { kind: 'repository', name: repository.location } as const;
   return count === 0 ? [] : [{ code: 'points-hidden', subject, details: { points: count } }];
 }

@@ -3,11 +3,14 @@ import { Blake3Hasher } from '@napi-rs/blake-hash';
 
 export const DIGEST_SIZE_BYTES = 32;
 
+/** Its memory is not on the heap, so one for each digest would pile up before they are collected. */
+const shared = new Blake3Hasher();
+
 /** Digest of the concatenation of `parts`. */
 export function digest(...parts: readonly Uint8Array[]): Buffer {
-  const hasher = new Blake3Hasher();
-  for (const part of parts) hasher.update(asBuffer(part));
-  return hasher.digestBuffer();
+  shared.reset();
+  for (const part of parts) shared.update(asBuffer(part));
+  return shared.digestBuffer();
 }
 
 /** A digest over bytes that arrive in pieces. */

@@ -66,7 +66,7 @@ export const REPOSITORY_ERRORS = {
     'Check the passphrase; the printed recovery key opens the repository too.',
   ),
   'key-refused': row(
-    11,
+    12,
     403,
     'never',
     'Whoever holds the private key did not open what is needed',

@@ -92,6 +92,11 @@ export function isOutOfSpace(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(systemErrorCode(error) ?? '');
 }
 
+/** True for a failed system call. */
+export function isSystemError(error: unknown): boolean {
+  return systemErrorCode(error) !== undefined;
+}
+
 /** Why something failed, in the words of whoever threw it. */
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -17,6 +17,9 @@ const symlinkat = library.func('int symlinkat(void *target, int fd, void *path)'
 const readlinkat = library.func('int64_t readlinkat(int fd, void *path, void *out, size_t size)');
 const linkat = library.func('int linkat(int fd, void *from, int toFd, void *to, int flags)');
 const renameat = library.func('int renameat(int fd, void *from, int toFd, void *to)');
+const renameat2 = library.func(
+  'int renameat2(int fd, void *from, int toFd, void *to, unsigned int flags)',
+);
 const unlinkat = library.func('int unlinkat(int fd, void *path, int flags)');
 const fchownat = library.func(
   'int fchownat(int fd, void *path, uint32_t user, uint32_t group, int flags)',
@@ -27,6 +30,7 @@ const futimens = library.func('int futimens(int fd, void *times)');
 /** AT_FDCWD: the folder of the process, for paths that the user gave. */
 export const CURRENT_FOLDER = -100;
 const NO_FOLLOW = 0x100;
+const RENAME_NO_REPLACE = 1;
 /** The descriptor itself, which need not be of a folder. */
 const EMPTY_PATH = 0x1000;
 /** Type, mode, links, owner, times, inode, size and blocks. */
@@ -236,6 +240,13 @@ export function linkAt(existing: NameIn, made: NameIn): void {
 
 export function renameAt(folder: number, from: Buffer, to: Buffer): void {
   check(renameat(folder, terminated(from), folder, terminated(to)), 'renameat');
+}
+
+/** Fails with `EEXIST` where there is something of the name; with `EINVAL` where nobody knows how. */
+export function renameToNew(from: Buffer, to: Buffer): void {
+  const [source, target] = [terminated(from), terminated(to)];
+  const folder = CURRENT_FOLDER;
+  check(renameat2(folder, source, folder, target, RENAME_NO_REPLACE), 'renameat2');
 }
 
 export function removeAt(folder: number, name: Buffer): void {

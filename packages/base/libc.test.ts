@@ -5,6 +5,7 @@ import {
   lstatSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -14,7 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { CURRENT_FOLDER, makeNodeAt, setModifiedAt } from './folder-calls.ts';
+import { CURRENT_FOLDER, makeNodeAt, renameToNew, setModifiedAt } from './folder-calls.ts';
 import {
   getAttribute,
   listAttributes,
@@ -75,4 +76,15 @@ test('a fifo is made, and what fails names its system call and code', () => {
     (error) =>
       error instanceof SystemError && error.code === 'EEXIST' && error.syscall === 'mknodat',
   );
+});
+
+test('a file is renamed to a name that nobody has', () => {
+  writeFileSync(path('from'), 'a');
+  writeFileSync(path('taken'), 'b');
+  const isTaken = (error: unknown): boolean =>
+    error instanceof SystemError && error.code === 'EEXIST';
+  assert.throws(() => renameToNew(path('from'), path('taken')), isTaken);
+  renameToNew(path('from'), path('free'));
+  assert.equal(readFileSync(path('free'), 'utf8'), 'a');
+  assert.equal(readFileSync(path('taken'), 'utf8'), 'b');
 });

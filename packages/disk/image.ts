@@ -104,7 +104,7 @@ export async function createImage(
  * The format of a file, told from its bytes; a block device is always raw, since whoever uses it can
  * write anything to its beginning. Fails with `source-not-found` or `source-unreadable`.
  */
-export function imageFormatOf(path: string): ImageFormat {
+function imageFormatOf(path: string): ImageFormat {
   const fd = openExisting(path);
   try {
     if (!fstatSync(fd).isFile()) return 'raw';

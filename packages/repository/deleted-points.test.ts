@@ -10,6 +10,7 @@ import { repairRepository } from './repair/repair.ts';
 import {
   chunkRange,
   namesOf,
+  onGet,
   protectDisk,
   readDisk,
   TestRepository,
@@ -109,4 +110,28 @@ test('a deleted point is not copied, and one that the target has deleted stays d
   await repository.undelete(point);
   assert.deepEqual((await copyPoints(copy)).pointsCopied, [point.id]);
   assert.deepEqual(idsOf(await to.points()), [point.id]);
+});
+
+for (const what of ['purged', 'shown again'] as const) {
+  test(`a point that is ${what} while points are listed is no deleted one that shows itself`, async () => {
+    const { test, repository, point, other } = await withDeleted();
+    await using _ = test;
+    const store = onGet(test.store, async (name) => {
+      if (name !== deletionName(point.id)) return;
+      await (what === 'purged' ? repository.removePoint(point) : repository.undelete(point));
+    });
+    const shown = what === 'purged' ? [other.id] : [point.id, other.id];
+    assert.deepEqual(idsOf(await (await test.host({ store })).points()).sort(), shown.sort());
+  });
+}
+
+test('who lists the points of an item reads no marks of others', async () => {
+  const { test, repository, point } = await withDeleted();
+  await using _ = test;
+  const elsewhere = await protectDisk(repository, chunkRange(0, 3), { item: 'elsewhere' });
+  const read: string[] = [];
+  const host = await test.host({ store: onGet(test.store, (name) => void read.push(name)) });
+  const listed = await host.points({ filter: { item: 'elsewhere' } });
+  assert.deepEqual(idsOf(listed), [elsewhere.id]);
+  assert.ok(!read.includes(deletionName(point.id)));
 });

@@ -47,16 +47,24 @@ export function checkDeletion(bytes: Buffer, name: string): Deletion {
 /** Marks fetched at once. */
 const FETCHES_AT_ONCE = 16;
 
-/** By the ids of points that begin so. */
+/** Ids of the points that begin so, and that have a mark. */
+export async function listDeletions(store: ObjectStore, idPrefix = ''): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const { name } of store.list(PREFIX + idPrefix)) {
+    const id = parseDeletionName(name);
+    if (id !== undefined) ids.push(id);
+  }
+  return ids;
+}
+
+/** By the ids of points; without marks that are gone by now, or that cannot be read. */
 export async function readDeletions(
   store: ObjectStore,
-  idPrefix = '',
+  ids: readonly string[],
 ): Promise<ReadonlyMap<string, Deletion>> {
-  const names: string[] = [];
-  for await (const { name } of store.list(PREFIX + idPrefix)) {
-    if (parseDeletionName(name) !== undefined) names.push(name);
-  }
-  const read = await mapBounded(names, FETCHES_AT_ONCE, (name) => readIfIntact(store, name));
+  const read = await mapBounded(ids, FETCHES_AT_ONCE, (id) =>
+    readIfIntact(store, deletionName(id)),
+  );
   return new Map(read.filter((each) => each !== undefined).map((each) => [each.point, each]));
 }
 

@@ -21,7 +21,9 @@ const FOLDER = join(import.meta.dirname, 'golden/v1/objects');
 const FACTS = JSON.parse(readFileSync(join(FOLDER, '../facts.json'), 'utf8')) as {
   passphrase: string;
   recoveryKey: string;
+  sealedPrivateKey: string;
   receiptKey: string;
+  job: { key: string; point: string };
   points: {
     id: string;
     item: string;
@@ -29,6 +31,7 @@ const FACTS = JSON.parse(readFileSync(join(FOLDER, '../facts.json'), 'utf8')) as
     holders: string[];
     isDeleted: boolean;
     hasReceipt: boolean;
+    copyOf?: string;
     contents: Record<string, string>;
   }[];
 };
@@ -104,17 +107,9 @@ function unlock(): Keys[] {
     const slot = record('key', name) as Record<string, string>;
     assert.equal(slot['publicKey'], config['publicKey']);
     const salt = Buffer.from(config['publicKey']!, 'hex');
-    const letters = FACTS.recoveryKey.replaceAll('-', '').slice(0, 32);
-    const options = { N: 65_536, r: 8, p: 1, maxmem: 2 ** 27 };
-    const material =
-      slot['kind'] === 'recovery'
-        ? Buffer.from(letters)
-        : scryptSync(FACTS.passphrase, salt, 32, options);
-    const slotKey = hkdf(material, salt, 'coffer 1 key slot key');
-    const slotName = hkdf(material, salt, 'coffer 1 key slot name').toString('hex', 0, 8);
-    assert.equal(name, `keys/${slotName}`);
-    const wrapped = Buffer.from(slot['wrapped']!, 'hex');
-    const secrets = openGcm(slotKey, Buffer.alloc(12), Buffer.alloc(0), wrapped);
+    const opened = slot['kind'] === 'sealed' ? openSealed(slot, salt) : openWrapped(slot, salt);
+    assert.equal(name, `keys/${opened.slotName}`);
+    const { secrets } = opened;
     const hashKey = secrets.subarray(32, 64);
     const check = Blake3Hasher.deriveKey('coffer 1 hash key check', hashKey);
     assert.equal(check.toString('hex'), config['hashKeyCheck']);
@@ -123,12 +118,45 @@ function unlock(): Keys[] {
   });
 }
 
+interface OpenedSlot {
+  slotName: string;
+  secrets: Buffer;
+}
+
+function openWrapped(slot: Record<string, string>, salt: Buffer): OpenedSlot {
+  const letters = FACTS.recoveryKey.replaceAll('-', '').slice(0, 32);
+  const options = { N: 65_536, r: 8, p: 1, maxmem: 2 ** 27 };
+  const material =
+    slot['kind'] === 'recovery'
+      ? Buffer.from(letters)
+      : scryptSync(FACTS.passphrase, salt, 32, options);
+  const slotKey = hkdf(material, salt, 'coffer 1 key slot key');
+  const slotName = hkdf(material, salt, 'coffer 1 key slot name').toString('hex', 0, 8);
+  const wrapped = Buffer.from(slot['wrapped']!, 'hex');
+  return { slotName, secrets: openGcm(slotKey, Buffer.alloc(12), Buffer.alloc(0), wrapped) };
+}
+
+function openSealed(slot: Record<string, string>, salt: Buffer): OpenedSlot {
+  const publicKey = Buffer.from(slot['sealedTo']!, 'hex');
+  const privateKey = Buffer.from(FACTS.sealedPrivateKey, 'hex');
+  const keys = { publicKey, privateKey, hashKey: ZEROES };
+  const aad = Buffer.concat([Buffer.from('coffer 1 key slot '), salt]);
+  const secrets = openSealedBox(keys, Buffer.from(slot['wrapped']!, 'hex'), aad);
+  const slotName = hkdf(publicKey, salt, 'coffer 1 sealed slot name').toString('hex', 0, 8);
+  return { slotName, secrets };
+}
+
 // Section 4.
-function openSealedBox({ privateKey, publicKey }: Keys, box: Buffer, aad: string): Buffer {
+function openSealedBox({ privateKey, publicKey }: Keys, box: Buffer, aad: string | Buffer): Buffer {
   const e = box.subarray(0, 32);
   const shared = x25519(privateKey, publicKey, e);
   const key = hkdf(shared, Buffer.concat([e, publicKey]), 'coffer 1 sealed box');
-  return openGcm(key, Buffer.alloc(12), Buffer.from(aad), box.subarray(32));
+  return openGcm(
+    key,
+    Buffer.alloc(12),
+    typeof aad === 'string' ? Buffer.from(aad) : aad,
+    box.subarray(32),
+  );
 }
 
 interface Entry {
@@ -444,6 +472,7 @@ interface Point {
   takenAt: number;
   roots: { name: string; root: string; sizeBytes: number }[];
   manifest: string;
+  copyOf?: string;
 }
 
 function points({ hashKey }: Keys): Map<string, Point> {
@@ -502,9 +531,31 @@ function checkMac(bytes: Buffer, context: string, material: Buffer): void {
   );
 }
 
-test('both key slots open to the same keys', () => {
-  const [first, second] = unlock();
-  assert.deepEqual(first, second);
+test('all key slots open to the same keys', () => {
+  const [first, ...others] = unlock();
+  assert.equal(others.length, 2);
+  for (const other of others) assert.deepEqual(other, first);
+});
+
+// Section 13.
+test('a job says what it has made', () => {
+  const job = blake3(Buffer.from(`coffer 1 job ${FACTS.job.key}`)).toString('hex', 0, 10);
+  assert.deepEqual(names('jobs'), [`jobs/${job}`]);
+  const made = record('job', `jobs/${job}`) as {
+    job: string;
+    session: string;
+    points: { id: string; item: string }[];
+  };
+  assert.equal(made.job, job);
+  assert.equal(made.session.slice(0, 24), `${job}0002`);
+  assert.deepEqual(made.points, [{ id: FACTS.job.point, item: 'golden nothing' }]);
+});
+
+test('points say which they are copies of', () => {
+  const [keys] = unlock();
+  const found = points(keys!);
+  for (const { id, copyOf } of FACTS.points) assert.equal(found.get(id)?.copyOf, copyOf);
+  assert.equal([...found.values()].filter(({ copyOf }) => copyOf !== undefined).length, 1);
 });
 
 test('index objects and footers of packs say the same', () => {

@@ -112,10 +112,16 @@ class Contents {
   }
 }
 
-for (const secret of ['passphrase', 'recoveryKey'] as const) {
-  test(`the golden repository of version 1 opens by its ${secret} and reads as recorded`, async () => {
+const SECRETS = {
+  passphrase: FACTS.passphrase,
+  'recovery key': FACTS.recoveryKey,
+  'sealed slot': Buffer.from(FACTS.sealedPrivateKey, 'hex'),
+};
+
+for (const [what, secret] of Object.entries(SECRETS)) {
+  test(`the golden repository of version 1 opens by its ${what} and reads as recorded`, async () => {
     await using golden = await openGolden();
-    const repository = await golden.repository.unlock(FACTS[secret]);
+    const repository = await golden.repository.unlock(secret);
     const points = await repository.points({ deleted: true });
     const holds = await repository.holds();
     const key = Buffer.from(FACTS.receiptKey, 'hex');
@@ -123,7 +129,7 @@ for (const secret of ['passphrase', 'recoveryKey'] as const) {
     const found = await Promise.all(
       points.map(async (point) => {
         const contents = new Contents(repository.reader());
-        const { id, item, kind, held } = point;
+        const { id, item, kind, held, copyOf } = point;
         const holders = holds.filter((hold) => hold.point === id).map(({ holder }) => holder);
         assert.equal(held, holders.length > 0);
         const isDeleted = point.deletion !== undefined;
@@ -131,7 +137,8 @@ for (const secret of ['passphrase', 'recoveryKey'] as const) {
         assert.deepEqual(repository.openManifest(point), { golden: item });
         const root = Buffer.from(point.roots[0]!.root, 'hex');
         const read = kind === 'files' ? contents.ofFolder(root) : contents.ofDisks(point);
-        return { id, item, kind, ...beside, contents: await read };
+        const origin = copyOf === undefined ? {} : { copyOf };
+        return { id, item, kind, ...beside, ...origin, contents: await read };
       }),
     );
     assert.deepEqual(

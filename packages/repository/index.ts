@@ -6,6 +6,7 @@ export { type ChunkPool, type ChunkWork, inlineChunkPool } from './chunk/chunk-w
 export { type Slab, SLAB_SIZE_BYTES, SlabPool, type Span } from './chunk/slab.ts';
 export { startChunkThreads } from './chunk/threads.ts';
 export { copyPoints, type CopyOptions, type CopyResult } from './copy/copy.ts';
+export type { WantedPoints } from './copy/selection.ts';
 export type { Padding } from './chunk/padding.ts';
 export { GEOMETRY } from './config.ts';
 export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';

@@ -70,7 +70,7 @@ test('unlocking reads the slot of its secret alone, whatever else lies there', a
   }
   await store.put(`keys/${'0'.repeat(16)}`, Buffer.from('damaged'));
   const read: string[] = [];
-  const watched = onGet(store, (name) => read.push(name));
+  const watched = onGet(store, (name) => void read.push(name));
   assert.deepEqual(await unlockKeys({ store: watched, config }, PASSPHRASE), keys);
   assert.deepEqual(read, [`keys/${own.slot}`]);
 });
@@ -171,7 +171,7 @@ test('a sealed slot is made without its key, and opened, listed and removed with
   const store = await storeWith(...slots);
   const folder = { store, config };
   const read: string[] = [];
-  const watched = onGet(store, (name) => read.push(name));
+  const watched = onGet(store, (name) => void read.push(name));
   assert.deepEqual(await unlockKeys({ store: watched, config }, service.privateKey), keys);
   assert.deepEqual(read, [`keys/${slots[0].slot}`]);
   assert.deepEqual(

@@ -5,7 +5,7 @@
  */
 import { type CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { readDeletions } from './deleted-points.ts';
+import { listDeletions, readDeletions } from './deleted-points.ts';
 import { readGcState, survives } from './gc/gc-record.ts';
 import { isInForce, listHolds, parseHoldName, readHolds } from './hold.ts';
 import type { ChunkIndex } from './index/chunk-index.ts';
@@ -59,10 +59,18 @@ export async function readPoints(options: ReadPointsOptions): Promise<RecoveryPo
   const { store, index, filter, onDamaged } = options;
   const state = await readGcState(store, index.sweeps);
   // Before the points: what is purged meanwhile is hidden, or gone, and never shows itself.
-  const deletions = await readDeletions(store, idPrefixOf(filter));
+  const marked = await listDeletions(store, idPrefixOf(filter));
   const holds = await listHolds(store, idPrefixOf(filter));
   const found = await storedPoints(store, { filter, onDamaged });
-  const isShown = (id: string): boolean => options.deleted === true || !deletions.has(id);
+  const ofFound = marked.filter((id) => found.has(id));
+  const deletions = await readDeletions(store, ofFound);
+  const purged = await purgedAmong(
+    store,
+    ofFound.filter((id) => !deletions.has(id)),
+    found,
+  );
+  const isShown = (id: string): boolean =>
+    !purged.has(id) && (options.deleted === true || !deletions.has(id));
   const stored = new Map(Array.from(found).filter(([id]) => isShown(id)));
   const held = await heldAmong(options, holds, stored);
   const fetched = new Map<string, Buffer>();
@@ -77,6 +85,24 @@ export async function readPoints(options: ReadPointsOptions): Promise<RecoveryPo
   });
   keepRecords(options, found, fetched);
   return points.filter((point) => point !== undefined).sort(byTime);
+}
+
+/**
+ * Of points whose mark went after it was listed: those that went themselves, which is before it. The
+ * others have come back.
+ */
+async function purgedAmong(
+  store: ObjectStore,
+  ids: readonly string[],
+  found: ReadonlyMap<string, readonly StoredPoint[]>,
+): Promise<ReadonlySet<string>> {
+  const purged = new Set<string>();
+  for (const id of ids) {
+    const listed = (found.get(id) ?? []).filter(({ bytes }) => bytes === undefined);
+    const infos = await Promise.all(listed.map(({ name }) => store.stat(name)));
+    if (infos.length > 0 && infos.every((info) => info === undefined)) purged.add(id);
+  }
+  return purged;
 }
 
 /** Ids of the points that a hold is in force for. */

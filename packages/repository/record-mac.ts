@@ -40,6 +40,19 @@ function macPart(bytes: Buffer): { readonly covered: Buffer; readonly mac: strin
   return { covered: bytes.subarray(0, start), mac: bytes.toString('latin1', start, end) };
 }
 
-function macOver(covered: Buffer, { context, material }: MacKey): string {
-  return new KeyedDigest(deriveKey(context, material)).of(covered).toString('hex');
+function macOver(covered: Buffer, key: MacKey): string {
+  return digestOf(key).of(covered).toString('hex');
+}
+
+const digests = new WeakMap<Buffer, Map<MacKey['context'], KeyedDigest>>();
+
+/** Set up once for many records: a listing looks at the MAC of each. */
+function digestOf({ context, material }: MacKey): KeyedDigest {
+  const ofMaterial = digests.get(material) ?? new Map<MacKey['context'], KeyedDigest>();
+  digests.set(material, ofMaterial);
+  const known = ofMaterial.get(context);
+  if (known) return known;
+  const made = new KeyedDigest(deriveKey(context, material));
+  ofMaterial.set(context, made);
+  return made;
 }

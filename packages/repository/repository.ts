@@ -238,10 +238,14 @@ export class Repository {
     return await readPoints({ ...options, store, index, now, hashKey: this.keys?.hashKey });
   }
 
-  /** Points that do not exist, since the newest sweep does not name them, though they are older. */
-  async countHiddenPoints(): Promise<number> {
+  /**
+   * Points that do not exist, since the newest sweep does not name them, though they are older: all,
+   * or those of an item.
+   */
+  async countHiddenPoints(item?: string): Promise<number> {
     const state = await readGcState(this.store, this.index.sweeps);
-    return (await objectsPassedOver(this.store, state)).length;
+    const folder = item === undefined ? undefined : itemFolder(item);
+    return (await objectsPassedOver(this.store, state, folder)).length;
   }
 
   /** The record of a point as it is stored. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { AzureAccess } from './access.ts';
 import { openAzureBlobStore } from './azure-blob.ts';
 import { type AzuriteServer, startAzuriteServer } from './testing/azurite-server.ts';
 import { objectStoreContract } from './testing/contract.ts';
@@ -18,7 +19,7 @@ describe('azure blob', () => {
       account: server.account,
       container,
       prefix,
-      environment: server.environment,
+      access: server.access,
     });
 
   objectStoreContract('azure blob', () => open('coffer', 'a b/c'));
@@ -54,7 +55,7 @@ describe('azure blob', () => {
       account: server.account,
       container: 'coffer',
       prefix: '',
-      environment: { AZURE_STORAGE_CONNECTION_STRING: connection },
+      access: { form: 'connection-string', connectionString: connection },
     });
     await failsWith('store-denied', store.get('config', ANY_SIZE));
   });
@@ -63,29 +64,29 @@ describe('azure blob', () => {
 describe('azure blob without a server', () => {
   const location = { account: 'coffer', container: 'coffer', prefix: '' };
 
-  it('says which credentials are missing', async () => {
-    const environments = [
-      {},
-      { AZURE_STORAGE_CONNECTION_STRING: 'nonsense' },
-      { AZURE_STORAGE_CONNECTION_STRING: connectionTo('another') },
-      { AZURE_STORAGE_ACCOUNT: 'another', AZURE_STORAGE_KEY: 'a2V5' },
-    ];
-    for (const environment of environments) {
-      const opened = openAzureBlobStore({ ...location, environment });
+  const unusable: Readonly<Record<string, AzureAccess>> = {
+    'no connection string': { form: 'connection-string', connectionString: 'nonsense' },
+    'of another account': { form: 'connection-string', connectionString: connectionTo('another') },
+    'a key of another account': { form: 'key', secret: 'a2V5', account: 'another' },
+  };
+  for (const [what, access] of Object.entries(unusable)) {
+    it(`refuses credentials that cannot be for the account: ${what}`, async () => {
+      const opened = openAzureBlobStore({ ...location, access });
       await failsWith('store-credentials-missing', opened);
-    }
-  });
+    });
+  }
 
   it('opens with a key and with a token', async () => {
-    for (const name of ['AZURE_STORAGE_KEY', 'AZURE_STORAGE_SAS_TOKEN']) {
-      const store = await openAzureBlobStore({ ...location, environment: { [name]: 'a2V5' } });
+    for (const form of ['key', 'sas-token'] as const) {
+      const store = await openAzureBlobStore({ ...location, access: { form, secret: 'a2V5' } });
       assert.equal(store.location, 'azure://coffer/coffer');
     }
   });
 
   it('says that the endpoint does not answer', async () => {
-    const environment = { AZURE_STORAGE_CONNECTION_STRING: connectionTo('coffer') };
-    const store = await openAzureBlobStore({ ...location, environment });
+    const connectionString = connectionTo('coffer');
+    const access = { form: 'connection-string', connectionString } as const;
+    const store = await openAzureBlobStore({ ...location, access });
     await failsWith('store-unavailable', store.get('config', ANY_SIZE));
     await failsWith('store-unavailable', store.put('config', Buffer.alloc(1)));
   });

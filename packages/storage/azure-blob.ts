@@ -4,10 +4,12 @@
  */
 import type { ContainerClient } from '@azure/storage-blob';
 import { type Clock, systemClock } from '@coffer/base';
-import { type Environment, openClient } from './azure-blob/credentials.ts';
+import type { AzureAccess } from './access.ts';
+import { openClient } from './azure-blob/client.ts';
 import { azureError, factsOf } from './azure-blob/errors.ts';
-import { checkName, checkPrefix, checkRange, readNothing, withoutLock } from './checks.ts';
-import { type Answer, readRangeInto, readWhole, sendStream } from './http-body.ts';
+import { checkName, checkPrefix, withoutLock } from './checks.ts';
+import { sendStream } from './http-body.ts';
+import { type Download, HttpCalls, HttpReader, type Signals } from './http-calls.ts';
 import { type ListCursor, type ListPage, objectInfo, walkPages } from './listing.ts';
 import type {
   ByteRange,
@@ -17,7 +19,6 @@ import type {
   ObjectStore,
   StreamOptions,
 } from './object-store.ts';
-import { answerMs, withDeadline } from './pace.ts';
 import { withheld } from './withheld.ts';
 
 export interface AzureBlobStoreOptions {
@@ -25,8 +26,7 @@ export interface AzureBlobStoreOptions {
   readonly container: string;
   /** Goes before every name, with a slash; empty for the whole container. */
   readonly prefix: string;
-  /** Holds the credentials; the environment of the process unless told otherwise. */
-  readonly environment?: Environment;
+  readonly access: AzureAccess;
   /** Tells when an answer is too slow. */
   readonly clock?: Clock;
 }
@@ -35,15 +35,11 @@ export interface AzureBlobStoreOptions {
 const BLOCK_SIZE_BYTES = 4 * 1024 * 1024;
 const BLOCKS_AT_ONCE = 2;
 
-interface Signals {
-  readonly abortSignal: AbortSignal;
-}
-
 /** Nothing is asked of the server yet: a container that is missing shows at the first call. */
 export async function openAzureBlobStore(options: AzureBlobStoreOptions): Promise<ObjectStore> {
   // Loaded here, since it costs 0.5 s that commands on other stores should not pay.
   const sdk = await import('@azure/storage-blob');
-  const service = openClient(sdk, options.account, options.environment ?? process.env);
+  const service = openClient(sdk, options.account, options.access);
   return new AzureBlobStore(service.getContainerClient(options.container), options);
 }
 
@@ -58,20 +54,28 @@ class AzureBlobStore implements ObjectStore {
   readonly #container: ContainerClient;
   readonly #blobPrefix: string;
   readonly #clock: Clock;
+  readonly #calls: HttpCalls;
+  readonly #reader: HttpReader;
 
   constructor(client: ContainerClient, options: AzureBlobStoreOptions) {
-    const { account, container, prefix, clock } = options;
+    const { account, container, prefix, clock = systemClock } = options;
     const root = `azure://${account}/${container}`;
     this.location = prefix === '' ? root : `${root}/${prefix}`;
     this.#container = client;
-    this.#clock = clock ?? systemClock;
+    this.#clock = clock;
     this.#blobPrefix = prefix === '' ? '' : `${prefix}/`;
+    this.#calls = new HttpCalls({
+      clock,
+      explain: (error, name) =>
+        azureError(error, { container, ...(name !== undefined && { name }) }),
+    });
+    this.#reader = new HttpReader(this, this.#calls, (...asked) => this.#download(...asked));
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
     const blob = this.#container.getBlockBlobClient(this.#blobName(name));
     const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    await this.#call(name, options, bytes.length, (signals) =>
+    await this.#calls.call(name, options, bytes.length, (signals) =>
       blob.upload(body, body.length, { conditions: { ifNoneMatch: '*' }, ...signals }),
     );
   }
@@ -89,21 +93,18 @@ class AzureBlobStore implements ObjectStore {
     const heldBytes = BLOCK_SIZE_BYTES * BLOCKS_AT_ONCE;
     const pace = { clock: this.#clock, signal: options.signal, heldBytes };
     await sendStream(checked, pace, (body, abortSignal) =>
-      this.#explained(name, { signal: abortSignal }, () =>
+      this.#calls.explained(name, { signal: abortSignal }, () =>
         blob.uploadStream(body, BLOCK_SIZE_BYTES, BLOCKS_AT_ONCE, { conditions, abortSignal }),
       ),
     );
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
-    return await this.#read(name, undefined, options, (answer) => readWhole(name, answer, options));
+    return await this.#reader.get(name, options);
   }
 
   async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
-    checkRange(range);
-    const target = Buffer.allocUnsafe(range.length);
-    await this.getInto(name, range.offset, target, options);
-    return target;
+    return await this.#reader.getRange(name, range, options);
   }
 
   async getInto(
@@ -112,18 +113,12 @@ class AzureBlobStore implements ObjectStore {
     target: Uint8Array,
     options?: CallOptions,
   ): Promise<void> {
-    const range = { offset, length: target.length };
-    checkRange(range);
-    if (range.length === 0) {
-      await readNothing(this, name, offset, options?.signal);
-      return;
-    }
-    await this.#read(name, range, options, (answer) => readRangeInto(name, offset, target, answer));
+    await this.#reader.getInto(name, offset, target, options);
   }
 
   async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
-    return await this.#call(name, options, 0, async (signals) => {
+    return await this.#calls.call(name, options, 0, async (signals) => {
       try {
         const { contentLength, lastModified } = await blob.getProperties(signals);
         const createdAt = lastModified?.getTime();
@@ -142,7 +137,7 @@ class AzureBlobStore implements ObjectStore {
 
   async delete(name: string, options?: CallOptions): Promise<void> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
-    await this.#call(name, options, 0, (signals) => blob.deleteIfExists(signals));
+    await this.#calls.call(name, options, 0, (signals) => blob.deleteIfExists(signals));
   }
 
   async protect(): Promise<void> {
@@ -171,7 +166,7 @@ class AzureBlobStore implements ObjectStore {
     const fullPrefix = `${this.#blobPrefix}${prefix}`;
     const query = fullPrefix === '' ? {} : { prefix: fullPrefix };
     const settings = cursor && 'token' in cursor ? { continuationToken: cursor.token } : {};
-    const page = await this.#call(undefined, options, 0, (signals) =>
+    const page = await this.#calls.call(undefined, options, 0, (signals) =>
       this.#container
         .listBlobsFlat({ ...query, ...signals })
         .byPage(settings)
@@ -187,49 +182,11 @@ class AzureBlobStore implements ObjectStore {
     return { objects, next: token ? { token } : undefined };
   }
 
-  async #read<T>(
-    name: string,
-    range: ByteRange | undefined,
-    options: CallOptions | undefined,
-    use: (answer: Answer) => Promise<T>,
-  ): Promise<T> {
+  async #download(name: string, range: ByteRange | undefined, signals: Signals): Promise<Download> {
     const blob = this.#container.getBlobClient(this.#blobName(name));
-    const answer = await this.#call(name, options, 0, (signals) =>
-      blob.download(range?.offset ?? 0, range?.length, { maxRetryRequests: 0, ...signals }),
-    );
+    const options = { maxRetryRequests: 0, ...signals };
+    const answer = await blob.download(range?.offset ?? 0, range?.length, options);
     const { readableStreamBody: body, contentLength: length, contentRange } = answer;
-    const part = { body, length, range: contentRange };
-    return await this.#explained(name, options, () =>
-      use({ ...part, signal: options?.signal, clock: this.#clock }),
-    );
-  }
-
-  /** A call with a short answer, and a limit of time that allows for what it sends. */
-  async #call<T>(
-    name: string | undefined,
-    options: CallOptions | undefined,
-    sentBytes: number,
-    call: (signals: Signals) => Promise<T>,
-  ): Promise<T> {
-    options?.signal?.throwIfAborted();
-    return await this.#explained(name, options, () =>
-      withDeadline(this.#clock, answerMs(sentBytes), options?.signal, (abortSignal) =>
-        call({ abortSignal }),
-      ),
-    );
-  }
-
-  async #explained<T>(
-    name: string | undefined,
-    options: CallOptions | undefined,
-    call: () => Promise<T>,
-  ): Promise<T> {
-    try {
-      return await call();
-    } catch (error) {
-      options?.signal?.throwIfAborted();
-      const container = this.#container.containerName;
-      throw azureError(error, { container, ...(name === undefined ? {} : { name }) });
-    }
+    return { body, length, range: contentRange };
   }
 }

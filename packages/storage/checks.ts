@@ -38,7 +38,7 @@ export function withoutLock({ location }: ObjectStore): CofferError {
 
 /** Reads a range of no bytes: HTTP has no such range, but the object and the offset have to be. */
 export async function readNothing(
-  store: ObjectStore,
+  store: Pick<ObjectStore, 'stat'>,
   name: string,
   offset: number,
   signal: AbortSignal | undefined,

@@ -113,7 +113,7 @@ export function refuseAppendOnly({ capabilities, location }: ObjectStore): void 
   if (!capabilities.deletes) throw new CofferError('store-append-only', { location });
 }
 
-export const OBJECT_NAME_SIZE_MAX = 512;
+const OBJECT_NAME_SIZE_MAX = 512;
 
 const NAME = /^[a-z0-9][a-z0-9.-]*(?:\/[a-z0-9][a-z0-9.-]*)*$/;
 

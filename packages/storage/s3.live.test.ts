@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { accessOfEnvironment, type S3Access } from './access.ts';
+import { createOnly } from './create-only.ts';
 import { openS3Store } from './s3.ts';
 import { objectStoreContract } from './testing/contract.ts';
 import { ANY_SIZE, failsWith } from './testing/expectations.ts';
 import { objectLockContract } from './testing/lock-contract.ts';
 import { type S3Server, startS3Server } from './testing/s3-server.ts';
+import { tryStore } from './try-store.ts';
 
 describe('s3', () => {
   let server: S3Server;
@@ -16,16 +19,16 @@ describe('s3', () => {
   after(() => server.stop());
 
   objectStoreContract('s3', () =>
-    openS3Store({ bucket: 'coffer', prefix: 'a b/c', client: server.client }),
+    openS3Store({ bucket: 'coffer', prefix: 'a b/c', access: server.access }),
   );
 
   const openLocked = () =>
-    openS3Store({ bucket: 'locked', prefix: '', objectLock: true, client: server.client });
+    openS3Store({ bucket: 'locked', prefix: '', objectLock: true, access: server.access });
   objectLockContract('s3', openLocked);
 
   it('keeps prefixes of one bucket apart', async () => {
     const open = (prefix: string) =>
-      openS3Store({ bucket: 'coffer', prefix, client: server.client });
+      openS3Store({ bucket: 'coffer', prefix, access: server.access });
     const [one, two, whole] = await Promise.all([open('one'), open('two'), open('')]);
     await one.put('x', Buffer.from('1'));
     await two.put('x', Buffer.from('2'));
@@ -44,7 +47,7 @@ describe('s3', () => {
     const store = await openS3Store({
       bucket: 'no-such-bucket',
       prefix: '',
-      client: server.client,
+      access: server.access,
     });
     await failsWith('repository-not-found', store.get('config', ANY_SIZE));
     await failsWith('repository-not-found', store.put('config', Buffer.alloc(1)));
@@ -57,16 +60,24 @@ describe('s3', () => {
     const refused = await openS3Store({
       bucket: 'coffer',
       prefix: '',
-      client: { ...server.client, credentials: wrong },
+      access: { ...server.access, ...wrong },
     });
     await failsWith('store-denied', refused.get('config', ANY_SIZE));
     await failsWith('store-denied', refused.stat('config'));
     await refused.close();
   });
 
+  it('finds out where conditions are ignored, as by RGW 16 in buckets with object lock', async () => {
+    const store = await openS3Store({ bucket: 'locked', prefix: 'shown', access: server.access });
+    await failsWith('store-unsupported', createOnly(store).put('a', Buffer.from('1')));
+    await failsWith('store-unsupported', tryStore(store, 'probes/a'));
+    await store.close();
+  });
+
   it('takes endpoint, region and credentials from the environment', async () => {
     await withEnvironment(server.environment, async () => {
-      const store = await openS3Store({ bucket: 'coffer', prefix: 'environment' });
+      const access = foundBySdk();
+      const store = await openS3Store({ bucket: 'coffer', prefix: 'environment', access });
       await store.put('x', Buffer.from('1'));
       assert.equal((await store.get('x', ANY_SIZE)).toString(), '1');
       await store.close();
@@ -79,7 +90,7 @@ describe('s3 without a server', () => {
 
   it('says that credentials are missing', async () => {
     await withEnvironment({ ...nowhere, HOME: '/nonexistent' }, async () => {
-      const store = await openS3Store({ bucket: 'coffer', prefix: '' });
+      const store = await openS3Store({ bucket: 'coffer', prefix: '', access: foundBySdk() });
       await failsWith('store-credentials-missing', store.get('config', ANY_SIZE));
       await store.close();
     });
@@ -88,13 +99,17 @@ describe('s3 without a server', () => {
   it('says that the endpoint does not answer', async () => {
     const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' };
     await withEnvironment({ ...nowhere, ...keys }, async () => {
-      const store = await openS3Store({ bucket: 'coffer', prefix: '' });
+      const store = await openS3Store({ bucket: 'coffer', prefix: '', access: foundBySdk() });
       await failsWith('store-unavailable', store.get('config', ANY_SIZE));
       await failsWith('store-unavailable', store.put('config', Buffer.alloc(1)));
       await store.close();
     });
   });
 });
+
+function foundBySdk(): S3Access {
+  return accessOfEnvironment(process.env).s3 ?? assert.fail();
+}
 
 /** Runs `task` with these variables and without those of AWS that this machine may have. */
 async function withEnvironment(

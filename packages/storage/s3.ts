@@ -4,10 +4,12 @@
  * whole or not at all, and nothing is left behind.
  */
 import type { Readable } from 'node:stream';
-import type { ListObjectsV2CommandOutput, S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import type { ListObjectsV2CommandOutput, S3Client } from '@aws-sdk/client-s3';
 import { type Clock, CofferError, systemClock } from '@coffer/base';
-import { checkName, checkPrefix, checkRange, readNothing, withoutLock } from './checks.ts';
-import { type Answer, rangeHeader, readRangeInto, readWhole, sendStream } from './http-body.ts';
+import type { S3Access } from './access.ts';
+import { checkName, checkPrefix, withoutLock } from './checks.ts';
+import { rangeHeader, sendStream } from './http-body.ts';
+import { type Download, HttpCalls, HttpReader, type Signals } from './http-calls.ts';
 import { type ListCursor, type ListPage, objectInfo, walkPages } from './listing.ts';
 import type {
   ByteRange,
@@ -18,7 +20,7 @@ import type {
   StoreCapabilities,
   StreamOptions,
 } from './object-store.ts';
-import { answerMs, withDeadline } from './pace.ts';
+import { openClient } from './s3/client.ts';
 import {
   contentDigest,
   hearWrappedErrors,
@@ -37,14 +39,9 @@ export interface S3StoreOptions {
    * such buckets in spite of `If-None-Match`: only servers that heed it there can hold a repository.
    */
   readonly objectLock?: boolean;
-  /** Goes before the usual environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...). */
-  readonly client?: S3ClientConfig;
+  readonly access: S3Access;
   /** Tells when an answer is too slow. */
   readonly clock?: Clock;
-}
-
-interface Signals {
-  readonly abortSignal: AbortSignal;
 }
 
 interface ObjectKey {
@@ -59,62 +56,14 @@ interface Version {
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 
-/** Connections at once; one call holds one. */
-const SOCKET_COUNT_MAX = 64;
-const CONNECTION_TIMEOUT_MS = 10_000;
-/** A connection on which nothing moves for so long is given up. */
-const SOCKET_TIMEOUT_MS = 60_000;
 /** Of a stream, on its way: in the SDK, and in the buffers of the system. */
 const STREAM_HELD_BYTES = 1024 * 1024;
-/** What servers without regions are told; the SDK insists on one. */
-const REGION_DEFAULT = 'us-east-1';
-
 /** Nothing is asked of the server yet: a bucket that is missing shows at the first call. */
 export async function openS3Store(options: S3StoreOptions): Promise<ObjectStore> {
   // Loaded here, since it costs 0.3 s that commands on other stores should not pay.
   const sdk = await import('@aws-sdk/client-s3');
-  const client = await openClient(sdk, options.client ?? {});
+  const client = await openClient(sdk, options.access);
   return new S3Store(sdk, client, options);
-}
-
-function silent(): void {
-  // Errors tell what has gone wrong.
-}
-
-async function openClient(sdk: Sdk, given: S3ClientConfig): Promise<S3Client> {
-  const environment = process.env;
-  const isCustom =
-    (given.endpoint ?? environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL']) !==
-    undefined;
-  const agent = { keepAlive: true, maxSockets: SOCKET_COUNT_MAX };
-  const config: S3ClientConfig = {
-    // Retrying is the work of the wrapper.
-    maxAttempts: 1,
-    // Newer checksums are unknown to many servers, which refuse them. What is sent is covered by the
-    // signature, and what comes is sealed.
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    // It would write to the terminal about streams that are not tried again.
-    logger: { debug: silent, info: silent, warn: silent, error: silent },
-    // Servers on one's own machines seldom have a host name for each bucket.
-    forcePathStyle: isCustom,
-    requestHandler: {
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      socketTimeout: SOCKET_TIMEOUT_MS,
-      httpAgent: agent,
-      httpsAgent: agent,
-    },
-    ...given,
-  };
-  const client = new sdk.S3Client(config);
-  try {
-    await client.config.region();
-    return client;
-  } catch {
-    client.destroy();
-    const region = environment['AWS_DEFAULT_REGION'] ?? REGION_DEFAULT;
-    return new sdk.S3Client({ ...config, region });
-  }
 }
 
 class S3Store implements ObjectStore {
@@ -123,6 +72,8 @@ class S3Store implements ObjectStore {
   readonly #sdk: Sdk;
   readonly #client: S3Client;
   readonly #clock: Clock;
+  readonly #calls: HttpCalls;
+  readonly #reader: HttpReader;
   readonly #bucket: string;
   readonly #keyPrefix: string;
   #sendsDigest = false;
@@ -136,11 +87,16 @@ class S3Store implements ObjectStore {
     this.#clock = clock;
     this.#bucket = bucket;
     this.#keyPrefix = prefix === '' ? '' : `${prefix}/`;
+    this.#calls = new HttpCalls({
+      clock,
+      explain: (error, name) => s3Error(error, { bucket, ...(name !== undefined && { name }) }),
+    });
+    this.#reader = new HttpReader(this, this.#calls, (...asked) => this.#download(...asked));
   }
 
   async put(name: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
     const send = () =>
-      this.#call(name, options, bytes.length, (signals) =>
+      this.#calls.call(name, options, bytes.length, (signals) =>
         this.#client.send(this.#putCommand(name, bytes), signals),
       );
     try {
@@ -168,7 +124,7 @@ class S3Store implements ObjectStore {
     }
     const pace = { clock: this.#clock, signal, heldBytes: STREAM_HELD_BYTES };
     await sendStream(checked, pace, (body, abortSignal) =>
-      this.#explained(name, { signal: abortSignal }, () =>
+      this.#calls.explained(name, { signal: abortSignal }, () =>
         this.#client.send(this.#streamCommand(name, body, sizeBytes), { abortSignal }),
       ),
     ).catch((error: unknown) => {
@@ -179,14 +135,11 @@ class S3Store implements ObjectStore {
   }
 
   async get(name: string, options: GetOptions): Promise<Buffer> {
-    return await this.#read(name, undefined, options, (answer) => readWhole(name, answer, options));
+    return await this.#reader.get(name, options);
   }
 
   async getRange(name: string, range: ByteRange, options?: CallOptions): Promise<Buffer> {
-    checkRange(range);
-    const target = Buffer.allocUnsafe(range.length);
-    await this.getInto(name, range.offset, target, options);
-    return target;
+    return await this.#reader.getRange(name, range, options);
   }
 
   async getInto(
@@ -195,18 +148,12 @@ class S3Store implements ObjectStore {
     target: Uint8Array,
     options?: CallOptions,
   ): Promise<void> {
-    const range = { offset, length: target.length };
-    checkRange(range);
-    if (range.length === 0) {
-      await readNothing(this, name, offset, options?.signal);
-      return;
-    }
-    await this.#read(name, range, options, (answer) => readRangeInto(name, offset, target, answer));
+    await this.#reader.getInto(name, offset, target, options);
   }
 
   async stat(name: string, options?: CallOptions): Promise<ObjectInfo | undefined> {
     const command = new this.#sdk.HeadObjectCommand(this.#key(name));
-    return await this.#call(name, options, 0, async (signals) => {
+    return await this.#calls.call(name, options, 0, async (signals) => {
       try {
         const { ContentLength, LastModified } = await this.#client.send(command, signals);
         return objectInfo(name, { sizeBytes: ContentLength, createdAt: secondsOf(LastModified) });
@@ -224,7 +171,7 @@ class S3Store implements ObjectStore {
 
   async delete(name: string, options?: CallOptions): Promise<void> {
     const key = this.#key(name);
-    await this.#call(name, options, 0, async (signals) => {
+    await this.#calls.call(name, options, 0, async (signals) => {
       if (this.capabilities.objectLock) {
         await this.#deleteVersion(key, signals);
       } else {
@@ -243,7 +190,7 @@ class S3Store implements ObjectStore {
       Retention: { Mode: 'COMPLIANCE', RetainUntilDate },
     });
     sendContentDigest(command);
-    await this.#call(name, options, 0, async (signals) => {
+    await this.#calls.call(name, options, 0, async (signals) => {
       try {
         await this.#client.send(command, signals);
       } catch (error) {
@@ -331,7 +278,7 @@ class S3Store implements ObjectStore {
       ContinuationToken: cursor && 'token' in cursor ? cursor.token : undefined,
       StartAfter: cursor && 'after' in cursor ? cursor.after : undefined,
     });
-    const page = await this.#call(undefined, options, 0, (signals) =>
+    const page = await this.#calls.call(undefined, options, 0, (signals) =>
       this.#client.send(command, signals),
     );
     const objects = (page.Contents ?? []).map(({ Key, Size, LastModified }) => ({
@@ -342,51 +289,13 @@ class S3Store implements ObjectStore {
     return { objects, next: page.IsTruncated === true ? cursorOf(page) : undefined };
   }
 
-  async #read<T>(
-    name: string,
-    range: ByteRange | undefined,
-    options: CallOptions | undefined,
-    use: (answer: Answer) => Promise<T>,
-  ): Promise<T> {
+  async #download(name: string, range: ByteRange | undefined, signals: Signals): Promise<Download> {
     const command = new this.#sdk.GetObjectCommand({
       ...this.#key(name),
       Range: range && rangeHeader(range),
     });
-    const { Body, ContentLength, ContentRange } = await this.#call(name, options, 0, (signals) =>
-      this.#client.send(command, signals),
-    );
-    const answer = { body: Body, length: ContentLength, range: ContentRange };
-    return await this.#explained(name, options, () =>
-      use({ ...answer, signal: options?.signal, clock: this.#clock }),
-    );
-  }
-
-  /** A call with a short answer, and a limit of time that allows for what it sends. */
-  async #call<T>(
-    name: string | undefined,
-    options: CallOptions | undefined,
-    sentBytes: number,
-    call: (signals: Signals) => Promise<T>,
-  ): Promise<T> {
-    options?.signal?.throwIfAborted();
-    return await this.#explained(name, options, () =>
-      withDeadline(this.#clock, answerMs(sentBytes), options?.signal, (abortSignal) =>
-        call({ abortSignal }),
-      ),
-    );
-  }
-
-  async #explained<T>(
-    name: string | undefined,
-    options: CallOptions | undefined,
-    call: () => Promise<T>,
-  ): Promise<T> {
-    try {
-      return await call();
-    } catch (error) {
-      options?.signal?.throwIfAborted();
-      throw s3Error(error, { bucket: this.#bucket, ...(name === undefined ? {} : { name }) });
-    }
+    const { Body, ContentLength, ContentRange } = await this.#client.send(command, signals);
+    return { body: Body, length: ContentLength, range: ContentRange };
   }
 }
 

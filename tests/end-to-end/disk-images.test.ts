@@ -124,8 +124,8 @@ describe('disk images', () => {
   });
 
   test('differencing images are read through their parents, which have to be what they were', async () => {
-    const { createDifferencingVhdx } = await import('@coffer/disk/vhdx/create.ts');
-    const { createDifferencingVhd } = await import('@coffer/disk/vhd/create.ts');
+    const { createDifferencingVhdx } = await import('@coffer/disk/vhdx/testing/differencing.ts');
+    const { createDifferencingVhd } = await import('@coffer/disk/vhd/testing/differencing.ts');
     const { systemClock, systemRandom } = await import('@coffer/base');
     const kinds = {
       vhd: async (path: string, parent: string) =>

@@ -23,7 +23,6 @@ test('with the key of a writer all is done but reading', async () => {
   for (const words of [
     ['restore', 'i@latest', '--to', sandbox.path('out')],
     ['ls', 'i@latest'],
-    ['cat', 'i@latest:other'],
     ['key', 'writer', '--to', sandbox.path('another')],
     ['key', 'add'],
   ]) {

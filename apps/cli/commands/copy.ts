@@ -6,6 +6,7 @@ import {
   type CopyResult,
   type RecoveryPoint,
   type Repository,
+  type WantedPoints,
 } from '@coffer/repository';
 import { formatBytes, printLine, printOutcome } from '../output.ts';
 import { passphraseOfTarget, requiredPassphrase } from '../passphrase.ts';
@@ -35,7 +36,7 @@ async function copy(
   source: Repository,
   target: Repository,
 ): Promise<CopyResult> {
-  const isWanted = await wantedBy(options, source);
+  const wanted = await wantedBy(options, source);
   const both = source.sharesKeysWith(target)
     ? { source, target }
     : await unlockBoth(options, source, target);
@@ -43,7 +44,7 @@ async function copy(
     copyPoints({
       source: both.source.during(run),
       target: both.target.during(run),
-      isWanted,
+      ...wanted,
     }),
   );
 }
@@ -65,17 +66,14 @@ async function unlockBoth(
 async function wantedBy(
   { item, point }: CopyCommandOptions,
   source: Repository,
-): Promise<(point: RecoveryPoint) => boolean> {
-  const only = point === undefined ? undefined : (await namedPoint(source, point)).id;
-  const isWanted = (each: RecoveryPoint): boolean =>
-    (only === undefined || each.id === only) && (item === undefined || each.item === item);
-  if (
-    item !== undefined &&
-    !(await source.points({ onDamaged: () => {}, filter: { item } })).some(isWanted)
-  ) {
-    throw new CofferError('item-not-found', { item });
+): Promise<WantedPoints> {
+  const isOfItem = (each: RecoveryPoint): boolean => item === undefined || each.item === item;
+  const named = point === undefined ? undefined : await namedPoint(source, point);
+  if (item !== undefined) {
+    const ofItem = named ? [named] : await source.points({ onDamaged: () => {}, filter: { item } });
+    if (!ofItem.some(isOfItem)) throw new CofferError('item-not-found', { item });
   }
-  return isWanted;
+  return named ? { points: [named] } : { isWanted: isOfItem };
 }
 
 function printSummary(result: CopyResult, to: string): void {

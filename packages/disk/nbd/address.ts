@@ -5,9 +5,9 @@
 import { CofferError } from '@coffer/base';
 import { STRING_SIZE_MAX } from './protocol.ts';
 
-export const NBD_PORT = 10_809;
+const NBD_PORT = 10_809;
 /** The path of a unix socket has 108 bytes, one of them the end (unix(7)). */
-export const SOCKET_PATH_SIZE_MAX = 107;
+const SOCKET_PATH_SIZE_MAX = 107;
 
 export type NbdPlace =
   | { readonly form: 'unix'; readonly path: string }

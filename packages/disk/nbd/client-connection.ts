@@ -4,7 +4,7 @@
  *
  * Invariant: when a request is settled, nothing is written to its target any more.
  */
-import { CofferError } from '@coffer/base';
+import { type Clock, CofferError } from '@coffer/base';
 import { Connection } from './connection.ts';
 import type { NegotiatedExport } from './client-handshake-machine.ts';
 import { invalid } from './handshake-codec.ts';
@@ -57,20 +57,32 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+export interface ClientTimes {
+  /** A server that owes an answer and says nothing for so long, or a quarter more, is taken for dead, in ms. */
+  readonly requestTimeoutMs: number;
+  readonly clock: Clock;
+}
+
+/** How often it is looked in that time whether the server has said something. */
+const LOOKS = 4;
+
 export class ClientConnection {
   readonly negotiated: NegotiatedExport;
   readonly #connection: Connection;
-  readonly #timeoutMs: number;
+  readonly #times: ClientTimes;
   readonly #pending = new Map<bigint, Pending>();
+  readonly #ended = new AbortController();
   #nextCookie = 1n;
-  #timer: NodeJS.Timeout | undefined;
+  /** Since it was looked last, the server has answered, or began to owe an answer. */
+  #hasTime = true;
 
-  constructor(connection: Connection, negotiated: NegotiatedExport, timeoutMs: number) {
+  constructor(connection: Connection, negotiated: NegotiatedExport, times: ClientTimes) {
     this.#connection = connection;
     this.negotiated = negotiated;
-    this.#timeoutMs = timeoutMs;
+    this.#times = times;
     connection.onFailure((error) => this.#rejectAll(error));
     void this.#receive();
+    void this.#watch();
   }
 
   get failure(): CofferError | undefined {
@@ -97,7 +109,7 @@ export class ClientConnection {
       });
     });
     // Requests that follow do not give the server more time for the first.
-    if (this.#pending.size === 1) this.#expectAnswer();
+    if (this.#pending.size === 1) this.#hasTime = true;
     const header = encodeRequest({
       flags: request.flags ?? 0,
       command: COMMAND[request.command],
@@ -113,12 +125,12 @@ export class ClientConnection {
 
   /** Leaves the server; requests that are under way fail. */
   async close(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#ended.abort();
     if (this.failure) return;
     const place = { offset: 0n, length: 0 };
     const leave = { flags: 0, command: COMMAND.disconnect, cookie: 0n, ...place };
     this.#connection.write(encodeRequest(leave)).catch(() => {});
-    await this.#connection.end();
+    await this.#connection.end(this.#times.clock);
   }
 
   async #receive(): Promise<void> {
@@ -128,7 +140,7 @@ export class ClientConnection {
       for (;;) {
         await reader.readInto(head);
         await this.#reply(decodeReplyHead(head));
-        this.#expectAnswer();
+        this.#hasTime = true;
       }
     } catch (error) {
       this.#connection.fail(
@@ -192,18 +204,25 @@ export class ClientConnection {
     await this.#connection.reader.readInto(part(pending, offset, length - 8));
   }
 
-  /** A server that says nothing for so long, while it owes answers, is taken for dead. */
-  #expectAnswer(): void {
-    clearTimeout(this.#timer);
-    if (this.#pending.size === 0) return;
-    this.#timer = setTimeout(() => {
-      const seconds = this.#timeoutMs / 1000;
-      this.#connection.fail(new CofferError('nbd-timeout', { silentForSeconds: seconds }));
-    }, this.#timeoutMs);
+  /** Fails the connection when the server says nothing for so long while it owes answers. */
+  async #watch(): Promise<void> {
+    const { requestTimeoutMs, clock } = this.#times;
+    try {
+      for (let silentLooks = 0; silentLooks < LOOKS;) {
+        await clock.sleep(requestTimeoutMs / LOOKS, this.#ended.signal);
+        silentLooks = this.#hasTime || this.#pending.size === 0 ? 0 : silentLooks + 1;
+        this.#hasTime = false;
+      }
+    } catch (error) {
+      if (!this.#ended.signal.aborted) throw error;
+      return;
+    }
+    const silentForSeconds = requestTimeoutMs / 1000;
+    this.#connection.fail(new CofferError('nbd-timeout', { silentForSeconds }));
   }
 
   #rejectAll(error: CofferError): void {
-    clearTimeout(this.#timer);
+    this.#ended.abort();
     const pendings = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject } of pendings) reject(error);

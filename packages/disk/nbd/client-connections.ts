@@ -5,7 +5,7 @@
  * Invariant: a request is repeated on a new connection only while nothing was written. A server that
  * went away may have lost what was written and not flushed, so a writer has to learn of it.
  */
-import { type Clock, CofferError, isCofferError } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import { type ConnectOptions, connectToExport } from './client.ts';
 import type { ClientConnection, ClientRequest } from './client-connection.ts';
 import type { NegotiatedExport } from './client-handshake-machine.ts';
@@ -14,7 +14,6 @@ import { type CommandName, EXPORT_FLAG } from './protocol.ts';
 export interface ConnectionsOptions extends ConnectOptions {
   /** How long a server that went away may take to come back, in ms; 0 for not at all. */
   readonly reconnectTimeoutMs: number;
-  readonly clock: Clock;
 }
 
 /** More do not make one client faster. */

@@ -20,9 +20,9 @@ const NONE: Buffer = Buffer.alloc(0);
 const INFO = encodeExportInfo({ sizeBytes: 512, flags: 1 });
 const use = (tls: boolean, ...contexts: string[]): ClientWish => ({
   tls,
-  goal: { form: 'use', exportName: 'x', contexts },
+  exportName: 'x',
+  contexts,
 });
-const LIST: ClientWish = { tls: false, goal: { form: 'list' } };
 
 const FOUND = { structured: true, contexts: new Map<string, number>() };
 const NEGOTIATED = { ...FOUND, sizeBytes: 512, flags: 1, blockSizes: undefined };
@@ -32,9 +32,7 @@ const STATES: Record<ClientState['phase'], ClientState> = {
   structured: { phase: 'structured' },
   contexts: { phase: 'contexts', contexts: new Map() },
   go: { phase: 'go', found: { ...FOUND, sizeBytes: 512, flags: 1 }, infoCount: 0 },
-  listing: { phase: 'listing', exports: [] },
   ready: { phase: 'ready', negotiated: NEGOTIATED },
-  listed: { phase: 'listed', exports: [] },
 };
 
 const reply = (option: number, type: number, data = NONE): ServerMessage => ({
@@ -47,7 +45,6 @@ const AWAITED: Partial<Record<ClientState['phase'], number>> = {
   structured: OPTION.structuredReply,
   contexts: OPTION.setMetaContext,
   go: OPTION.go,
-  listing: OPTION.list,
 };
 const MESSAGES: Record<string, (option: number) => ServerMessage> = {
   greeting: () => ({ form: 'greeting', flags: 3 }),
@@ -69,9 +66,7 @@ const TABLE: Record<ClientState['phase'], Record<keyof typeof MESSAGES, string>>
   structured: row('P', 'contexts', 'go', 'go', 'go', 'go', 'go', 'R', 'go', 'P'),
   contexts: row('P', 'go', 'go', 'go', 'contexts', 'go', 'R', 'go', 'go', 'P'),
   go: row('P', 'ready', 'R', 'go', 'R', 'R', 'R', 'R', 'R', 'P'),
-  listing: row('P', 'listed', 'listing', 'R', 'R', 'R', 'R', 'R', 'R', 'P'),
   ready: row('P', 'P', 'P', 'P', 'P', 'P', 'P', 'P', 'P', 'P'),
-  listed: row('P', 'P', 'P', 'P', 'P', 'P', 'P', 'P', 'P', 'P'),
 };
 
 function row(...outcomes: string[]): Record<string, string> {
@@ -90,7 +85,7 @@ function outcome(state: ClientState, message: ServerMessage, wish: ClientWish): 
 
 for (const [phase, state] of Object.entries(STATES)) {
   test(`in phase ${phase} every message leads where the table says`, () => {
-    const wish = phase === 'listing' || phase === 'listed' ? LIST : use(false, 'base:allocation');
+    const wish = use(false, 'base:allocation');
     const option = AWAITED[state.phase] ?? OPTION.go;
     for (const [name, message] of Object.entries(MESSAGES)) {
       assert.equal(outcome(state, message(option), wish), TABLE[state.phase][name], name);
@@ -101,13 +96,9 @@ for (const [phase, state] of Object.entries(STATES)) {
 test('the way depends on what is wanted', () => {
   const greeting: ServerMessage = { form: 'greeting', flags: 3 };
   assert.equal(outcome(STATES.greeting, greeting, use(true)), 'tls');
-  assert.equal(outcome(STATES.greeting, greeting, LIST), 'listing');
+  assert.equal(outcome(STATES.greeting, greeting, use(false)), 'structured');
   const structured = reply(OPTION.structuredReply, REPLY.ack);
   assert.equal(outcome(STATES.structured, structured, use(false)), 'go');
-  assert.equal(
-    outcome(STATES.tls, reply(OPTION.startTls, REPLY.ack), { ...LIST, tls: true }),
-    'listing',
-  );
 });
 
 test('nothing but the request for TLS is sent before it is there', () => {
@@ -121,7 +112,7 @@ test('nothing but the request for TLS is sent before it is there', () => {
 
 test('only flags that the server knows are sent', () => {
   const flagsFor = (flags: number): number | undefined =>
-    stepClient(STATES.greeting, { form: 'greeting', flags }, LIST).send?.readUInt32BE(0);
+    stepClient(STATES.greeting, { form: 'greeting', flags }, use(false)).send?.readUInt32BE(0);
   assert.equal(flagsFor(0xffff), 3);
   assert.equal(flagsFor(1), 1);
   assert.throws(() => flagsFor(2), /nbd-protocol|keep to the protocol/);

@@ -3,14 +3,12 @@
  * and says what to send and where that leads.
  *
  * greeting -> tls? -> structured -> contexts? -> go -> ready
- *                  \-> listing -> listed
  */
 import { CofferError } from '@coffer/base';
 import {
   type BlockSizes,
   decodeContext,
   decodeInfo,
-  decodeListed,
   encodeClientFlags,
   encodeContextQueries,
   encodeGo,
@@ -21,8 +19,6 @@ import {
 } from './handshake-codec.ts';
 import { FIXED_NEWSTYLE, INFO, NO_ZEROES, OPTION, REPLY } from './protocol.ts';
 
-/** A list of exports is not longer. */
-const LISTED_MAX = 10_000;
 const CONTEXTS_MAX = 64;
 /** Of one export. */
 const INFOS_MAX = 64;
@@ -30,9 +26,8 @@ const INFOS_MAX = 64;
 /** What the client wants of the server. */
 export interface ClientWish {
   readonly tls: boolean;
-  readonly goal:
-    | { readonly form: 'list' }
-    | { readonly form: 'use'; readonly exportName: string; readonly contexts: readonly string[] };
+  readonly exportName: string;
+  readonly contexts: readonly string[];
 }
 
 /** An export that is ready for requests. */
@@ -41,11 +36,6 @@ export interface NegotiatedExport extends ExportInfo {
   readonly structured: boolean;
   /** The ids of contexts in replies, by name. */
   readonly contexts: ReadonlyMap<string, number>;
-}
-
-export interface ListedExport {
-  readonly name: string;
-  readonly description: string;
 }
 
 export type ClientState =
@@ -58,9 +48,7 @@ export type ClientState =
       readonly found: Partial<NegotiatedExport> & FoundSoFar;
       readonly infoCount: number;
     }
-  | { readonly phase: 'listing'; readonly exports: readonly ListedExport[] }
-  | { readonly phase: 'ready'; readonly negotiated: NegotiatedExport }
-  | { readonly phase: 'listed'; readonly exports: readonly ListedExport[] };
+  | { readonly phase: 'ready'; readonly negotiated: NegotiatedExport };
 
 interface FoundSoFar {
   readonly structured: boolean;
@@ -94,18 +82,15 @@ export function stepClient(
   switch (state.phase) {
     case 'tls':
       expectAnswer(reply, OPTION.startTls, wish);
-      return { ...afterTls(wish), startTls: true };
+      return { ...afterTls(), startTls: true };
     case 'structured':
       return structuredAnswered(reply, wish);
     case 'contexts':
       return contextsAnswered(state, reply, wish);
     case 'go':
       return goAnswered(state, reply, wish);
-    case 'listing':
-      return listAnswered(state, reply, wish);
     case 'greeting':
     case 'ready':
-    case 'listed':
       throw invalid('a reply that was not asked for');
   }
 }
@@ -114,18 +99,14 @@ function greeted(flags: number, wish: ClientWish): ClientStep {
   if ((flags & FIXED_NEWSTYLE) === 0) throw invalid('the server is not fixed newstyle');
   const clientFlags = encodeClientFlags(FIXED_NEWSTYLE | (flags & NO_ZEROES));
   if (!wish.tls) {
-    const next = afterTls(wish);
+    const next = afterTls();
     return { ...next, send: Buffer.concat([clientFlags, next.send]) };
   }
   const send = Buffer.concat([clientFlags, encodeOption({ option: OPTION.startTls, data: EMPTY })]);
   return { state: { phase: 'tls' }, send };
 }
 
-function afterTls({ goal }: ClientWish): { state: ClientState; send: Buffer } {
-  if (goal.form === 'list') {
-    const send = encodeOption({ option: OPTION.list, data: EMPTY });
-    return { state: { phase: 'listing', exports: [] }, send };
-  }
+function afterTls(): { state: ClientState; send: Buffer } {
   const send = encodeOption({ option: OPTION.structuredReply, data: EMPTY });
   return { state: { phase: 'structured' }, send };
 }
@@ -134,11 +115,11 @@ function structuredAnswered(reply: OptionReply, wish: ClientWish): ClientStep {
   expectOption(reply, OPTION.structuredReply);
   if (reply.type === REPLY.tlsRequired) throw refused(reply, wish);
   const structured = reply.type === REPLY.ack;
-  const { goal } = wish;
-  if (!structured || goal.form !== 'use' || goal.contexts.length === 0) {
+  const { exportName, contexts } = wish;
+  if (!structured || contexts.length === 0) {
     return go(wish, { structured, contexts: new Map() });
   }
-  const data = encodeContextQueries(goal.exportName, goal.contexts);
+  const data = encodeContextQueries(exportName, contexts);
   const send = encodeOption({ option: OPTION.setMetaContext, data });
   return { state: { phase: 'contexts', contexts: new Map() }, send };
 }
@@ -161,8 +142,7 @@ function contextsAnswered(
   return go(wish, { structured: true, contexts: isGranted ? state.contexts : new Map() });
 }
 
-function go({ goal }: ClientWish, found: FoundSoFar): ClientStep {
-  const exportName = goal.form === 'use' ? goal.exportName : '';
+function go({ exportName }: ClientWish, found: FoundSoFar): ClientStep {
   const send = encodeOption({ option: OPTION.go, data: encodeGo(exportName, [INFO.blockSize]) });
   return { state: { phase: 'go', found, infoCount: 0 }, send };
 }
@@ -184,20 +164,6 @@ function goAnswered(
   if (sizeBytes === undefined || flags === undefined) throw invalid('an export without a size');
   const negotiated = { sizeBytes, flags, blockSizes, structured, contexts };
   return { state: { phase: 'ready', negotiated } };
-}
-
-function listAnswered(
-  state: Extract<ClientState, { phase: 'listing' }>,
-  reply: OptionReply,
-  wish: ClientWish,
-): ClientStep {
-  if (reply.type === REPLY.server && reply.option === OPTION.list) {
-    if (state.exports.length >= LISTED_MAX) throw invalid('a list of too many exports');
-    return { state: { ...state, exports: [...state.exports, decodeListed(reply.data)] } };
-  }
-  expectAnswer(reply, OPTION.list, wish);
-  const send = encodeOption({ option: OPTION.abort, data: EMPTY });
-  return { state: { phase: 'listed', exports: state.exports }, send };
 }
 
 function expectOption(reply: OptionReply, option: number): void {
@@ -222,8 +188,7 @@ const REFUSALS: ReadonlyMap<number, string> = new Map([
   [REPLY.tooBig, 'the request is too large for it'],
 ]);
 
-function refused({ type, data }: OptionReply, { goal }: ClientWish): CofferError {
-  const exportName = goal.form === 'use' ? goal.exportName : undefined;
+function refused({ type, data }: OptionReply, { exportName }: ClientWish): CofferError {
   const reason = REFUSALS.get(type) ?? `it answers ${type}`;
   const said = data.length > 0 ? data.toString('utf8', 0, 500) : undefined;
   return new CofferError('nbd-refused', { export: exportName, reason, said });

@@ -1,15 +1,10 @@
-/** Connects to NBD servers, and asks them what they have. */
+/** Connects to exports of NBD servers. */
 import { connect, type Socket } from 'node:net';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { CofferError, startDeadline, systemErrorCode } from '@coffer/base';
 import type { NbdAddress } from './address.ts';
 import { ByteReader } from './byte-reader.ts';
-import { ClientConnection } from './client-connection.ts';
-import {
-  type ClientState,
-  type ClientWish,
-  type ListedExport,
-  stepClient,
-} from './client-handshake-machine.ts';
+import { ClientConnection, type ClientTimes } from './client-connection.ts';
+import { type ClientWish, type NegotiatedExport, stepClient } from './client-handshake-machine.ts';
 import { Connection } from './connection.ts';
 import {
   decodeGreeting,
@@ -21,16 +16,13 @@ import {
 import { enlargeSendBuffer, receiveInto } from './socket-calls.ts';
 import { type NbdTls, secureClient } from './tls.ts';
 
-export interface ConnectOptions {
+export interface ConnectOptions extends ClientTimes {
   readonly address: NbdAddress;
   readonly tls: NbdTls | undefined;
   /** For the connection and the handshake together, in ms. */
   readonly connectTimeoutMs: number;
-  /** A server that owes an answer and says nothing for so long is taken for dead, in ms. */
-  readonly requestTimeoutMs: number;
 }
 
-/** What a read of a unix socket gives at most is a little less. */
 /** For headers and what comes with them: what is large goes straight to its place. */
 const RECEIVE_BUFFER_SIZE_BYTES = 16 * 1024;
 
@@ -39,34 +31,25 @@ export async function connectToExport(
   options: ConnectOptions,
   contexts: readonly string[],
 ): Promise<ClientConnection> {
-  const { exportName } = options.address;
-  const goal = { form: 'use', exportName, contexts } as const;
-  const { connection, state } = await shakeHands(options, goal);
-  if (state.phase !== 'ready') throw invalid('the handshake did not end');
-  return new ClientConnection(connection, state.negotiated, options.requestTimeoutMs);
-}
-
-/** The exports of a server, where it tells them. */
-export async function listExports(options: ConnectOptions): Promise<readonly ListedExport[]> {
-  const { connection, state } = await shakeHands(options, { form: 'list' });
-  await connection.end();
-  return state.phase === 'listed' ? state.exports : [];
+  const { connection, negotiated } = await shakeHands(options, contexts);
+  return new ClientConnection(connection, negotiated, options);
 }
 
 async function shakeHands(
   options: ConnectOptions,
-  goal: ClientWish['goal'],
-): Promise<{ connection: Connection; state: ClientState }> {
-  const { address, tls, connectTimeoutMs } = options;
-  let connection = await open(address, tls !== undefined, connectTimeoutMs);
+  contexts: readonly string[],
+): Promise<{ connection: Connection; negotiated: NegotiatedExport }> {
+  const { address, tls, connectTimeoutMs, clock } = options;
+  let connection = await open(options);
   /** Encrypted, and nothing has come since. */
   let isFreshlySecured = false;
-  const timer = setTimeout(() => {
+  const meetDeadline = startDeadline(clock, connectTimeoutMs, () => {
     const seconds = connectTimeoutMs / 1000;
     connection.fail(new CofferError('nbd-timeout', { phase: 'handshake', seconds }));
-  }, connectTimeoutMs);
+  });
   try {
-    const wish: ClientWish = { tls: tls !== undefined, goal };
+    const { exportName } = address;
+    const wish: ClientWish = { tls: tls !== undefined, exportName, contexts };
     const flags = decodeGreeting(await connection.reader.read(GREETING_SIZE_BYTES));
     let step = stepClient({ phase: 'greeting' }, { form: 'greeting', flags }, wish);
     for (;;) {
@@ -77,7 +60,7 @@ async function shakeHands(
       }
       if (step.send) await connection.write(step.send);
       const { state } = step;
-      if (state.phase === 'ready' || state.phase === 'listed') return { connection, state };
+      if (state.phase === 'ready') return { connection, negotiated: state.negotiated };
       step = stepClient(state, { form: 'reply', reply: await readReply(connection) }, wish);
       isFreshlySecured = false;
     }
@@ -87,7 +70,7 @@ async function shakeHands(
     if (!(failure instanceof CofferError)) throw failure;
     throw withPlace(isFreshlySecured ? turnedAway(failure) : failure, address);
   } finally {
-    clearTimeout(timer);
+    meetDeadline();
   }
 }
 
@@ -112,16 +95,12 @@ function withPlace(error: CofferError, { place }: NbdAddress): CofferError {
   return new CofferError(error.code, { server, ...error.details }, error);
 }
 
-async function open(
-  address: NbdAddress,
-  willEncrypt: boolean,
-  timeoutMs: number,
-): Promise<Connection> {
-  const { place } = address;
+async function open(options: ConnectOptions): Promise<Connection> {
+  const { place } = options.address;
   const to = place.form === 'unix' ? { path: place.path } : { host: place.host, port: place.port };
   let socket: Socket;
   let reader: ByteReader | undefined;
-  if (willEncrypt) {
+  if (options.tls) {
     // TLS reads from the socket by itself, later.
     socket = connect(to);
   } else {
@@ -135,26 +114,29 @@ async function open(
     const received = socket;
     reader = new ByteReader(socket, (target) => receiveInto(received, target));
   }
-  await connected(socket, address, timeoutMs);
+  await connected(socket, options);
   socket.setNoDelay(true);
   enlargeSendBuffer(socket);
   return new Connection(socket, reader, reader !== undefined);
 }
 
-async function connected(socket: Socket, address: NbdAddress, timeoutMs: number): Promise<void> {
+async function connected(
+  socket: Socket,
+  { address, connectTimeoutMs, clock }: ConnectOptions,
+): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => {
+    const meetDeadline = startDeadline(clock, connectTimeoutMs, () => {
       socket.destroy();
-      const seconds = timeoutMs / 1000;
+      const seconds = connectTimeoutMs / 1000;
       reject(withPlace(new CofferError('nbd-timeout', { phase: 'connect', seconds }), address));
-    }, timeoutMs);
+    });
     socket.once('connect', () => {
-      clearTimeout(timer);
+      meetDeadline();
       socket.removeAllListeners('error');
       resolve();
     });
     socket.once('error', (error) => {
-      clearTimeout(timer);
+      meetDeadline();
       const reason = systemErrorCode(error) ?? error.message;
       reject(withPlace(new CofferError('nbd-unreachable', { reason }, error), address));
     });

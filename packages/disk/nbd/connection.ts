@@ -1,6 +1,6 @@
 /** A connection to an NBD peer, before and after it is encrypted: exact reads, joined writes. */
 import { type Socket } from 'node:net';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { type Clock, CofferError, startDeadline, systemErrorCode } from '@coffer/base';
 import { ByteReader } from './byte-reader.ts';
 
 /** A peer that does not close its side by then is left. */
@@ -62,13 +62,13 @@ export class Connection {
   }
 
   /** Ends the connection after what was written is sent; what still comes is of no interest. */
-  async end(): Promise<void> {
+  async end(clock: Clock): Promise<void> {
     this.reader.discard();
     if (this.#socket.closed) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => this.#socket.destroy(), END_TIMEOUT_MS);
+      const meetDeadline = startDeadline(clock, END_TIMEOUT_MS, () => this.#socket.destroy());
       this.#socket.once('close', () => {
-        clearTimeout(timer);
+        meetDeadline();
         resolve();
       });
       this.#socket.end();

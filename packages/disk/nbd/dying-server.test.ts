@@ -1,9 +1,10 @@
 /** Our client, and servers that stop, go away, and come back. */
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { seededRandom } from '@coffer/base';
+import { seededRandom, systemClock } from '@coffer/base';
+import { type HeldClock, heldClock } from '@coffer/base/testing/held-clock.ts';
 import type { Connection } from './connection.ts';
 import { REPLY } from './protocol.ts';
 import {
@@ -39,16 +40,23 @@ const RECONNECT_TIMEOUT_MS = 600_000;
 
 /** What the client does when a server has fallen silent, and stays so for as long as it waits. */
 async function afterSilence<T>(
-  { mock }: TestContext,
+  clock: HeldClock,
   silent: Promise<void>,
   doing: Promise<T>,
 ): Promise<T> {
   await silent;
-  // What has reached the client by now, it takes first.
-  await nextTurn();
-  await nextTurn();
-  mock.timers.tick(TIMEOUT_MS);
+  await passTimeout(clock);
   return await doing;
+}
+
+/** In parts, since the client looks again and again. */
+async function passTimeout(clock: HeldClock): Promise<void> {
+  for (let part = 0; part < 5; part++) {
+    // What has reached the client by now, it takes first.
+    await nextTurn();
+    await nextTurn();
+    clock.pass(TIMEOUT_MS / 4);
+  }
 }
 
 /** A script that says when it has nothing more to say. */
@@ -62,8 +70,7 @@ function silenceAfter(script: (connection: Connection) => Promise<void>) {
   return { silent: silent.promise, whole };
 }
 
-test('a server that is silent is left, at each step of the way', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+test('a server that is silent is left, at each step of the way', async () => {
   const keys = lab.newPath();
   writeFileSync(keys, `a:${'ab'.repeat(16)}\n`);
   const tls = { form: 'psk', file: keys, user: 'a' } as const;
@@ -81,26 +88,28 @@ test('a server that is silent is left, at each step of the way', async (t) => {
   ];
   for (const { script, ...more } of steps) {
     const { silent, whole } = silenceAfter(script);
-    const opening = openDisk(await served(lab, whole), more);
+    const clock = heldClock();
+    const opening = openDisk(await served(lab, whole), { ...more, clock });
     const leaving = assert.rejects(opening, fails('nbd-timeout', { phase: 'handshake' }));
-    await afterSilence(t, silent, leaving);
+    await afterSilence(clock, silent, leaving);
   }
   const { silent, whole } = silenceAfter(
     async (connection) => void (await nextRequest(connection)),
   );
-  const disk = await diskOf(lab, whole);
+  const clock = heldClock();
+  const disk = await diskOf(lab, whole, { clock });
   const reading = disk.read(0, Buffer.alloc(512));
   const details = { silentForSeconds: TIMEOUT_MS / 1000 };
-  await afterSilence(t, silent, assert.rejects(reading, fails('nbd-timeout', details)));
+  await afterSilence(clock, silent, assert.rejects(reading, fails('nbd-timeout', details)));
   await disk.close();
 });
 
-test('requests that follow give a silent server no more time', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  const disk = await diskOf(lab, () => never);
+test('requests that follow give a silent server no more time', async () => {
+  const clock = heldClock();
+  const disk = await diskOf(lab, () => never, { clock });
   const failing = assert.rejects(disk.read(0, Buffer.alloc(512)), fails('nbd-timeout'));
-  for (let count = 0; count < 4; count++) {
-    t.mock.timers.tick(TIMEOUT_MS / 4);
+  for (let part = 0; part < 5; part++) {
+    clock.pass(TIMEOUT_MS / 4);
     disk.read(512, Buffer.alloc(512)).catch(() => {});
     await nextTurn();
   }
@@ -108,11 +117,30 @@ test('requests that follow give a silent server no more time', async (t) => {
   await disk.close();
 });
 
+test('a server that owes nothing may be silent, and has all its time when it owes again', async () => {
+  const clock = heldClock();
+  const disk = await diskOf(
+    lab,
+    async (connection) => {
+      for (;;) {
+        const { cookie, offset, length } = await nextRequest(connection);
+        await connection.write(dataChunk(cookie, Number(offset), length));
+      }
+    },
+    { clock },
+  );
+  for (let round = 0; round < 3; round++) {
+    await passTimeout(clock);
+    await disk.read(0, Buffer.alloc(512));
+  }
+  await disk.close();
+});
+
 test('a connection that is cut in the middle of a reply fails what waits for it', async () => {
   const disk = await diskOf(lab, async (connection) => {
     const { cookie } = await nextRequest(connection);
     await connection.write(dataChunk(cookie, 0, 4096).subarray(0, 1000));
-    await connection.end();
+    await connection.end(systemClock);
   });
   const [first, second] = await Promise.allSettled([
     disk.read(0, Buffer.alloc(4096)),
@@ -141,19 +169,19 @@ test('a read that fails has let go of its buffer', async () => {
   await disk.close();
 });
 
-test('closing does not wait for a server that never closes, nor for its answers', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+test('closing does not wait for a server that never closes, nor for its answers', async () => {
+  const clock = heldClock();
   const path = lab.newPath();
   await fakeServer(path, async ({ connection, socket }) => {
     await welcome(connection);
     socket.removeAllListeners('end');
     await never;
   });
-  const disk = await openDisk(uriOf(path));
+  const disk = await openDisk(uriOf(path), { clock });
   const failing = assert.rejects(disk.read(0, Buffer.alloc(512)), fails('nbd-unreachable'));
   const closing = disk.close();
   await nextTurn();
-  t.mock.timers.tick(TIMEOUT_MS);
+  clock.pass(TIMEOUT_MS);
   await closing;
   await failing;
 });

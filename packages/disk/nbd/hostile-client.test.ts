@@ -4,7 +4,14 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type CofferError, type ErrorCode, seededRandom } from '@coffer/base';
+import {
+  type Clock,
+  type CofferError,
+  type ErrorCode,
+  seededRandom,
+  systemClock,
+} from '@coffer/base';
+import { heldClock } from '@coffer/base/testing/held-clock.ts';
 import { encodeClientFlags, encodeOption } from './handshake-codec.ts';
 import { COMMAND, OPTION, REPLY } from './protocol.ts';
 import { closed, fakeClient, fakeUser, readOptionReply, request } from './testing/fake-peers.ts';
@@ -24,7 +31,7 @@ interface Served {
 
 async function serve(
   disk: WritableDisk = memoryDisk(Buffer.from(contents)),
-  more: { handshakeTimeoutMs?: number } = {},
+  more: { handshakeTimeoutMs?: number; clock?: Clock } = {},
 ): Promise<Served> {
   const errors: CofferError[] = [];
   const server = await lab.serve({
@@ -103,20 +110,19 @@ test('options that are not valid are answered, and a valid one after them counts
   await server.isWell();
 });
 
-test('a client that is silent in the handshake is left', async (t) => {
+test('a client that is silent in the handshake is left', async () => {
   const handshakeTimeoutMs = 60_000;
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  const server = await serve(undefined, { handshakeTimeoutMs });
+  const clock = heldClock();
+  const server = await serve(undefined, { handshakeTimeoutMs, clock });
   const silent = await fakeClient(server.socket);
   const half = await fakeClient(server.socket);
   await half.connection.write(encodeClientFlags(3), raw(0x49484156454f5054n, OPTION.go, 100));
   // The server has greeted both, and reads what there is before it waits for more.
   await nextTurn();
   await nextTurn();
-  t.mock.timers.tick(handshakeTimeoutMs);
+  clock.pass(handshakeTimeoutMs);
   await Promise.all([closed(silent), closed(half)]);
   assert.deepEqual(server.codes(), ['nbd-timeout', 'nbd-timeout']);
-  t.mock.timers.reset();
   await server.isWell();
 });
 
@@ -150,7 +156,7 @@ test('half a request changes nothing', async () => {
   const server = await serve(memoryDisk(bytes));
   const user = await fakeUser(server.socket);
   await user.connection.write(request(COMMAND.write, 0, 4096), Buffer.alloc(4095, 9));
-  await user.connection.end();
+  await user.connection.end(systemClock);
   const other = await fakeUser(server.socket);
   await other.connection.write(request(COMMAND.write, 0, 4096).subarray(0, 20));
   other.socket.destroy();

@@ -97,8 +97,6 @@ export const ERROR = {
   ESHUTDOWN: 108,
 } as const;
 
-export type ErrorName = keyof typeof ERROR;
-
 export function errorName(value: number): string {
   return Object.entries(ERROR).find(([, number]) => number === value)?.[0] ?? `error ${value}`;
 }

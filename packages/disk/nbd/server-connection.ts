@@ -1,7 +1,7 @@
 /** One client of the server: the handshake, encrypted where the server asks for it, then requests. */
 import type { Socket } from 'node:net';
 import type { TlsOptions } from 'node:tls';
-import { CofferError, isCofferError } from '@coffer/base';
+import { type Clock, CofferError, isCofferError, startDeadline } from '@coffer/base';
 import { Connection } from './connection.ts';
 import { decodeOptionHeader, encodeGreeting, OPTION_HEADER_SIZE_BYTES } from './handshake-codec.ts';
 import { FIXED_NEWSTYLE, NO_ZEROES } from './protocol.ts';
@@ -14,21 +14,22 @@ export interface ServerConnectionOptions extends ServeOptions {
   readonly tls: TlsOptions | undefined;
   /** A client that has not chosen an export by then is left, in ms. */
   readonly handshakeTimeoutMs: number;
+  readonly clock: Clock;
 }
 
 /** Serves a client until it leaves. Fails only by a broken invariant. */
 export async function serveClient(socket: Socket, options: ServerConnectionOptions): Promise<void> {
   const first = new Connection(socket);
   let connection = first;
-  const timer = setTimeout(
-    () => connection.fail(new CofferError('nbd-timeout', { phase: 'handshake' })),
-    options.handshakeTimeoutMs,
+  const { clock, handshakeTimeoutMs } = options;
+  const meetDeadline = startDeadline(clock, handshakeTimeoutMs, () =>
+    connection.fail(new CofferError('nbd-timeout', { phase: 'handshake' })),
   );
   try {
     const agreed = await shakeHands(first, options, (secured) => (connection = secured));
-    clearTimeout(timer);
+    meetDeadline();
     if (agreed) await serveRequests(connection, agreed, options);
-    await connection.end();
+    await connection.end(clock);
   } catch (error) {
     if (!(error instanceof CofferError)) throw error;
     const failure = connection.failure ?? error;
@@ -36,7 +37,7 @@ export async function serveClient(socket: Socket, options: ServerConnectionOptio
     // That clients leave is nothing to tell.
     if (!isCofferError(failure, 'nbd-unreachable')) options.onError(failure);
   } finally {
-    clearTimeout(timer);
+    meetDeadline();
   }
 }
 

@@ -1,8 +1,11 @@
 /** Where our server listens, and what it is called by. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { seededRandom } from '@coffer/base';
 import { formatNbdUri } from './address.ts';
 import { startNbdServer } from './server.ts';
@@ -28,22 +31,62 @@ test('it listens on a TCP port that is free', async () => {
 });
 
 test('a unix socket is only of its owner, and goes away with the server', async () => {
-  const socket = lab.newPath();
-  const mode = (): number => {
-    const file = lab.newPath();
-    writeFileSync(file, '');
-    return statSync(file).mode;
-  };
-  const before = mode();
-  const server = await startNbdServer({
-    exports: [],
-    place: { form: 'unix', path: socket },
-    onError: assert.ifError,
-  });
-  assert.equal(statSync(socket).mode & 0o777, 0o600);
-  assert.equal(mode(), before, 'other files are made as ever');
+  const folder = lab.newPath();
+  mkdirSync(folder);
+  const server = await listenOn(join(folder, 'socket'));
+  assert.deepEqual(readdirSync(folder), ['socket']);
+  assert.equal(statSync(join(folder, 'socket')).mode & 0o777, 0o600);
   await server.close();
-  assert.ok(!existsSync(socket));
+  assert.deepEqual(readdirSync(folder), []);
+});
+
+test('what another thread makes meanwhile is made as ever', async () => {
+  const parent = lab.newPath();
+  mkdirSync(parent);
+  const stopped = new Int32Array(new SharedArrayBuffer(4));
+  const worker = new Worker(MAKING_FOLDERS, { eval: true, workerData: { parent, stopped } });
+  const seen = once(worker, 'message');
+  await once(worker, 'online');
+  for (let round = 0; round < 50; round++) await (await listenOn(lab.newPath())).close();
+  Atomics.store(stopped, 0, 1);
+  const [modes] = (await seen) as [number[]];
+  assert.deepEqual(modes, [statSync(parent).mode & 0o777]);
+});
+
+/** Tells the modes of all folders that it has made, until it is told to stop. */
+const MAKING_FOLDERS = `
+  const { mkdirSync, rmdirSync, statSync } = require('node:fs');
+  const { parentPort, workerData: { parent, stopped } } = require('node:worker_threads');
+  const modes = new Set();
+  do {
+    mkdirSync(parent + '/folder');
+    modes.add(statSync(parent + '/folder').mode & 0o777);
+    rmdirSync(parent + '/folder');
+  } while (Atomics.load(stopped, 0) === 0);
+  parentPort.postMessage([...modes]);
+`;
+
+test('a path may be as long as the system allows, with a short name at its end', async () => {
+  const folder = lab.path('x'.repeat(107 - 3 - lab.path('').length));
+  mkdirSync(folder);
+  const server = await lab.serve({ exports: [], place: { form: 'unix', path: `${folder}/s` } });
+  const knocking = connect(`${folder}/s`);
+  await once(knocking, 'connect');
+  knocking.destroy();
+  await server.close();
+});
+
+test('a name that is taken while it begins to listen is left to who has it', async () => {
+  const socket = lab.newPath();
+  const both = await Promise.allSettled([listenOn(socket), listenOn(socket)]);
+  const servers = both.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  assert.equal(servers.length, 1);
+  const [refused] = both.filter((each) => each.status === 'rejected');
+  assert.ok(fails('target-unwritable', { reason: 'EADDRINUSE' })(refused?.reason));
+  const knocking = connect(socket);
+  await once(knocking, 'connect');
+  knocking.destroy();
+  await servers[0]?.close();
 });
 
 const listenOn = (path: string): ReturnType<typeof startNbdServer> =>

@@ -1,10 +1,12 @@
 /** Serves disks over NBD, on a unix socket or a TCP port, to any number of clients up to a limit. */
+import { once } from 'node:events';
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { CofferError, systemErrorCode } from '@coffer/base';
+import { type Clock, CofferError, systemClock, systemErrorCode } from '@coffer/base';
 import type { Disk, WritableDisk } from '../disk.ts';
 import { checkedExportName, checkedSocketPath, type NbdPlace } from './address.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { listenPrivately } from './private-socket.ts';
 import { EXPORT_FLAG, PAYLOAD_SIZE_MAX } from './protocol.ts';
 import { enlargeSendBuffer } from './socket-calls.ts';
 import { type ServerConnectionOptions, serveClient } from './server-connection.ts';
@@ -29,6 +31,8 @@ export interface NbdServerOptions {
   readonly tls?: NbdTls | undefined;
   /** A client that has not chosen an export by then is left, in ms; 10 s where nothing is said. */
   readonly handshakeTimeoutMs?: number;
+  /** That of the system unless told otherwise. */
+  readonly clock?: Clock;
   /** Told of what a client hears of as an error number only. */
   readonly onError: (error: CofferError) => void;
 }
@@ -55,7 +59,7 @@ const COMMON_FLAGS =
 
 /** Fails with `usage`, and with `target-unwritable` when the place cannot be listened on. */
 export async function startNbdServer(options: NbdServerOptions): Promise<NbdServer> {
-  const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, onError } = options;
+  const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, clock = systemClock, onError } = options;
   const tls = options.tls && serverTlsOptions(options.tls);
   checkNames(options.exports);
   const offer: ServerOffer = {
@@ -64,7 +68,8 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdServ
   };
   const exports = new Map(options.exports.map((each) => [each.name, served(each)]));
   const buffers = new BufferPool();
-  const listener = new Listener({ offer, exports, buffers, tls, handshakeTimeoutMs, onError });
+  const limits = { handshakeTimeoutMs, clock };
+  const listener = new Listener({ offer, exports, buffers, tls, ...limits, onError });
   return await listener.listen(options.place);
 }
 
@@ -117,6 +122,7 @@ class Listener {
   readonly #sockets = new Set<Socket>();
   readonly #clients = new Set<Promise<void>>();
   readonly #server: Server;
+  #removeName = (): void => {};
 
   constructor(options: ServerConnectionOptions) {
     this.#options = options;
@@ -126,25 +132,23 @@ class Listener {
 
   async listen(place: NbdPlace): Promise<NbdServer> {
     if (place.form === 'unix') await removeStaleSocket(checkedSocketPath(place.path));
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error) => reject(unlistenable(place, error)));
-      if (place.form === 'unix') this.#listenPrivately(place.path, resolve);
-      else this.#server.listen(place.port, place.host, resolve);
-    });
+    try {
+      this.#removeName = await this.#listenAt(place);
+    } catch (error) {
+      throw unlistenable(place, error);
+    }
     // From now on it says that a client could not be let in; the others stay.
     this.#server.on('error', (error) => this.#options.onError(unlistenable(place, error)));
     return { place: this.#placeOf(place), close: () => this.#close() };
   }
 
   /** What is in a backup is nobody else's: not of those who share the machine, either. */
-  #listenPrivately(path: string, onListening: () => void): void {
-    // A unix socket is made before the call returns.
-    const before = process.umask(0o177);
-    try {
-      this.#server.listen(path, onListening);
-    } finally {
-      process.umask(before);
-    }
+  async #listenAt(place: NbdPlace): Promise<() => void> {
+    if (place.form === 'unix') return await listenPrivately(this.#server, place.path);
+    const listening = once(this.#server, 'listening');
+    this.#server.listen(place.port, place.host);
+    await listening;
+    return () => {};
   }
 
   #placeOf(place: NbdPlace): NbdPlace {
@@ -168,6 +172,8 @@ class Listener {
   }
 
   async #close(): Promise<void> {
+    // While it still listens: afterwards the name may be that of another server.
+    this.#removeName();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(this.#clients);
@@ -204,8 +210,8 @@ async function knock(path: string): Promise<string | undefined> {
   });
 }
 
-function unlistenable(place: NbdPlace, error: Error): CofferError {
+function unlistenable(place: NbdPlace, error: unknown): CofferError {
   const where = place.form === 'unix' ? place.path : `${place.host}:${place.port}`;
-  const reason = systemErrorCode(error) ?? error.message;
+  const reason = systemErrorCode(error) ?? String(error);
   return new CofferError('target-unwritable', { place: where, reason }, error);
 }

@@ -1,7 +1,7 @@
 /** Both sides of the wire meet bytes that are almost right; by seed, a slice of what could be run. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CofferError, type Random, seededRandom } from '@coffer/base';
+import { CofferError, type Random, seededRandom, systemClock } from '@coffer/base';
 import {
   encodeClientFlags,
   encodeContextQueries,
@@ -118,7 +118,7 @@ test('our client says what is wrong with servers that send what is almost right'
       await connection.write(damage(random, bytes));
       if (random.fraction() < 0.3) socket.destroy();
     }
-    await connection.end();
+    await connection.end(systemClock);
   });
   for (let round = 0; round < ROUNDS; round++) {
     const disk = await openDisk(uriOf(path), { requestTimeoutMs: 30 });

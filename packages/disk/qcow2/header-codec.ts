@@ -3,7 +3,7 @@
  * docs/interop/qcow2.txt of QEMU). All numbers are big-endian.
  */
 
-export const CLUSTER_BITS = 16;
+const CLUSTER_BITS = 16;
 /** What QEMU makes by default. */
 export const CLUSTER_BYTES = 2 ** CLUSTER_BITS;
 /** Of a table that refers to clusters, or to tables of them. */

@@ -6,14 +6,20 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Clock, CofferError, isCofferError, toolEnvironment } from '@coffer/base';
+import {
+  type Clock,
+  CofferError,
+  isCofferError,
+  startDeadline,
+  toolEnvironment,
+} from '@coffer/base';
 import type { ByteRange, Extent, WritableDisk } from '../disk.ts';
 import { unixAddress } from '../nbd/address.ts';
 import { type NbdDisk, openNbdDisk } from '../nbd/nbd-disk.ts';
 import { checkChain } from './chain.ts';
 import { callQemuImg, imageOptions, lastWords, toolFailure } from './tool.ts';
 
-export const QEMU_FORMATS = ['qcow2', 'vmdk', 'vdi'] as const;
+const QEMU_FORMATS = ['qcow2', 'vmdk', 'vdi'] as const;
 export type QemuFormat = (typeof QEMU_FORMATS)[number];
 
 export interface QemuImageOptions {
@@ -88,10 +94,12 @@ async function connectTo(
 class QemuNbd {
   readonly #process: ChildProcess;
   readonly #ended: Promise<void>;
+  readonly #clock: Clock;
   failure: CofferError | undefined;
   #said = '';
 
-  constructor(path: string, socket: string, { format, writable }: QemuImageOptions) {
+  constructor(path: string, socket: string, { format, writable, clock }: QemuImageOptions) {
+    this.#clock = clock;
     const args = [
       // The kernel kills it when this process dies, also when nothing of ours can run any more.
       ['--pdeathsig', 'KILL', 'qemu-nbd', '--persistent'],
@@ -121,9 +129,11 @@ class QemuNbd {
   async end(): Promise<void> {
     // It flushes what it holds when it is asked to end.
     this.#process.kill('SIGTERM');
-    const timer = setTimeout(() => this.#process.kill('SIGKILL'), END_TIMEOUT_MS);
+    const meetDeadline = startDeadline(this.#clock, END_TIMEOUT_MS, () => {
+      this.#process.kill('SIGKILL');
+    });
     await this.#ended;
-    clearTimeout(timer);
+    meetDeadline();
   }
 
   #failureOf(status: number | null, path: string): CofferError {

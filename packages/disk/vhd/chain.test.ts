@@ -15,7 +15,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { type ErrorCode, isCofferError, seededRandom, systemClock } from '@coffer/base';
-import { createDifferencingVhd, createVhd } from './create.ts';
+import { createVhd } from './create.ts';
+import { createDifferencingVhd } from './testing/differencing.ts';
 import { HEADER_AT, patched, u32, u64 } from './testing/patched.ts';
 import { openVhd } from './vhd.ts';
 

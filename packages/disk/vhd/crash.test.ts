@@ -9,7 +9,8 @@ import { after, test } from 'node:test';
 import { isCofferError, type Random, seededRandom, systemClock } from '@coffer/base';
 import type { WritableDisk } from '../disk.ts';
 import { openBlockVhd } from './block-vhd.ts';
-import { createDifferencingVhd, createVhd } from './create.ts';
+import { createVhd } from './create.ts';
+import { createDifferencingVhd } from './testing/differencing.ts';
 import { readImage, type VhdImage } from './image.ts';
 import { type FileEvent, MemoryFile } from './testing/memory-file.ts';
 

@@ -1,26 +1,17 @@
 /** Makes new images. What was begun is removed when it fails. */
-import { rm, stat } from 'node:fs/promises';
-import { basename, dirname, relative, resolve } from 'node:path';
+import { rm } from 'node:fs/promises';
 import type { Clock, Random } from '@coffer/base';
 import type { WritableDisk } from '../disk.ts';
 import { createRawDisk } from '../raw.ts';
 import { emptyTable, ENTRY_BYTES, type BlockTable } from './block-table.ts';
 import { canHoldAll } from './block-allocator.ts';
 import { openBlockVhd } from './block-vhd.ts';
-import { openImage, openParents } from './chain.ts';
 import { unsupported } from './damage.ts';
 import { FixedVhd } from './fixed.ts';
-import {
-  type DiskType,
-  encodeFooter,
-  type Footer,
-  FOOTER_BYTES,
-  visibleSizeBytes,
-} from './footer-codec.ts';
+import { type DiskType, encodeFooter, type Footer, FOOTER_BYTES } from './footer-codec.ts';
 import { geometryToWrite } from './geometry.ts';
 import { encodeHeader, HEADER_BYTES, type ParentLink } from './header-codec.ts';
 import { readImage, type VhdImage } from './image.ts';
-import { encodeParentPath, windowsPathOf } from './parent-path-codec.ts';
 import {
   alignUp,
   BLOCK_BYTES_DEFAULT,
@@ -33,7 +24,7 @@ const CREATOR = 'cofr';
 const HEADER_OFFSET = FOOTER_BYTES;
 const TABLE_OFFSET = HEADER_OFFSET + HEADER_BYTES;
 
-interface Sources {
+export interface Sources {
   readonly random: Random;
   readonly clock: Clock;
 }
@@ -58,30 +49,6 @@ export async function createVhd(path: string, options: VhdOptions): Promise<Writ
   return await createBlocks(path, { footer, blockSizeBytes, parents: [] });
 }
 
-/**
- * Makes an image that reads as its parent, which must not be written to from then on. It is of the
- * size of the parent, and of its blocks where it has some. Fails as `openVhd` does for the parent,
- * and as `createVhd` does.
- */
-export async function createDifferencingVhd(
-  path: string,
-  parentPath: string,
-  sources: Sources,
-): Promise<WritableDisk> {
-  const parent = await openImage(parentPath);
-  const parents = [parent];
-  try {
-    parents.push(...(await openParents(parent)));
-    const footer = newFooter('differencing', visibleSizeBytes(parent.footer), sources);
-    const blockSizeBytes = parent.blocks?.header.blockSizeBytes ?? BLOCK_BYTES_DEFAULT;
-    const link = await linkTo(parent, path);
-    return await createBlocks(path, { footer, blockSizeBytes, parents, link });
-  } catch (error) {
-    for (const { file } of parents) await file.close();
-    throw error;
-  }
-}
-
 async function createFixed(path: string, footer: Footer): Promise<WritableDisk> {
   const { currentSizeBytes } = footer;
   const file = await createRawDisk(path, currentSizeBytes + FOOTER_BYTES);
@@ -92,7 +59,7 @@ async function createFixed(path: string, footer: Footer): Promise<WritableDisk> 
   });
 }
 
-interface NewBlocks {
+export interface NewBlocks {
   readonly footer: Footer;
   readonly blockSizeBytes: number;
   readonly parents: readonly VhdImage[];
@@ -100,7 +67,7 @@ interface NewBlocks {
 }
 
 /** Copy of the footer, header, table, paths to the parent, footer. */
-async function createBlocks(path: string, parts: NewBlocks): Promise<WritableDisk> {
+export async function createBlocks(path: string, parts: NewBlocks): Promise<WritableDisk> {
   const { footer, blockSizeBytes, parents, link } = parts;
   const table = emptyTable(Math.ceil(footer.currentSizeBytes / blockSizeBytes));
   const pathsOffset = alignUp(TABLE_OFFSET + table.count * ENTRY_BYTES, SECTOR_BYTES);
@@ -138,7 +105,7 @@ function paddedTable(table: BlockTable): Buffer {
   return bytes;
 }
 
-function newFooter(type: DiskType, sizeBytes: number, { random, clock }: Sources): Footer {
+export function newFooter(type: DiskType, sizeBytes: number, { random, clock }: Sources): Footer {
   return {
     type,
     headerOffset: HEADER_OFFSET,
@@ -158,44 +125,11 @@ function newUniqueId(random: Random): Buffer {
   return id;
 }
 
-interface Link {
+export interface Link {
   /** Two paths to the parent, each in whole sectors. */
   readonly paths: Buffer;
   /** What the header says of the parent, with the paths at that offset. */
   readonly parent: (pathsOffset: number) => ParentLink;
-}
-
-async function linkTo(parent: VhdImage, childPath: string): Promise<Link> {
-  const absolute = resolve(parent.path);
-  if (absolute.includes('\\')) {
-    const place = { path: childPath, structure: 'parent locator', offset: 0 };
-    throw unsupported(place, 'a path to the parent with a backslash in it');
-  }
-  const relativePath = encodeParentPath(
-    windowsPathOf(relative(dirname(resolve(childPath)), absolute)),
-  );
-  const absolutePath = encodeParentPath(windowsPathOf(absolute));
-  const absoluteAt = alignUp(relativePath.length, SECTOR_BYTES);
-  const paths = Buffer.alloc(absoluteAt + alignUp(absolutePath.length, SECTOR_BYTES));
-  relativePath.copy(paths);
-  absolutePath.copy(paths, absoluteAt);
-  const { mtimeMs } = await stat(absolute);
-  return {
-    paths,
-    parent: (pathsOffset) => ({
-      uniqueId: parent.footer.uniqueId,
-      modifiedAtMs: mtimeMs,
-      name: basename(absolute),
-      locators: [
-        locator('W2ru', pathsOffset, relativePath.length),
-        locator('W2ku', pathsOffset + absoluteAt, absolutePath.length),
-      ],
-    }),
-  };
-}
-
-function locator(platform: string, offset: number, length: number): ParentLink['locators'][number] {
-  return { platform, offset, length, sectorCount: Math.ceil(length / SECTOR_BYTES) };
 }
 
 function checkSizes(path: string, sizeBytes: number, blockSizeBytes: number): void {

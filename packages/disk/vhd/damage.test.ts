@@ -14,7 +14,8 @@ import {
 } from '@coffer/base';
 import { assertHolds } from '../testing/contract.ts';
 import { openBlockVhd } from './block-vhd.ts';
-import { createDifferencingVhd, createVhd } from './create.ts';
+import { createVhd } from './create.ts';
+import { createDifferencingVhd } from './testing/differencing.ts';
 import { visibleSizeBytes } from './footer-codec.ts';
 import { readImage, type VhdImage } from './image.ts';
 import { layerOf } from './layer.ts';

@@ -15,7 +15,8 @@ import {
   writableDiskContract,
   writeAtRandom,
 } from '../testing/contract.ts';
-import { createDifferencingVhd, createVhd, type VhdOptions } from './create.ts';
+import { createVhd, type VhdOptions } from './create.ts';
+import { createDifferencingVhd } from './testing/differencing.ts';
 import { openVhd, openWritableVhd } from './vhd.ts';
 
 const MIB = 1024 * 1024;

@@ -1,18 +1,15 @@
-/** New images: fixed, dynamic, and differencing ones of a parent. */
+/** New images: fixed and dynamic. */
 import { rm } from 'node:fs/promises';
 import type { Random } from '@coffer/base';
 import type { WritableDisk } from '../disk.ts';
 import { randomGuid } from '../guid-codec.ts';
-import { openImage, readItems } from './image.ts';
 import { createImageFile, type ImageFile } from './image-file.ts';
-import { checkParameters, type DiskParameters, isKnownItem } from './metadata-codec.ts';
+import { checkParameters, type DiskParameters } from './metadata-codec.ts';
 import { writeNewImage } from './new-image.ts';
-import { encodeParentLocator } from './parent-locator-codec.ts';
-import { windowsPaths } from './parent-path.ts';
 import { MIB } from './sizes.ts';
 import { openWritableIn } from './writable-disk.ts';
 
-const BLOCK_SIZE_BYTES = 2 * MIB;
+export const BLOCK_SIZE_BYTES = 2 * MIB;
 const PHYSICAL_SECTOR_BYTES = 4096;
 
 export interface VhdxOptions {
@@ -47,38 +44,8 @@ export async function createVhdx(path: string, options: VhdxOptions): Promise<Wr
   });
 }
 
-/**
- * Makes an image that reads as its parent does, until it is written to. From then on nothing may
- * write to the parent. Fails with `target-unwritable`, or as `openVhdx` of the parent does.
- */
-export async function createDifferencingVhdx(
-  path: string,
-  parentPath: string,
-  { random }: { readonly random: Random },
-): Promise<WritableDisk> {
-  const parent = await openImage(parentPath);
-  try {
-    const parameters: DiskParameters = {
-      ...parent.metadata.parameters,
-      blockSizeBytes: BLOCK_SIZE_BYTES,
-      isFixed: false,
-      isDifferencing: true,
-    };
-    const paths = windowsPaths(path, parentPath);
-    const parentLocator = encodeParentLocator(parent.header.dataWriteGuid, paths);
-    // 2.6.1.2: what belongs to the disk goes with it, known or not.
-    const inherited = parent.items.filter((item) => item.isVirtualDisk && !isKnownItem(item));
-    const items = await readItems(parent, inherited);
-    return await createWith(path, random, async (file) => {
-      await writeNewImage(path, file, { parameters, parentLocator }, items, random);
-    });
-  } finally {
-    await parent.file.close();
-  }
-}
-
 /** A file that could not be made an image is not left behind. */
-async function createWith(
+export async function createWith(
   path: string,
   random: Random,
   write: (file: ImageFile) => Promise<void>,

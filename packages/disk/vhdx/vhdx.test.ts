@@ -14,7 +14,8 @@ import {
   writableDiskContract,
   writeAtRandom,
 } from '../testing/contract.ts';
-import { createDifferencingVhdx, createVhdx, type VhdxOptions } from './create.ts';
+import { createVhdx, type VhdxOptions } from './create.ts';
+import { createDifferencingVhdx } from './testing/differencing.ts';
 import { BAT_OFFSET } from './testing/patch.ts';
 import { openVhdx, openWritableVhdx } from './vhdx.ts';
 

@@ -24,7 +24,7 @@ export interface Key {
   readonly offset: bigint;
 }
 
-export const OFFSET_MAX = 0xffff_ffff_ffff_ffffn;
+const OFFSET_MAX = 0xffff_ffff_ffff_ffffn;
 
 export function parseKey(fields: Fields, at: number): Key {
   return { objectId: fields.u64(at), type: fields.u8(at + 8), offset: fields.u64(at + 9) };

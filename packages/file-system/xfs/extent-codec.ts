@@ -14,7 +14,7 @@ export interface Extent {
   readonly isWritten: boolean;
 }
 
-export const EXTENT_BYTES = 16;
+const EXTENT_BYTES = 16;
 const KEY_BYTES = 8;
 const POINTER_BYTES = 8;
 const HEADER_BYTES = { old: 24, checked: 72 } as const;

@@ -11,7 +11,7 @@ import {
 } from '@coffer/repository';
 import { packObjectName } from '@coffer/repository/pack/pack-codec.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
-import { chunkOf, TestRepository } from '@coffer/repository/testing/test-repository.ts';
+import { chunkOf, namesOf, TestRepository } from '@coffer/repository/testing/test-repository.ts';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { CaptureBase, VmCapture } from '@coffer/workloads/vm-capture.ts';
 import { backupVms, type VmResult } from './vms.ts';
@@ -187,6 +187,18 @@ test('nothing is built on a point that a repair has found to miss chunks', async
   for await (const { name } of test.store.list('damaged/')) marks.push(name);
   assert.deepEqual(marks, [], 'what was missing is stored again');
   assert.equal((await protect(await test.host(), 'web', disk)).disks[0]!.mode, 'changes');
+});
+
+test('nothing is built on a point whose index objects are lost', async () => {
+  await using test = await TestRepository.create();
+  await protect(await test.host(), 'web', chunks());
+  for (const name of await namesOf(test.store, 'index/')) await test.store.delete(name);
+  const repository = await test.host();
+  const { disks, point } = await protect(repository, 'web', chunks(100));
+  assert.equal(disks[0]!.mode, 'whole');
+  const { pointsDamaged } = await verifyRepository({ repository, readFraction: 1 });
+  assert.ok(!pointsDamaged.includes(point));
+  assert.equal((await protect(repository, 'web', chunks(101))).disks[0]!.mode, 'changes');
 });
 
 async function losePackOfFirstChunk(

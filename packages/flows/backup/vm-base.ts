@@ -34,7 +34,8 @@ export interface MachineToFind {
 /**
  * Its newest point is the one of the highest sequence, under whatever item, whatever clocks said. It
  * has to be looked for after the session began: then nothing that it reaches is collected while the
- * session runs, unless a sweep is ahead; then it is a base only when all that it reaches stays.
+ * session runs, unless a sweep is ahead; then, and when an index object may be lost, it is a base only
+ * when all that it reaches is found, and stays.
  */
 export async function findMachine(
   repository: WriterRepository,
@@ -76,8 +77,10 @@ async function usableBase(
 ): Promise<VmBase | undefined> {
   const { checkpoint, disks: noted, swap } = notes;
   if (checkpoint === undefined || (await repository.isMarkedDamaged(point))) return undefined;
-  const isWhole = session.isPointWhole || (await isWholeStored(repository, session, point));
-  if (!isWhole) return undefined;
+  const listedAt = await repository.listedAt(point);
+  const isSure =
+    session.isPointWhole && listedAt !== undefined && !session.mayLackIndexOf(listedAt);
+  if (!isSure && !(await isWholeStored(repository, session, point))) return undefined;
   session.relyOnAll();
   const disks = noted.flatMap(({ name, identities }) => {
     const root = point.roots.find((each) => each.name === name);

@@ -9,6 +9,7 @@ import {
   SLAB_SIZE_BYTES,
   type SlabPool,
 } from '@coffer/repository';
+import type { NewFileOutcome } from '@coffer/workloads/files/new-files.ts';
 import { setMetadataOfFile } from '@coffer/workloads/files/target-metadata.ts';
 import type { RestoreRun } from './restore-run.ts';
 import {
@@ -46,9 +47,20 @@ export class FileWriter {
       file.discard();
       throw error;
     }
+    this.#count(job);
+  }
+
+  /** Counts a file that others have made, and tells what the target has not kept of it. */
+  made(job: FileJob<FileEntry>, refused: NewFileOutcome): void {
+    const tell = this.#options.run.findings.refused(job.relative);
+    for (const { what, reason } of refused) tell(what, new Error(reason));
+    this.#count(job);
+  }
+
+  #count({ entry: { sizeBytes } }: FileJob<FileEntry>): void {
     const { result, context } = this.#options.run;
-    result.bytesWritten += job.entry.sizeBytes;
-    tellDone(context, { bytes: job.entry.sizeBytes, items: 1 });
+    result.bytesWritten += sizeBytes;
+    tellDone(context, { bytes: sizeBytes, items: 1 });
   }
 
   #finishFile(fd: number, { entry, relative }: FileJob<FileEntry>): void {

@@ -109,6 +109,7 @@ class FilesRestore {
   /** Nothing is under way or open afterwards, even when the run was broken off. */
   async #close(): Promise<void> {
     await this.#run.tasks[Symbol.asyncDispose]();
+    await this.#run.threads[Symbol.asyncDispose]();
     // A folder shows the way to the one that it is in, so that goes after it.
     for (const folder of [...this.#open].toReversed()) folder.close();
   }

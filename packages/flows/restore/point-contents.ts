@@ -2,7 +2,8 @@
  * Contents of the files of a recovery point. Small files are fetched hundreds at a time, large ones
  * in windows.
  */
-import type { ContentPiece, FileEntry } from '@coffer/base';
+import { closeSync } from 'node:fs';
+import { type ContentPiece, type FileEntry, isSystemError, required } from '@coffer/base';
 import {
   type ChunkReader,
   type ChunkRequest,
@@ -12,6 +13,7 @@ import {
   SLAB_SIZE_BYTES,
   SlabPool,
 } from '@coffer/repository';
+import type { NewFileRequest } from '@coffer/workloads/files/new-files.ts';
 import { FileWriter } from './file-writer.ts';
 import type { FileContents } from './files-source.ts';
 import type { OpenFolder } from './open-folder.ts';
@@ -24,13 +26,16 @@ const FILES_PER_BATCH = 512;
 /** A batch holds the folders of its files open. */
 const FOLDERS_PER_BATCH = 64;
 
+interface BatchedFile {
+  readonly job: FileJob<FileEntry>;
+  readonly pieces: readonly ContentPiece[];
+  /** Of its bytes in the slab. */
+  readonly offset: number;
+}
+
 interface Batch {
   readonly slab: Slab;
-  readonly jobs: {
-    readonly job: FileJob<FileEntry>;
-    readonly pieces: readonly ContentPiece[];
-    offset: number;
-  }[];
+  readonly jobs: BatchedFile[];
   readonly folders: Set<OpenFolder>;
   readonly stored: PromiseWithResolvers<void>;
   used: number;
@@ -102,25 +107,93 @@ export class PointContents implements FileContents<FileEntry> {
     });
   }
 
-  async #writeBatch({ slab, jobs }: Batch): Promise<void> {
+  async #writeBatch(batch: Batch): Promise<void> {
     const { reader, work, run } = this.#options;
     run.context.signal.throwIfAborted();
-    const owners = new Map<ChunkRequest, FileJob>();
-    for (const { job, pieces, offset } of jobs) {
-      for (const request of requestsAt(pieces, offset)) owners.set(request, job);
+    const owners = new Map<ChunkRequest, BatchedFile>();
+    for (const file of batch.jobs) {
+      for (const request of requestsAt(file.pieces, file.offset)) owners.set(request, file);
     }
-    const failures = await reader.readInto(slab, [...owners.keys()], work);
+    const failures = await reader.readInto(batch.slab, [...owners.keys()], work);
     const failed = new Map(failures.map(({ request, error }) => [owners.get(request), error]));
-    for (const { job, pieces, offset } of jobs) {
-      const failure = failed.get(job);
-      if (failure) run.findings.failed(job.relative, failure);
-      else {
-        await run.findings.attempt(job.relative, () =>
-          this.#writer.writeSmall(job, slab.bytes.subarray(offset), pieces),
-        );
-      }
+    for (const [file, error] of failed) if (file) run.findings.failed(file.job.relative, error);
+    const whole = batch.jobs.filter((file) => !failed.has(file));
+    const usual = whole.filter(isUsual);
+    const unmade = new Set(await this.#makeUsual(batch.slab, usual));
+    const rest = whole.filter((file) => unmade.has(file) || !isUsual(file));
+    for (const { job, offset, pieces } of rest) {
+      await run.findings.attempt(job.relative, () =>
+        this.#writer.writeSmall(job, batch.slab.bytes.subarray(offset), pieces),
+      );
     }
   }
+
+  /** Returns those that could not be made as files usually can. */
+  async #makeUsual(slab: Slab, files: readonly BatchedFile[]): Promise<BatchedFile[]> {
+    using folders = new ApartFolders();
+    const placed = files.filter(({ job }) => folders.has(job.folder));
+    const request = {
+      folders: folders.descriptors,
+      files: placed.map((file) => newFileOf(file, folders.indexOf(file.job.folder))),
+    };
+    const outcomes = await this.#options.run.threads.make(slab.bytes, request);
+    placed.forEach(({ job }, index) => {
+      const refused = outcomes[index];
+      if (refused) this.#writer.made(job, refused);
+    });
+    const made = new Set(placed.filter((_file, index) => outcomes[index]));
+    return files.filter((file) => !made.has(file));
+  }
+}
+
+/** Folders that are open for a batch, apart from those that the walk holds. */
+class ApartFolders implements Disposable {
+  readonly #indexes = new Map<OpenFolder, number | undefined>();
+  readonly descriptors: number[] = [];
+
+  /** False for one that cannot be opened. */
+  has(folder: OpenFolder): boolean {
+    if (!this.#indexes.has(folder)) this.#indexes.set(folder, this.#open(folder));
+    return this.#indexes.get(folder) !== undefined;
+  }
+
+  indexOf(folder: OpenFolder): number {
+    return required(this.#indexes.get(folder), 'it was opened');
+  }
+
+  #open({ target }: OpenFolder): number | undefined {
+    try {
+      return this.descriptors.push(target.openApart()) - 1;
+    } catch (error) {
+      if (isSystemError(error)) return undefined;
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.descriptors) closeSync(fd);
+  }
+}
+
+/** New, without holes, and without attributes: as nearly all are. */
+function isUsual({ job, pieces }: BatchedFile): boolean {
+  return (
+    job.existing === 'none' &&
+    job.entry.extendedAttributes.length === 0 &&
+    pieces.every(({ id }) => !isZeroId(id))
+  );
+}
+
+function newFileOf({ job, pieces, offset }: BatchedFile, folder: number): NewFileRequest {
+  const { mode, userId, groupId, modifiedNs } = job.entry;
+  let fileOffset = 0;
+  const placed = pieces.map(({ length }) => {
+    const piece = { slabOffset: offset + fileOffset, fileOffset, length };
+    fileOffset += length;
+    return piece;
+  });
+  const name = job.name.toString('latin1');
+  return { folder, name, mode, userId, groupId, modifiedNs, pieces: placed };
 }
 
 function* requestsAt(pieces: readonly ContentPiece[], start: number): Generator<ChunkRequest> {

@@ -1,5 +1,6 @@
 /** What the parts of one restore of files share: limits, counts, findings. */
 import { type RunContext, TaskQueue } from '@coffer/base';
+import { FileThreads } from '@coffer/workloads/files/file-threads.ts';
 import type { RelativePath } from '../relative-path.ts';
 import type { PathFindings } from './path-findings.ts';
 
@@ -17,6 +18,7 @@ export class RestoreRun {
   readonly context: RunContext;
   readonly findings: PathFindings;
   readonly tasks = new TaskQueue(TASKS_AT_ONCE);
+  readonly threads = new FileThreads();
   readonly result: FilesRestoreResult = { bytesWritten: 0, bytesKept: 0, names: new Map() };
 
   constructor(context: RunContext, findings: PathFindings) {

@@ -22,9 +22,9 @@ import { type Copied, copyIn, type Copying } from './copying.ts';
 import { copyReceipt } from './receipts.ts';
 import { resealTree } from './reseal.ts';
 import { copySealed } from './sealed.ts';
-import { type CopyPair, select, type Wanted } from './selection.ts';
+import { type CopyPair, select, type WantedPoints } from './selection.ts';
 
-export type CopyOptions = CopyPair & Wanted;
+export type CopyOptions = CopyPair & WantedPoints;
 
 export interface CopyResult {
   /** Ids in the target. */

@@ -12,10 +12,10 @@ import {
   tellFinding,
   tellTotal,
 } from '@coffer/base';
-import { idKey } from '../chunk/chunk-id.ts';
+import { type ChunkId, idKey } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { GEOMETRY } from '../config.ts';
-import type { IndexedPack } from '../index/chunk-index.ts';
+import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import type { Location } from '../index/location.ts';
 import { moveChunks, type MoveChunksOptions } from '../pack/move-chunks.ts';
@@ -80,13 +80,15 @@ async function moveMissing(
   const found = chunksOnlyIn(rootsOf(point), baseRoots, walk);
   const wanted = new EntrySet(index);
   const severalPlaces = new Set<string>();
-  const placesThere = choosePlaces(source);
+  const sourcePacks = new PacksLookedUp(store, source.run.signal);
   let chunkCount = 0;
-  for await (const { id, places, isStored } of lookedFor(found, session)) {
+  for await (const { id, isStored } of lookedFor(found, session)) {
     if (++chunkCount > chunksMax) return undefined;
-    if (places.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
     if (isStored) continue;
-    const chosen = await placesThere(places);
+    await lookForPlaces(id, index, sourcePacks);
+    // Looked up and added at once: a collection may take a pack out of the index while we wait.
+    const chosen = placesThere(index.places(id), index, sourcePacks);
+    if (chosen.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
     for (const place of chosen) wanted.add(place);
     if (chosen.length > 1) severalPlaces.add(idKey(id));
   }
@@ -106,6 +108,13 @@ async function* lookedFor(
   found: AsyncIterable<FoundChunk>,
   session: Session<PackWriter>,
 ): AsyncIterable<LookedFor> {
+  if (!session.looksUpPacks) {
+    // Nothing is waited for, and there may be many millions.
+    for await (const chunk of found) {
+      yield { ...chunk, isStored: session.writer.isStored(chunk.id) };
+    }
+    return;
+  }
   yield* mapAhead(found, LOOKS_AHEAD, async (chunk) => {
     return { ...chunk, isStored: await session.isStored(chunk.id) };
   });
@@ -131,26 +140,25 @@ async function moveWanted(
   await moveChunks({ source, packs, wanted, move, onPackDone, onMisdescribed });
 }
 
+/** Of one place, nobody asks: that its pack is gone is met when it is fetched. */
+async function lookForPlaces(id: ChunkId, index: ChunkIndex, packs: PacksLookedUp): Promise<void> {
+  const places = index.places(id);
+  if (places.length < 2) return;
+  await packs.look(places.map(({ packNumber }) => index.requiredPack(packNumber)));
+}
+
 /**
  * Of several places of a chunk, those in packs that are there: an index object may name a pack that
  * is lost, or that never was.
  */
-function choosePlaces({
-  store,
-  index,
-}: Repository): (places: readonly Location[]) => Promise<readonly Location[]> {
-  const packs = new PacksLookedUp(store);
-  return async (places) => {
-    if (places.length < 2) return places;
-    const named = places.flatMap(({ packNumber }) => index.pack(packNumber) ?? []);
-    await packs.look(named);
-    const isThere = ({ packNumber }: Location): boolean => {
-      const pack = index.pack(packNumber);
-      return pack !== undefined && packs.has(pack);
-    };
-    const there = places.filter(isThere);
-    return there.length > 0 ? there : places;
-  };
+function placesThere(
+  places: readonly Location[],
+  index: ChunkIndex,
+  packs: PacksLookedUp,
+): readonly Location[] {
+  if (places.length < 2) return places;
+  const there = places.filter(({ packNumber }) => packs.has(index.requiredPack(packNumber)));
+  return there.length > 0 ? there : places;
 }
 
 /**

@@ -14,7 +14,7 @@ export interface CopyPair {
 }
 
 /** Which points are wanted: those of the source that are, or these. */
-export type Wanted =
+export type WantedPoints =
   | { readonly isWanted: (point: RecoveryPoint) => boolean }
   | { readonly points: readonly RecoveryPoint[] };
 
@@ -30,7 +30,10 @@ export interface Selection {
   readonly trusted: (item: string) => Promise<readonly RecoveryPoint[]>;
 }
 
-export async function select(run: RunContext, options: CopyPair & Wanted): Promise<Selection> {
+export async function select(
+  run: RunContext,
+  options: CopyPair & WantedPoints,
+): Promise<Selection> {
   return 'points' in options
     ? await selectThese(run, options, options.points)
     : await selectAmongAll(run, options, options.isWanted);

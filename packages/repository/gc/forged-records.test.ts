@@ -89,6 +89,8 @@ for (const generation of [7, 999_999_999_999_999]) {
     const host = await test.host();
     assert.deepEqual(await host.points(), []);
     assert.equal(await host.countHiddenPoints(), 1);
+    assert.equal(await host.countHiddenPoints(point.item), 1);
+    assert.equal(await host.countHiddenPoints('another'), 0);
     for (const repository of [await test.lockedHost(), host]) {
       const { findings } = await verifyRepository({ repository, readFraction: 0 });
       assert.deepEqual(

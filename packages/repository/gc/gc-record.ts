@@ -164,7 +164,7 @@ async function readChain(
 }
 
 /** The beginning of a record, with the random id of its collection. */
-const HEAD_SIZE_BYTES = 160;
+export const SWEEP_HEAD_SIZE_BYTES = 160;
 const COLLECTION = /"collection":"[0-9a-f]{32}"/;
 
 async function readSweep(
@@ -177,7 +177,7 @@ async function readSweep(
   if (known) return known;
   const bytes = await getRecord(store, name);
   const sweep = decodeSweep(bytes, name);
-  if (head?.equals(bytes.subarray(0, HEAD_SIZE_BYTES))) sweeps?.keep(name, bytes, sweep);
+  if (head?.equals(bytes.subarray(0, SWEEP_HEAD_SIZE_BYTES))) sweeps?.keep(name, bytes, sweep);
   return sweep;
 }
 
@@ -187,8 +187,8 @@ async function readHead(
   name: string,
   sizeBytes: number,
 ): Promise<Buffer | undefined> {
-  if (sizeBytes < HEAD_SIZE_BYTES) return undefined;
-  const range = { offset: 0, length: HEAD_SIZE_BYTES };
+  if (sizeBytes < SWEEP_HEAD_SIZE_BYTES) return undefined;
+  const range = { offset: 0, length: SWEEP_HEAD_SIZE_BYTES };
   const head = await store.getRange(name, range);
   return COLLECTION.test(head.toString('latin1')) ? head : undefined;
 }

@@ -9,6 +9,7 @@ import { isChunkError, type RecordReader } from '../chunk/record-reader.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import type { Location } from '../index/location.ts';
+import { changedMeanwhile } from './index-in-step.ts';
 
 /** Nodes read at once. */
 const NODES_AT_ONCE = 16;
@@ -117,6 +118,10 @@ export class LiveSet {
       const sealed = await records.fetchAt(place);
       const chunk = { entry: { ...place, id }, ...sealed };
       if (!(await records.isAmong(chunk, staying))) kept.push(place);
+    }
+    // Another process may have taken a pack out of the local index while we waited.
+    if (kept.some(({ packNumber }) => !this.#options.index.pack(packNumber))) {
+      throw changedMeanwhile();
     }
     return kept;
   }

@@ -12,14 +12,15 @@ import { getRecord } from '../store-calls.ts';
 import { type GcState, gcObjectName, isIndexObjectValid, survives } from './gc-record.ts';
 import { indexGenerationOf } from '../index/index-codec.ts';
 
-/** Names of objects under `points/` that the newest sweep passes over, and that are older than it. */
+/** Objects under `points/`, or a folder in it, that the newest sweep passes over, and that are older. */
 export async function objectsPassedOver(
   store: ObjectStore,
   state: GcState,
+  prefix = 'points/',
 ): Promise<PointObject[]> {
   if (!state.sweep) return [];
   const passedOver: { point: PointObject; createdAt: number }[] = [];
-  for await (const { name, createdAt } of store.list('points/')) {
+  for await (const { name, createdAt } of store.list(prefix)) {
     const point = parsePointObjectName(name);
     if (point && !survives(point, state)) passedOver.push({ point, createdAt });
   }

@@ -9,7 +9,7 @@ import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
-import type { ChunkIndex } from '../index/chunk-index.ts';
+import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { lostPoints } from '../removed-points.ts';
@@ -339,7 +339,7 @@ async function rescue(
       index,
       records: new RecordReader({ store, index, signal }),
       accepts: index.acceptor(objects),
-      isLeaving: (number) => condemned.has(index.requiredPack(number).pack.toString('hex')),
+      isLeaving: (number) => condemned.has(stillKnown(index, number).pack.toString('hex')),
       signal,
     },
     { points: points.filter(({ id }) => !marked.has(id)), rootsOfDamaged },
@@ -362,6 +362,13 @@ async function rescue(
     indexObjects: [...untouched, ...written],
     untouched: untouched.filter((name) => known.has(name)),
   };
+}
+
+/** Fails with `gc-superseded` when another process has taken the pack out of the index meanwhile. */
+function stillKnown(index: ChunkIndex, packNumber: number): IndexedPack {
+  const pack = index.pack(packNumber);
+  if (pack) return pack;
+  throw changedMeanwhile();
 }
 
 /**

@@ -25,6 +25,7 @@ import {
   decodeSweep,
   isIndexObjectValid,
   readGcState,
+  SWEEP_HEAD_SIZE_BYTES,
   type SweepMemory,
   type SweepRecord,
 } from '../gc/gc-record.ts';
@@ -76,8 +77,14 @@ export interface IndexOptions {
 
 interface KnownSweep {
   readonly name: string;
-  readonly bytes: Buffer;
+  readonly head: Buffer;
+  readonly sizeBytes: number;
   readonly sweep: SweepRecord;
+}
+
+function knownSweep(name: string, bytes: Buffer, sweep: SweepRecord): KnownSweep {
+  const head = Buffer.from(bytes.subarray(0, SWEEP_HEAD_SIZE_BYTES));
+  return { name, head, sizeBytes: bytes.length, sweep };
 }
 
 interface Opened {
@@ -219,7 +226,7 @@ export class ChunkIndex {
     return {
       find: (name, head, sizeBytes) => this.#findSweep(name, head, sizeBytes),
       keep: (name, bytes, sweep) => {
-        this.#sweep = { name, bytes, sweep };
+        this.#sweep = knownSweep(name, bytes, sweep);
         this.#change((tables) => tables.sweeps.keep(name, bytes));
       },
     };
@@ -227,15 +234,14 @@ export class ChunkIndex {
 
   #findSweep(name: string, head: Buffer, sizeBytes: number): SweepRecord | undefined {
     if (this.#sweep?.name !== name) this.#sweep = this.#readSweep(name);
-    const { bytes, sweep } = this.#sweep ?? {};
-    const isSame = bytes?.length === sizeBytes && bytes.subarray(0, head.length).equals(head);
-    return isSame ? sweep : undefined;
+    const known = this.#sweep;
+    return known?.sizeBytes === sizeBytes && known.head.equals(head) ? known.sweep : undefined;
   }
 
   #readSweep(name: string): KnownSweep | undefined {
     const stored = this.#read((tables) => tables.sweeps.get(name), undefined);
     try {
-      return stored && { name, bytes: stored, sweep: decodeSweep(stored, name) };
+      return stored && knownSweep(name, stored, decodeSweep(stored, name));
     } catch (error) {
       if (isCofferError(error)) return undefined;
       throw error;

@@ -147,38 +147,37 @@ for (const number of [1, 2]) {
   });
 }
 
-const COLLECTIONS = { 'no collection': 0, 'two collections': 2 } as const;
+const MEANWHILE = [
+  { number: 1, other: 1, collections: 0 },
+  { number: 1, other: 1, collections: 2 },
+  { number: 1, other: 2, collections: 2 },
+  { number: 2, other: 1, collections: 2 },
+] as const;
 
-for (const [which, collections] of Object.entries(COLLECTIONS)) {
-  for (const [number, other] of [
-    [1, 1],
-    [1, 2],
-    [2, 1],
-  ] as const) {
-    const between = `attempt ${other} and ${which} run while attempt ${number} stands still`;
-    test(`one point is made when ${between}, at any call`, async () => {
-      const calls = await callCount();
-      for (let at = 0; at < calls; at++) {
-        await using test = await TestRepository.create();
-        const announced: string[] = [];
-        const run = async (attempt: number, store = test.store): Promise<void> => {
-          try {
-            announced.push(...(await tryJob(test, { key: KEY, number: attempt }, store)).ids);
-          } catch (error) {
-            // Another one was faster.
-            if (!isCofferError(error, 'session-fenced')) throw error;
-          }
-        };
-        const meanwhile = async (): Promise<void> => {
-          await run(other);
-          for (let left = collections; left > 0; left--) await collect(test);
-        };
-        await run(number, stoppedAt(test.store, at, meanwhile));
-        if (announced.length === 0) await run(3);
-        await checkOnePoint(test, announced);
-      }
-    });
-  }
+for (const { number, other, collections } of MEANWHILE) {
+  const between = `attempt ${other} and ${collections} collections run while attempt ${number} stands still`;
+  test(`one point is made when ${between}, at any call`, async () => {
+    const calls = await callCount();
+    for (let at = 0; at < calls; at++) {
+      await using test = await TestRepository.create();
+      const announced: string[] = [];
+      const run = async (attempt: number, store = test.store): Promise<void> => {
+        try {
+          announced.push(...(await tryJob(test, { key: KEY, number: attempt }, store)).ids);
+        } catch (error) {
+          // Another one was faster.
+          if (!isCofferError(error, 'session-fenced')) throw error;
+        }
+      };
+      const meanwhile = async (): Promise<void> => {
+        await run(other);
+        for (let left = collections; left > 0; left--) await collect(test);
+      };
+      await run(number, stoppedAt(test.store, at, meanwhile));
+      if (announced.length === 0) await run(3);
+      await checkOnePoint(test, announced);
+    }
+  });
 }
 
 /** Long after all leases have run out. */

@@ -35,9 +35,26 @@ export type EnteredAttempt =
   | { readonly outcome: 'committed'; readonly result: JobResult };
 
 export async function enter(context: RepositoryContext): Promise<Entered> {
-  const id = context.random.bytes(16).toString('hex');
-  await putBegin(context, id);
-  return { id };
+  return { id: await show(context, () => context.random.bytes(16).toString('hex')) };
+}
+
+/** More often, it is not chance that an id is taken. */
+const IDS_TRIED_MAX = 10;
+
+/** Puts `begin` under an id; another process, or a put that the store has lost, may have taken one. */
+async function show(
+  context: RepositoryContext,
+  chooseId: () => Promise<string> | string,
+): Promise<string> {
+  for (let tried = 1; ; tried++) {
+    const id = await chooseId();
+    try {
+      await putBegin(context, id);
+      return id;
+    } catch (error) {
+      if (!isCofferError(error, 'object-exists') || tried === IDS_TRIED_MAX) throw error;
+    }
+  }
 }
 
 /** Fails with `session-fenced` when there is a later attempt. */
@@ -61,23 +78,16 @@ export async function enterAttempt(
   return { outcome: 'committed', result };
 }
 
-/** Returns the id; another process of the attempt may take one at the same time. */
 async function showAttempt(
   context: RepositoryContext,
   attempt: Attempt,
   job: string,
 ): Promise<string> {
-  for (;;) {
+  return await show(context, async () => {
     const present = await listSessions(context.store, job);
     const sessions = present.map(({ session }) => session);
-    const id = attemptSessionId(attempt, sessions, context.random);
-    try {
-      await putBegin(context, id);
-      return id;
-    } catch (error) {
-      if (!isCofferError(error, 'object-exists')) throw error;
-    }
-  }
+    return attemptSessionId(attempt, sessions, context.random);
+  });
 }
 
 /** Ends what was not ended; returns what one of them has committed. */

@@ -11,7 +11,7 @@ import { CofferError } from '@coffer/base';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import type { RepositoryContext } from '../context.ts';
 import { type GcState, readGcState, willIndexObjectCount } from '../gc/gc-record.ts';
-import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
+import type { AcceptsPack, ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { EncodedPoint } from '../recovery-point.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { PacksLookedUp } from '../pack/packs-looked-up.ts';
@@ -172,9 +172,13 @@ export class Session<W extends PackWriter = ChunkWriter> {
     const { state, objects, packs } = this.#seen;
     if (!(packs instanceof StoredPacks)) return true;
     if (state.sweep?.indexObjects.some((name) => !objects.has(name))) return true;
-    const named = [...this.#context.index.packs()].filter(({ object }) => objects.has(object));
-    const oldest = packs.oldestBut(named);
+    const oldest = packs.oldestBut(packsIn(this.#context.index, objects));
     return oldest !== undefined && oldest <= timeMs;
+  }
+
+  /** Whether packs are looked for one by one, by `isStored`. */
+  get looksUpPacks(): boolean {
+    return this.#seen.packs instanceof PacksLookedUp;
   }
 
   /** True when a chunk is stored, and may be referred to. */
@@ -354,8 +358,11 @@ function isAnyMissing(
   objects: ReadonlySet<string>,
   stored: StoredPacks,
 ): boolean {
-  for (const pack of index.packs()) {
-    if (objects.has(pack.object) && !stored.has(pack)) return true;
-  }
+  for (const pack of packsIn(index, objects)) if (!stored.has(pack)) return true;
   return false;
+}
+
+/** Those that one of these index objects names. */
+function* packsIn(index: ChunkIndex, objects: ReadonlySet<string>): Iterable<IndexedPack> {
+  for (const pack of index.packs()) if (objects.has(pack.object)) yield pack;
 }

@@ -7,11 +7,13 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import {
+  assert,
   Digest,
   type FileContent,
   type FileEntry,
   type FileMetadata,
   type Random,
+  required,
   seededRandom,
 } from '@coffer/base';
 import { testRun } from '@coffer/base/testing/run.ts';
@@ -32,7 +34,9 @@ import {
   type PointRoot,
 } from '../recovery-point.ts';
 import { initRepository } from '../init.ts';
+import { addKeySlot, newSealedSlot } from '../keys.ts';
 import { Repository, type UnlockedRepository } from '../repository.ts';
+import { generateKeyPair } from '../sealed-box.ts';
 import type { Session } from '../session/session.ts';
 import { beginName, encodeBegin, encodeEnd, endName } from '../session/session-record.ts';
 import { ContentBuilder } from '../tree/content-tree.ts';
@@ -46,13 +50,19 @@ const PACK_BYTES = 64 * 1024;
 const DISK_CHUNKS = 520;
 const DISK_TAIL_BYTES = 1000;
 const RECEIPT_KEY = Buffer.alloc(32, 'receipt key');
+const JOB_KEY = 'golden nothing/backup/2026-11-20T02:00';
+const COPY_OF = '0123456789abcdef'.repeat(2);
 
 /** What a reader has to find in the golden repository. */
 export interface GoldenFacts {
   readonly passphrase: string;
   readonly recoveryKey: string;
+  /** That a slot is sealed to, in hexadecimal. */
+  readonly sealedPrivateKey: string;
   /** Of the service that makes receipts, in hexadecimal. */
   readonly receiptKey: string;
+  /** A job, and the id of the point that it has made. */
+  readonly job: { readonly key: string; readonly point: string };
   readonly points: readonly GoldenPoint[];
 }
 
@@ -65,6 +75,8 @@ export interface GoldenPoint {
   /** Deleted for a while. */
   readonly isDeleted: boolean;
   readonly hasReceipt: boolean;
+  /** What it says that it was copied from. */
+  readonly copyOf?: string;
   /** BLAKE3 of each disk by its name, or of each file's content by its path. */
   readonly contents: Readonly<Record<string, string>>;
 }
@@ -91,6 +103,7 @@ class GoldenWriter {
   readonly #store: ObjectStore = openMemoryStore({ clock: this.#clock });
   readonly #index: ChunkIndex;
   readonly #points: GoldenPoint[] = [];
+  #madeByJob: string | undefined;
 
   constructor(index: ChunkIndex) {
     this.#index = index;
@@ -102,10 +115,15 @@ class GoldenWriter {
     const [random, clock, store] = [this.#random, this.#clock, this.#store];
     await initRepository({ store, clock, random, passphrase, recoveryKey });
     const repository = await this.#open(passphrase);
+    const service = generateKeyPair(random);
+    const slot = { keys: repository.allKeys, label: 'service', createdAt: clock.now(), random };
+    await addKeySlot(store, newSealedSlot({ ...slot, sealedTo: service.publicKey }));
     await this.#writePoints(repository);
     const points = this.#points.sort((a, b) => (a.id < b.id ? -1 : 1));
     const receiptKey = RECEIPT_KEY.toString('hex');
-    const facts = { passphrase, recoveryKey, receiptKey, points };
+    const sealedPrivateKey = service.privateKey.toString('hex');
+    const job = { key: JOB_KEY, point: required(this.#madeByJob, 'a job has made a point') };
+    const facts = { passphrase, recoveryKey, sealedPrivateKey, receiptKey, job, points };
     return { facts, objects: await objectsOf(store) };
   }
 
@@ -130,8 +148,8 @@ class GoldenWriter {
     // What only the first disk holds goes; what is live in the same packs moves to other packs.
     await repository.removePoint(points.find(({ id }) => id === first.id)!);
     await collectGarbage({ repository, plan: { ...GC_PLAN_DEFAULTS, wasteMax: 0 } });
-    const empty = await this.#commit(repository, writeEmpty);
-    this.#tell(await this.#commit(repository, writeGoldenMachine), {});
+    const empty = await this.#commitJob(repository, writeEmpty);
+    this.#tell(await this.#commit(repository, writeGoldenMachine), { copyOf: COPY_OF });
     this.#tell(second, { isDeleted: true, hasReceipt: true });
     this.#tell(files, { holders: ['instant-0a1b', 'person'], hasReceipt: true });
     this.#tell(empty, {});
@@ -156,12 +174,32 @@ class GoldenWriter {
     write: (session: Session) => Promise<Written>,
   ): Promise<Made> {
     this.#clock.advance(60_000);
-    const session = await repository.beginSession();
+    return await this.#commitIn(repository, await repository.beginSession(), write);
+  }
+
+  async #commitIn(
+    repository: UnlockedRepository,
+    session: Session,
+    write: (session: Session) => Promise<Written>,
+  ): Promise<Made> {
     const written = await write(session);
     await session.writer.flush();
     const encoded = this.#encode(repository, written);
     await session.commit([encoded]);
     return { ...written, ...encoded };
+  }
+
+  /** The second attempt of a job makes its point. */
+  async #commitJob(
+    repository: UnlockedRepository,
+    write: (session: Session) => Promise<Written>,
+  ): Promise<Made> {
+    this.#clock.advance(60_000);
+    const begun = await repository.beginAttempt({ key: JOB_KEY, number: 2 });
+    assert(begun.outcome === 'begun', 'nobody has tried it before');
+    const made = await this.#commitIn(repository, begun.session, write);
+    this.#madeByJob = made.id;
+    return made;
   }
 
   /** A session that was committed and killed before it listed its point. */
@@ -190,6 +228,7 @@ class GoldenWriter {
       takenAt: this.#clock.now(),
       roots: [...roots],
       tags: { purpose: 'golden' },
+      ...(kind === 'vm' && { copyOf: COPY_OF }),
     };
     return encodePoint(header, { golden: item }, { ...repository.keys, random: this.#random });
   }
@@ -200,7 +239,7 @@ class GoldenWriter {
   }
 }
 
-type Beside = Pick<GoldenPoint, 'holders' | 'isDeleted' | 'hasReceipt'>;
+type Beside = Pick<GoldenPoint, 'holders' | 'isDeleted' | 'hasReceipt' | 'copyOf'>;
 
 interface Written {
   readonly item: string;

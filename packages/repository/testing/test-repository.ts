@@ -236,10 +236,13 @@ export async function getWhole(store: ObjectStore, name: string): Promise<Buffer
   return await store.get(name, { sizeBytesMax: 1024 ** 3 });
 }
 
-/** A store that tells of each object that is read. */
-export function onGet(store: ObjectStore, told: (name: string) => void): ObjectStore {
+/** A store that tells of each object before it is read, so that others can act in between. */
+export function onGet(
+  store: ObjectStore,
+  told: (name: string) => Promise<void> | void,
+): ObjectStore {
   const get: ObjectStore['get'] = async (name, ...rest) => {
-    told(name);
+    await told(name);
     return await store.get(name, ...rest);
   };
   return overridden(store, { get });

@@ -6,7 +6,7 @@ import type { ErrorCode } from '@coffer/base';
 import { openAzureBlobStore } from '../azure-blob.ts';
 import type { ObjectStore } from '../object-store.ts';
 import { ANY_SIZE, failsWith, listAll } from '../testing/expectations.ts';
-import { type HeldClock, heldClock } from '../testing/held-clock.ts';
+import { type HeldClock, heldClock } from '@coffer/base/testing/held-clock.ts';
 import {
   BLOB_CONTENT,
   type OddAzureServer,
@@ -20,9 +20,8 @@ describe('azure servers that cannot be used', () => {
   before(async () => {
     server = await startOddAzureServer();
     clock = heldClock();
-    const environment = { AZURE_STORAGE_CONNECTION_STRING: server.connectionString };
     const location = { account: 'coffer', container: 'coffer', prefix: '' };
-    store = await openAzureBlobStore({ ...location, environment, clock });
+    store = await openAzureBlobStore({ ...location, access: server.access, clock });
   });
   beforeEach(() => {
     server.habits = {};

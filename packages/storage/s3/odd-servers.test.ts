@@ -10,7 +10,7 @@ import { retrying } from '../retrying.ts';
 import { openS3Store } from '../s3.ts';
 import { objectStoreContract } from '../testing/contract.ts';
 import { ANY_SIZE, failsWith, listAll } from '../testing/expectations.ts';
-import { type HeldClock, heldClock } from '../testing/held-clock.ts';
+import { type HeldClock, heldClock } from '@coffer/base/testing/held-clock.ts';
 import { objectLockContract } from '../testing/lock-contract.ts';
 import { manualClock } from '../testing/manual-clock.ts';
 import { type OddS3Server, type S3Habits, startOddS3Server } from '../testing/odd-s3-server.ts';
@@ -34,7 +34,7 @@ for (const [name, habits] of Object.entries(USABLE)) {
     `s3 server ${name}`,
     async () => {
       const server = await startOddS3Server(habits);
-      const store = await openS3Store({ bucket: 'coffer', prefix: 'a b/c', client: server.client });
+      const store = await openS3Store({ bucket: 'coffer', prefix: 'a b/c', access: server.access });
       // As a session does before all else: a stream comes once, so what a server insists on is known.
       await store.put('first', Buffer.from('first'));
       const close = store.close.bind(store);
@@ -52,7 +52,7 @@ for (const habits of [{ refusesNewChecksums: true }, { wantsDigest: true }] as c
   objectLockContract(`s3 server: ${Object.keys(habits).join('')}`, async () => {
     const server = await startOddS3Server(habits);
     const location = { bucket: 'coffer', prefix: '', objectLock: true };
-    const store = await openS3Store({ ...location, client: server.client });
+    const store = await openS3Store({ ...location, access: server.access });
     const close = store.close.bind(store);
     store.close = async () => {
       await close();
@@ -71,7 +71,7 @@ describe('s3 servers that cannot be used', () => {
     server = await startOddS3Server();
     clock = heldClock();
     const location = { bucket: 'coffer', prefix: '' };
-    direct = await openS3Store({ ...location, client: server.client, clock });
+    direct = await openS3Store({ ...location, access: server.access, clock });
     const options = { attemptsMax: 3, delayMs: 1, clock: manualClock(), random: systemRandom };
     store = retrying(direct, options);
     for (const key of ['a', 'b', 'c']) await store.put(key, Buffer.from('abcdef'));
@@ -201,7 +201,7 @@ describe('the pace of a stream', () => {
   before(async () => {
     server = await startOddS3Server();
     clock = heldClock();
-    store = await openS3Store({ bucket: 'coffer', prefix: '', client: server.client, clock });
+    store = await openS3Store({ bucket: 'coffer', prefix: '', access: server.access, clock });
   });
   after(async () => {
     await store.close();

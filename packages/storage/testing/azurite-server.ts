@@ -3,11 +3,14 @@ import { createRequire } from 'node:module';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { AzureAccess } from '../access.ts';
 import { endProcess, freePorts, startProcess, waitForPort } from './server-process.ts';
 
 export interface AzuriteServer {
   readonly account: string;
   readonly connectionString: string;
+  /** For stores in this process. */
+  readonly access: AzureAccess;
   /** For programs that read the usual environment. */
   readonly environment: Readonly<Record<string, string>>;
   createContainer(name: string): Promise<void>;
@@ -59,6 +62,7 @@ function describeServer(endpoint: string, stop: () => Promise<void>): AzuriteSer
   return {
     account: ACCOUNT,
     connectionString,
+    access: { form: 'connection-string', connectionString },
     environment: { AZURE_STORAGE_CONNECTION_STRING: connectionString },
     createContainer: async (name) => {
       const { BlobServiceClient } = await import('@azure/storage-blob');

@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { type IncomingMessage, createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { AzureAccess } from '../access.ts';
 
 export interface AzureHabits {
   /** Answers this to everything: status, and code where it tells one. */
@@ -14,7 +15,7 @@ export interface AzureHabits {
 }
 
 export interface OddAzureServer {
-  readonly connectionString: string;
+  readonly access: AzureAccess;
   /** What it does from now on. */
   habits: AzureHabits;
   /** Requests so far. */
@@ -36,7 +37,7 @@ export async function startOddAzureServer(): Promise<OddAzureServer> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/coffer`;
   const state: OddAzureServer = {
-    connectionString: `DefaultEndpointsProtocol=http;AccountName=coffer;AccountKey=a2V5;BlobEndpoint=${endpoint};`,
+    access: { form: 'connection-string', connectionString: connectionStringTo(endpoint) },
     habits: {},
     get requestCount() {
       return requestCount;
@@ -47,6 +48,10 @@ export async function startOddAzureServer(): Promise<OddAzureServer> {
     },
   };
   return state;
+}
+
+function connectionStringTo(endpoint: string): string {
+  return `DefaultEndpointsProtocol=http;AccountName=coffer;AccountKey=a2V5;BlobEndpoint=${endpoint};`;
 }
 
 function answer(habits: AzureHabits, request: IncomingMessage, response: ServerResponse): void {

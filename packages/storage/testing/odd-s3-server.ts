@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { type IncomingMessage, createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import type { S3ClientConfig } from '@aws-sdk/client-s3';
+import type { S3Access } from '../access.ts';
 
 export interface S3Habits {
   /** Answers 501 to the headers of newer checksums. */
@@ -37,13 +37,15 @@ export interface S3Habits {
 }
 
 export interface OddS3Server {
-  readonly client: S3ClientConfig;
+  readonly access: S3Access;
   /** What it does from now on. */
   habits: S3Habits;
   /** Requests so far. */
   readonly requestCount: number;
   /** Those that have come whole. */
   readonly bodyCount: number;
+  /** Who has asked so far: ids of access keys. */
+  readonly askedBy: ReadonlySet<string>;
   stop(): Promise<void>;
 }
 
@@ -64,9 +66,8 @@ export async function startOddS3Server(habits: S3Habits = {}): Promise<OddS3Serv
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
   return {
-    client: { endpoint, region: 'us-east-1', credentials, forcePathStyle: true },
+    access: { form: 'keys', endpoint, accessKeyId: 'a', secretAccessKey: 'b' },
     get habits() {
       return bucket.habits;
     },
@@ -79,6 +80,7 @@ export async function startOddS3Server(habits: S3Habits = {}): Promise<OddS3Serv
     get bodyCount() {
       return bucket.bodyCount;
     },
+    askedBy: bucket.askedBy,
     stop: async () => {
       server.closeAllConnections();
       await once(server.close(), 'close');
@@ -90,6 +92,7 @@ class Bucket {
   habits: S3Habits;
   requestCount = 0;
   bodyCount = 0;
+  readonly askedBy = new Set<string>();
   readonly #objects = new Map<string, Stored>();
 
   constructor(habits: S3Habits) {
@@ -98,6 +101,9 @@ class Bucket {
 
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.requestCount++;
+    const [, accessKeyId = ''] =
+      /Credential=([^/]*)/.exec(request.headers.authorization ?? '') ?? [];
+    this.askedBy.add(accessKeyId);
     const sent = await buffer(request);
     this.bodyCount++;
     const body = request.headers['x-amz-trailer'] === undefined ? sent : unchunked(sent);

@@ -11,12 +11,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
+import type { S3Access } from '../access.ts';
 import { endProcess, freePorts, startProcess, waitForPort } from './server-process.ts';
 
 export interface S3Server {
   readonly endpoint: string;
-  /** For clients in this process. */
+  /** For clients in this process that are none of ours. */
   readonly client: S3ClientConfig;
+  /** For stores in this process. */
+  readonly access: Extract<S3Access, { form: 'keys' }>;
   /** For programs that read the usual environment. */
   readonly environment: Readonly<Record<string, string>>;
   createBucket(name: string, options?: { readonly objectLock?: boolean }): Promise<void>;
@@ -50,13 +53,15 @@ export async function startS3Server(): Promise<S3Server> {
 }
 
 function describeServer(endpoint: string, stop: () => Promise<void>): S3Server {
-  const client = { endpoint, region: 'us-east-1', credentials: ACCESS_KEY, forcePathStyle: true };
+  const region = 'us-east-1';
+  const client = { endpoint, region, credentials: ACCESS_KEY, forcePathStyle: true };
   return {
     endpoint,
     client,
+    access: { form: 'keys', endpoint, region, ...ACCESS_KEY },
     environment: {
       AWS_ENDPOINT_URL: endpoint,
-      AWS_REGION: client.region,
+      AWS_REGION: region,
       AWS_ACCESS_KEY_ID: ACCESS_KEY.accessKeyId,
       AWS_SECRET_ACCESS_KEY: ACCESS_KEY.secretAccessKey,
     },

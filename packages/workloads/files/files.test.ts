@@ -32,7 +32,7 @@ import {
   statAt,
 } from '@coffer/base/folder-calls.ts';
 import { setAttribute } from '@coffer/base/libc.ts';
-import { clockDoubtNs, isUnchanged, joinPath, readMetadata } from './metadata.ts';
+import { clockDoubtNs, isUnchanged, readMetadata } from './metadata.ts';
 import { excludeBy, isCacheFolder } from './selection.ts';
 import { TargetFolder } from './target-folder.ts';
 import { setMetadataOfFile } from './target-metadata.ts';
@@ -46,7 +46,8 @@ beforeEach(() => {
   mkdirSync(folder);
 });
 
-const path = (name: string | Buffer): Buffer => joinPath(Buffer.from(folder), Buffer.from(name));
+const path = (name: string | Buffer): Buffer =>
+  Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name)]);
 
 const openFolder = (): number => openPath(Buffer.from(folder), OPEN_READ);
 const statsOf = (name: string | Buffer): FileStats => statAt(CURRENT_FOLDER, path(name));

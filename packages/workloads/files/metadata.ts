@@ -8,13 +8,6 @@ import {
 import { type FileStats, type NameIn, pathAt, readLinkAt } from '@coffer/base/folder-calls.ts';
 import { getAttribute, listAttributes } from '@coffer/base/libc.ts';
 
-const SLASH = Buffer.from('/');
-
-/** The path of a name in a folder; names are bytes, so paths are too. */
-export function joinPath(folder: Buffer, name: Buffer): Buffer {
-  return folder.length === 0 ? name : Buffer.concat([folder, SLASH, name]);
-}
-
 /** The folder itself, among the names in it. */
 export const ITSELF = Buffer.from('.');
 

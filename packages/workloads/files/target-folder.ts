@@ -164,6 +164,11 @@ export class TargetFolder {
     return this.#names.has(key);
   }
 
+  /** A descriptor of its own, for what goes on while others are used; the caller closes it. */
+  openApart(): number {
+    return openAt(this.#fd, ITSELF, OPEN_NAME | OPEN_FOLDER);
+  }
+
   /** Makes a file that is not there yet; returns it open for writing. */
   createFile(name: Buffer): number {
     return openAt(this.#fd, name, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);

@@ -35,7 +35,8 @@ export type Property = 'owner' | 'attribute' | 'mode' | 'time';
 /** Told of each part of the metadata that could not be restored. */
 export type OnRefused = (what: Property, error: unknown) => void;
 
-const isRoot = process.getuid?.() === 0;
+/** Asked each time: a process may give up what it began with. */
+const isRoot = (): boolean => process.getuid?.() === 0;
 
 /** Calls that change one file, whatever way it is named. */
 interface Changes {
@@ -95,7 +96,7 @@ function applyMetadata(changes: Changes, metadata: FolderMetadata, onRefused: On
       if (!refused.has(what)) refused.set(what, error);
     }
   };
-  if (isRoot) attempt('owner', changes.setOwner);
+  if (isRoot()) attempt('owner', changes.setOwner);
   for (const name of INHERITED_ATTRIBUTES) {
     if (!hasAttribute(metadata, name)) changes.removeAttribute(name);
   }
@@ -113,15 +114,20 @@ function applyMetadata(changes: Changes, metadata: FolderMetadata, onRefused: On
     time: isSameTime(kept.modifiedNs, metadata.modifiedNs),
   };
   for (const what of PROPERTIES) {
-    if (!isKept[what]) onRefused(what, refused.get(what) ?? new Error(NOT_KEPT[what]));
+    if (!isKept[what]) onRefused(what, refused.get(what) ?? new Error(notKept(what)));
   }
 }
 
 const PROPERTIES: readonly Property[] = ['owner', 'attribute', 'mode', 'time'];
 
 /** Why a thing is not as it should be though no call has failed. */
+function notKept(what: Property): string {
+  if (what === 'owner' && !isRoot()) return 'only root can restore another owner';
+  return NOT_KEPT[what];
+}
+
 const NOT_KEPT: Readonly<Record<Property, string>> = {
-  owner: isRoot ? 'the target keeps no owners' : 'only root can restore another owner',
+  owner: 'the target keeps no owners',
   attribute: 'the target keeps no attributes',
   mode: 'the target keeps no such permissions',
   time: 'the target keeps no such times',

@@ -3,7 +3,7 @@
  * connection is lost every call fails with `libvirt-unreachable` and the caller opens another one.
  */
 import { existsSync } from 'node:fs';
-import { CofferError, isCofferError } from '@coffer/base';
+import { type Clock, CofferError, isCofferError, systemClock } from '@coffer/base';
 import { libvirtCodeOf, LIBVIRT_CODE } from './errors.ts';
 import {
   type BlockInfo,
@@ -60,6 +60,8 @@ export interface LibvirtOptions {
   readonly keepaliveIntervalMs?: number;
   /** Where sockets of the session are looked for; by default that of this process. */
   readonly environment?: Environment;
+  /** By which that passes; the one of the system unless told otherwise. */
+  readonly clock?: Clock;
 }
 
 /** virDomainBlockCopyFlags. */
@@ -91,12 +93,13 @@ export async function openLibvirt(
   uri: string,
   options: LibvirtOptions = {},
 ): Promise<LibvirtConnection> {
-  const { timeoutMs = TIMEOUT_MS, environment = process.env, ...keepalive } = options;
-  const address = parseLibvirtUri(uri, environment);
-  const transport = await openTransport(address, timeoutMs);
+  const { timeoutMs = TIMEOUT_MS, clock = systemClock, environment, ...keepalive } = options;
+  const limit = { timeoutMs, clock };
+  const address = parseLibvirtUri(uri, environment ?? process.env);
+  const transport = await openTransport(address, limit);
   const handlers = new EventHandlers();
   const onEvent = (number: number, payload: Buffer): void => handlers.dispatch(number, payload);
-  const client = new RpcClient(transport, { ...keepalive, timeoutMs, onEvent });
+  const client = new RpcClient(transport, { ...keepalive, ...limit, onEvent });
   try {
     await authenticate(client);
     await client.call(connectionProcedures.open, [address.name, 0]);

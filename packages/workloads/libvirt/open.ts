@@ -86,7 +86,7 @@ export async function uuidOfMachine(uri: string, name: string): Promise<string |
 
 /** The machines of a host, by name. Fails with the codes of libvirt. */
 export async function listMachines({ clock }: RunContext, uri: string): Promise<DiscoveredVm[]> {
-  const connection = await openLibvirt(uri);
+  const connection = await openLibvirt(uri, { clock });
   try {
     return await discoverVms(connection, clock);
   } finally {
@@ -110,7 +110,7 @@ async function openRestartedLibvirt(
 ): Promise<LibvirtConnection> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await openLibvirt(uri);
+      return await openLibvirt(uri, { clock });
     } catch (error) {
       if (attempt === RECONNECT_ATTEMPTS_MAX) throw error;
       await clock.sleep(RECONNECT_DELAY_MS);
@@ -119,7 +119,7 @@ async function openRestartedLibvirt(
 }
 
 /** By name; who has a machine of such a name that looks like a UUID gets that. */
-export async function machineNamed(connection: LibvirtConnection, name: string): Promise<Domain> {
+async function machineNamed(connection: LibvirtConnection, name: string): Promise<Domain> {
   try {
     return await connection.domainByName(name);
   } catch (error) {

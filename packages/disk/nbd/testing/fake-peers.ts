@@ -15,7 +15,7 @@ import {
 } from '../handshake-codec.ts';
 import { EXPORT_FLAG, OPTION, REPLY, REQUEST_SIZE_BYTES } from '../protocol.ts';
 import { type ServerOffer, type ServerState, stepServer } from '../server-handshake-machine.ts';
-import type { NbdDisk } from '../nbd-disk.ts';
+import type { NbdDisk, NbdDiskOptions } from '../nbd-disk.ts';
 import {
   decodeRequest,
   encodeDataHead,
@@ -67,13 +67,14 @@ export async function served(
 export async function diskOf(
   lab: Lab,
   script: (connection: Connection) => Promise<void>,
+  more: Partial<NbdDiskOptions> = {},
 ): Promise<NbdDisk> {
   const uri = await served(lab, async (connection) => {
     await welcome(connection);
     await script(connection);
     await never;
   });
-  return await openDisk(uri);
+  return await openDisk(uri, more);
 }
 
 /** The last chunk of a read. */

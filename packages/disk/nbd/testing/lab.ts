@@ -140,11 +140,11 @@ export function connectOptions(
   more: Partial<ConnectOptions> = {},
 ): ConnectOptions {
   const address = typeof uri === 'string' ? parseNbdUri(uri) : uri;
-  return { address, tls: undefined, ...TIMEOUTS, ...more };
+  return { address, tls: undefined, ...TIMEOUTS, clock: systemClock, ...more };
 }
 
 export async function openDisk(uri: string, more: Partial<NbdDiskOptions> = {}): Promise<NbdDisk> {
-  const common = { writable: false, reconnectTimeoutMs: 0, clock: systemClock };
+  const common = { writable: false, reconnectTimeoutMs: 0 };
   return await openNbdDisk({ ...connectOptions(uri), ...common, ...more });
 }
 

@@ -9,7 +9,7 @@ import type { DomainDisk } from './disk.ts';
 import type { Domain } from './domain.ts';
 
 /** In order of precedence: the first that applies is the one that is told. */
-export const EXCLUSIONS = {
+const EXCLUSIONS = {
   'by-request': { text: 'excluded as asked for' },
   removable: { text: 'a medium that can be taken out' },
   'no-source': { text: 'has no image' },

@@ -1,5 +1,4 @@
 /** URIs of libvirt, and where their servers listen. */
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { CofferError } from '@coffer/base';
 
@@ -51,7 +50,7 @@ export function parseLibvirtUri(uri: string, environment: Environment): Address 
 }
 
 function socketPaths(scope: 'system' | 'session', environment: Environment): string[] {
-  const own = environment['XDG_RUNTIME_DIR'] ?? join(homedir(), '.cache');
+  const own = environment['XDG_RUNTIME_DIR'] ?? join(environment['HOME'] ?? '/', '.cache');
   const folder = scope === 'system' ? '/run/libvirt' : join(own, 'libvirt');
   return SOCKET_NAMES.map((name) => join(folder, name));
 }

@@ -6,7 +6,7 @@
  * What the server sends is taken only as an answer to what was asked; anything else ends the
  * connection, because nothing after it can be trusted.
  */
-import { CofferError, isCofferError } from '@coffer/base';
+import { type Clock, CofferError, isCofferError } from '@coffer/base';
 import { Exchange, type ExchangeOptions, type NextStep, type Outcome } from './exchange.ts';
 import { Keepalive, KEEPALIVE_PROGRAM, PING, PING_HEADER, PONG_HEADER } from './keepalive.ts';
 import {
@@ -30,6 +30,7 @@ export interface RpcClientOptions {
   /** For calls that say nothing else: from being asked for to the answer. */
   readonly timeoutMs: number;
   readonly keepaliveIntervalMs?: number;
+  readonly clock: Clock;
   /** A message that nobody asked for: the procedure number, and what is in it. */
   readonly onEvent: (procedure: number, payload: Buffer) => void;
 }
@@ -51,6 +52,7 @@ export class RpcClient {
     this.#keepalive = new Keepalive({
       ping: () => this.#send(PING_HEADER, NOTHING),
       onSilence: () => this.end(unreachable('the server says nothing any more')),
+      clock: options.clock,
       ...(options.keepaliveIntervalMs !== undefined && { intervalMs: options.keepaliveIntervalMs }),
     });
     transport.start({
@@ -73,7 +75,10 @@ export class RpcClient {
     args: A,
     timeoutMs = this.#options.timeoutMs,
   ): Promise<R> {
-    const { answer } = await this.#exchange(procedure, args, { timeoutMs });
+    const { answer } = await this.#exchange(procedure, args, {
+      timeoutMs,
+      clock: this.#options.clock,
+    });
     return decodeAnswer(procedure, answer);
   }
 
@@ -83,8 +88,9 @@ export class RpcClient {
     args: A,
     streamBytesMax: number,
   ): Promise<{ result: R; bytes: Buffer }> {
-    const { timeoutMs } = this.#options;
-    const outcome = await this.#exchange(procedure, args, { timeoutMs, streamBytesMax });
+    const { timeoutMs, clock } = this.#options;
+    const limits = { timeoutMs, streamBytesMax, clock };
+    const outcome = await this.#exchange(procedure, args, limits);
     return { result: decodeAnswer(procedure, outcome.answer), bytes: outcome.streamed };
   }
 

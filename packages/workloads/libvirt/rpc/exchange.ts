@@ -2,7 +2,7 @@
  * One call under way: what was asked, and what has come of it. It is settled once; its place among the
  * calls that the server works on is free only when the server has answered, however late.
  */
-import { CofferError } from '@coffer/base';
+import { type Clock, CofferError, startDeadline } from '@coffer/base';
 import { libvirtError } from '../errors.ts';
 import { decodeSentError, type Message, MESSAGE_STATUS } from './message-codec.ts';
 import { type Program } from './procedures.ts';
@@ -18,6 +18,7 @@ export interface ExchangeOptions {
   readonly timeoutMs: number;
   /** Given when a stream follows the answer: how long it may be. */
   readonly streamBytesMax?: number;
+  readonly clock: Clock;
 }
 
 export interface Outcome {
@@ -36,7 +37,7 @@ export class Exchange {
   readonly outcome: Promise<Outcome>;
   readonly #streamBytesMax: number | undefined;
   readonly #settle = Promise.withResolvers<Outcome>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #meetDeadline: () => void;
   readonly #streamed: Buffer[] = [];
   #streamedBytes = 0;
   #answer: Buffer | undefined;
@@ -44,16 +45,16 @@ export class Exchange {
   #isSettled = false;
   #isAborted = false;
 
-  constructor(asked: Asked, payload: Buffer, { timeoutMs, streamBytesMax }: ExchangeOptions) {
+  constructor(asked: Asked, payload: Buffer, options: ExchangeOptions) {
+    const { timeoutMs, streamBytesMax, clock } = options;
     this.asked = asked;
     this.payload = payload;
     this.outcome = this.#settle.promise;
     this.#streamBytesMax = streamBytesMax;
     this.#isStreamOver = streamBytesMax === undefined;
     const late = { reason: 'no answer in time', timeoutMs };
-    this.#timer = setTimeout(
-      () => this.fail(new CofferError('libvirt-unreachable', late)),
-      timeoutMs,
+    this.#meetDeadline = startDeadline(clock, timeoutMs, () =>
+      this.fail(new CofferError('libvirt-unreachable', late)),
     );
   }
 
@@ -122,7 +123,7 @@ export class Exchange {
   }
 
   #end(settle: () => void): void {
-    clearTimeout(this.#timer);
+    this.#meetDeadline();
     if (this.#isSettled) return;
     this.#isSettled = true;
     settle();

@@ -2,6 +2,7 @@
  * Finds out that the other side is gone although the connection stands, as after a power loss: who says
  * nothing for long although it is asked is dead. (Libvirt's keepalive protocol.)
  */
+import type { Clock } from '@coffer/base';
 import { MESSAGE_TYPE, type MessageHeader } from './message-codec.ts';
 
 /** With these, a dead server is noticed after about a minute. */
@@ -19,18 +20,17 @@ export interface KeepaliveParts {
   readonly ping: () => void;
   readonly onSilence: () => void;
   readonly intervalMs?: number;
+  readonly clock: Clock;
 }
 
 export class Keepalive {
   readonly #parts: KeepaliveParts;
-  readonly #timer: NodeJS.Timeout;
+  readonly #stopped = new AbortController();
   #unansweredCount = 0;
 
   constructor(parts: KeepaliveParts) {
     this.#parts = parts;
-    this.#timer = setInterval(() => this.#tick(), parts.intervalMs ?? PING_INTERVAL_MS);
-    // A connection that is kept open does not keep the process alive.
-    this.#timer.unref();
+    void this.#run();
   }
 
   /** Something came: the other side lives. */
@@ -39,16 +39,22 @@ export class Keepalive {
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#stopped.abort();
   }
 
-  #tick(): void {
-    if (this.#unansweredCount >= UNANSWERED_COUNT_MAX) {
-      this.#parts.onSilence();
-      return;
+  async #run(): Promise<void> {
+    const { clock, intervalMs = PING_INTERVAL_MS, ping, onSilence } = this.#parts;
+    try {
+      for (;;) {
+        await clock.sleep(intervalMs, this.#stopped.signal);
+        if (this.#unansweredCount >= UNANSWERED_COUNT_MAX) break;
+        this.#unansweredCount++;
+        ping();
+      }
+      onSilence();
+    } catch (error) {
+      if (!this.#stopped.signal.aborted) throw error;
     }
-    this.#unansweredCount++;
-    this.#parts.ping();
   }
 }
 

@@ -6,7 +6,7 @@ import { CofferError } from '@coffer/base';
 import { XdrReader, XdrWriter } from './xdr-codec.ts';
 
 /** The largest message that libvirt makes; memory of a connection is bounded by it. */
-export const MESSAGE_BYTES_MAX = 32 * 1024 * 1024;
+const MESSAGE_BYTES_MAX = 32 * 1024 * 1024;
 
 const LENGTH_BYTES = 4;
 const HEADER_BYTES = 24;

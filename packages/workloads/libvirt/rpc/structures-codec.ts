@@ -42,7 +42,7 @@ export function writeUuid(to: XdrWriter, uuid: string): void {
   to.raw(Buffer.from(digits, 'hex'));
 }
 
-export function readUuid(from: XdrReader): string {
+function readUuid(from: XdrReader): string {
   const digits = from.raw(UUID_BYTES).toString('hex');
   const cuts = [0, 8, 12, 16, 20, 32];
   return cuts

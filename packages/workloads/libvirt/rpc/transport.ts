@@ -1,7 +1,14 @@
 /** The way to a libvirt server: a socket, or ssh whose ends are one. */
 import { spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
-import { CofferError, type ErrorDetails, systemErrorCode, toolEnvironment } from '@coffer/base';
+import {
+  type Clock,
+  CofferError,
+  type ErrorDetails,
+  startDeadline,
+  systemErrorCode,
+  toolEnvironment,
+} from '@coffer/base';
 import { type Address } from './address.ts';
 
 /** What a program says about its failure is at the end of its output. */
@@ -20,49 +27,56 @@ export interface Transport {
   destroy(): void;
 }
 
+export interface TimeLimit {
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+}
+
 /**
  * Connects. Fails with `libvirt-unreachable`, or with `libvirt-denied` when the socket is not for us.
  * With ssh a failure may show only when the connection is used.
  */
-export async function openTransport(address: Address, timeoutMs: number): Promise<Transport> {
+export async function openTransport(address: Address, limit: TimeLimit): Promise<Transport> {
   switch (address.transport) {
     case 'ssh':
       return sshTransport(address.args);
     case 'tcp': {
       const { host, port } = address;
-      return socketTransport(
-        await connected(() => connect({ host, port }), address.host, timeoutMs),
-      );
+      return socketTransport(await connected(() => connect({ host, port }), address.host, limit));
     }
     case 'unix':
-      return socketTransport(await connectedToFirst(address.paths, timeoutMs));
+      return socketTransport(await connectedToFirst(address.paths, limit));
   }
 }
 
 /** Connects to the first socket that exists. */
-async function connectedToFirst(paths: readonly string[], timeoutMs: number): Promise<Socket> {
+async function connectedToFirst(paths: readonly string[], limit: TimeLimit): Promise<Socket> {
   const [path, ...others] = paths;
   if (path === undefined) throw new CofferError('libvirt-unreachable', { reason: 'no socket' });
   try {
-    return await connected(() => connect({ path }), path, timeoutMs);
+    return await connected(() => connect({ path }), path, limit);
   } catch (error) {
     const isAbsent = error instanceof CofferError && error.details['reason'] === 'ENOENT';
     if (!isAbsent || others.length === 0) throw error;
-    return await connectedToFirst(others, timeoutMs);
+    return await connectedToFirst(others, limit);
   }
 }
 
-async function connected(open: () => Socket, where: string, timeoutMs: number): Promise<Socket> {
+async function connected(
+  open: () => Socket,
+  where: string,
+  { timeoutMs, clock }: TimeLimit,
+): Promise<Socket> {
   const socket = open();
   try {
     await new Promise<void>((resolve, reject) => {
       const late = new CofferError('libvirt-unreachable', { where, reason: 'timeout', timeoutMs });
-      const timer = setTimeout(() => reject(late), timeoutMs);
-      socket.once('close', () => clearTimeout(timer));
+      const meetDeadline = startDeadline(clock, timeoutMs, () => reject(late));
+      socket.once('close', meetDeadline);
       // It stays, so that an error between here and the first use is not without a listener.
       socket.on('error', reject);
       socket.once('connect', () => {
-        clearTimeout(timer);
+        meetDeadline();
         resolve();
       });
     });

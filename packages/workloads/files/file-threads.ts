@@ -1,0 +1,106 @@
+/**
+ * Threads that make new files. They start with the first batch that is worth it, one more when all
+ * have work, and end with whoever has started them.
+ */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { assert } from '@coffer/base';
+import { makeNewFiles, type NewFileOutcome, type NewFilesRequest } from './new-files.ts';
+
+export interface FileThreadRequest {
+  readonly memory: SharedArrayBuffer;
+  readonly offset: number;
+  readonly length: number;
+  readonly request: NewFilesRequest;
+}
+
+export type FileThreadResult =
+  | { readonly outcomes: (NewFileOutcome | undefined)[] }
+  | { readonly error: unknown };
+
+/** Files in folders of one file system wait for each other; more threads than this only wait. */
+const THREADS_MAX = 4;
+/** Fewer files than this are made here, before a thread has loaded its code. */
+const FILES_WORTH_A_THREAD = 64;
+
+export class FileThreads implements AsyncDisposable {
+  readonly #threadsMax: number;
+  readonly #threads: FileThread[] = [];
+
+  constructor(threadsMax = Math.min(availableParallelism(), THREADS_MAX)) {
+    this.#threadsMax = threadsMax;
+  }
+
+  /** In the order of the files; the folders stay open until then. */
+  async make(slab: Buffer, request: NewFilesRequest): Promise<(NewFileOutcome | undefined)[]> {
+    const { length } = request.files;
+    if (length === 0) return [];
+    const isSmall = length < FILES_WORTH_A_THREAD && this.#threads.length === 0;
+    if (isSmall || this.#threadsMax === 0) return makeNewFiles(slab, request);
+    const { buffer: memory, byteOffset: offset } = slab;
+    assert(memory instanceof SharedArrayBuffer, 'slabs are shared');
+    return await this.#idlest().ask({ memory, offset, length: slab.length, request });
+  }
+
+  #idlest(): FileThread {
+    const free = this.#threads.find(({ waiting }) => waiting === 0);
+    if (free) return free;
+    if (this.#threads.length < this.#threadsMax) {
+      const started = new FileThread();
+      this.#threads.push(started);
+      return started;
+    }
+    return this.#threads.reduce((a, b) => (b.waiting < a.waiting ? b : a));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#threads.splice(0).map((thread) => thread.close()));
+  }
+}
+
+interface Waiting {
+  readonly resolve: (outcomes: (NewFileOutcome | undefined)[]) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Answers come in the order of the requests. */
+class FileThread {
+  readonly #worker = new Worker(new URL('./new-files-thread.ts', import.meta.url));
+  readonly #waiting: Waiting[] = [];
+  readonly #ready = Promise.withResolvers<void>();
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor() {
+    this.#worker.on('message', (result: FileThreadResult | 'ready') => {
+      if (result === 'ready') this.#ready.resolve();
+      else if ('error' in result) this.#waiting.shift()?.reject(result.error);
+      else this.#waiting.shift()?.resolve(result.outcomes);
+    });
+    this.#worker.on('error', (error) => this.#fail(error));
+    this.#worker.on('exit', () => this.#fail(new Error('a file thread ended')));
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  async ask(request: FileThreadRequest): Promise<(NewFileOutcome | undefined)[]> {
+    if (this.#failure) throw this.#failure.error;
+    return await new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#worker.postMessage(request);
+    });
+  }
+
+  async close(): Promise<void> {
+    // A thread that is ended while it loads native code takes the process with it.
+    await this.#ready.promise;
+    await this.#worker.terminate();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#ready.resolve();
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+  }
+}
