@@ -36,6 +36,8 @@ type Remedy = (finding: Finding) => string | undefined;
 const REMEDIES: Readonly<Partial<Record<FindingCode, Remedy>>> = {
   'point-still-held': ({ subject, details }) =>
     `coffer release ${subject.name} --as ${String(details['holder'])}`,
+  'point-lost': () => 'copy it back from another repository; `coffer repair` gives it up',
+  'index-hidden': () => 'run `coffer repair`',
   'points-hidden': () => 'run `coffer verify` and `coffer repair` with the passphrase',
   'image-outdated': ({ details }) => toTrackChanges(details['remedy']),
 };

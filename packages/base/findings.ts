@@ -99,6 +99,7 @@ const FINDINGS_OF_MACHINES = {
 
 const FINDINGS_OF_REPOSITORIES = {
   'point-damaged': loss('it cannot be restored whole'),
+  'point-lost': loss('it is gone, and nobody has removed it'),
   'points-hidden': loss('a record of a garbage collection hides points that are there'),
   'index-hidden': loss('a record of a garbage collection hides objects that say where chunks lie'),
   'pack-missing': loss('the pack is missing'),

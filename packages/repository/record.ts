@@ -21,6 +21,7 @@ export type RecordKind =
   | 'hold'
   | 'damaged'
   | 'deleted'
+  | 'removed'
   | 'receipt';
 
 /** The bytes of a record. Fails with `usage` for what nobody could read again. */

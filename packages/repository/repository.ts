@@ -46,6 +46,7 @@ import {
 } from './recovery-point.ts';
 import { ChunkWriter } from './session/chunk-writer.ts';
 import { PackWriter, type PackWriterOptions } from './session/pack-writer.ts';
+import { noteRemoval } from './removed-points.ts';
 import { finishCommittedSessions } from './session/finish.ts';
 import type { Attempt } from './session/job.ts';
 import { type BegunAttempt, Session, type SessionOptions } from './session/session.ts';
@@ -287,6 +288,7 @@ export class Repository {
     await this.#refuseHeld(point);
     // A committed session that is not cleaned up would list the point again.
     await finishCommittedSessions(this.store, ignoreDamaged);
+    await noteRemoval(this.context, point.id);
     // One that was copied twice, or listed late, lies there under several generations.
     for await (const { name } of this.store.list(itemFolder(point.item))) {
       if (parsePointObjectName(name)?.id === point.id) await this.store.delete(name);

@@ -5,6 +5,7 @@
  */
 import type { Random } from '@coffer/base';
 import { removeRecordsOfGonePoints } from '../beside-points.ts';
+import { dropNotedRemovals } from '../removed-points.ts';
 import type { Repository } from '../repository.ts';
 import { removeOldJobs } from '../session/job.ts';
 
@@ -22,6 +23,7 @@ export function probeName(random: Random): string {
 export async function removeLeftovers({ store, run }: Repository): Promise<void> {
   await store.removeLeftovers(LEFTOVER_AGE_MS);
   await removeRecordsOfGonePoints(store);
+  await dropNotedRemovals(store);
   const now = run.clock.now();
   await removeOldJobs(store, now);
   for await (const { name, createdAt } of store.list(PROBES)) {

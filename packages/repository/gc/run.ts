@@ -12,6 +12,7 @@ import { StoredPacks } from '../pack/stored-packs.ts';
 import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
+import { lostPoints } from '../removed-points.ts';
 import type { Relied } from '../session/pack-writer.ts';
 import { finishCommittedSessions } from '../session/finish.ts';
 import { listSessions } from '../session/session-record.ts';
@@ -68,6 +69,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const state = await readGcState(store);
   await refusePassingOver(repository, state);
+  await refuseLost(repository);
   const { unfinished } = state;
   if (unfinished) {
     return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
@@ -104,6 +106,14 @@ async function refusePassingOver(repository: Repository, state: GcState): Promis
   if (passedOver.length === 0) return;
   const reason = 'the newest sweep passes over points that are older than it';
   throw new CofferError('repository-damaged', { reason, points: passedOver.length });
+}
+
+/** What only those points reached would be deleted, so that they could not come back. */
+async function refuseLost({ store, index }: Repository): Promise<void> {
+  const lost = await lostPoints(store, index.sweeps);
+  if (lost.length === 0) return;
+  const reason = 'points are gone that nobody has removed';
+  throw new CofferError('repository-damaged', { reason, points: lost.length, first: lost[0] });
 }
 
 interface Planned {

@@ -29,6 +29,7 @@ import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
 import { listCheckedRecords } from '../beside-points.ts';
 import { storedPoints } from '../points.ts';
+import { lostPoints, noteRemoval } from '../removed-points.ts';
 import type { Repository } from '../repository.ts';
 import { CLOCK_DIFFERENCE_MS_MAX, LEASE_MS } from '../session/session.ts';
 import {
@@ -78,11 +79,21 @@ export async function dropDamagedPoints(repository: Repository): Promise<string[
       point &&
       (await damageOf(async () => decodePointObject(point, await getRecord(store, name), hashKey)));
     if (!point || !damage) continue;
+    await noteRemoval(repository.context, point.id);
     await store.delete(name);
     dropped.push(point.id);
     tellOf(repository, 'point-dropped', name, damage);
   }
   return dropped;
+}
+
+/** From now on, points that are lost count as removed: what only they reached may go. */
+export async function giveUpLostPoints(repository: Repository): Promise<void> {
+  const { store, index, run, context } = repository;
+  for (const name of await lostPoints(store, index.sweeps)) {
+    tellFinding(run, { code: 'point-lost', subject: { kind: 'point', name }, details: {} });
+    await noteRemoval(context, name);
+  }
 }
 
 async function repairGcRecords(repository: Repository): Promise<void> {

@@ -32,7 +32,7 @@ import { type NamedPack, namedPacks, PackCheck, PACKS_AT_ONCE } from '../verify/
 import { StoredPacks } from '../pack/stored-packs.ts';
 import { affectedPoints, verifyRepository } from '../verify/verify.ts';
 import { rebuildIndex } from './rebuild-index.ts';
-import { dropDamagedPoints, repairRecords } from './repair-records.ts';
+import { dropDamagedPoints, giveUpLostPoints, repairRecords } from './repair-records.ts';
 
 export interface RepairOptions {
   readonly repository: Repository;
@@ -63,6 +63,7 @@ export async function repairRepository(options: RepairOptions): Promise<RepairRe
     const indexRebuilt = await repairIndex({ repository, rebuildIndex }, session.generation);
     const packs = rebuildIndex ? NO_PACKS : await repairPacks(repository, session);
     const pointsDropped = await dropDamagedPoints(repository);
+    await giveUpLostPoints(repository);
     const { pointsDamaged } = await verifyRepository({ repository, readFraction: 0 });
     await markDamaged(repository.context, pointsDamaged);
     await session.commit([]);

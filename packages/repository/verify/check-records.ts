@@ -12,6 +12,7 @@ import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { listCheckedRecords } from '../beside-points.ts';
 import { isUnreadable } from '../record.ts';
+import { lostPoints } from '../removed-points.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
 import { getRecord } from '../store-calls.ts';
@@ -39,6 +40,9 @@ export async function checkRecords(run: RunContext, repository: Repository): Pro
     );
   }
   await checkSweep(run, repository);
+  for (const name of await lostPoints(store, repository.index.sweeps)) {
+    tellFinding(run, { code: 'point-lost', subject: { kind: 'point', name }, details: {} });
+  }
   for (const { session } of await listSessions(store)) {
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));

@@ -1,0 +1,72 @@
+/**
+ * That a point was removed is noted, so that a point which nobody removed is known as lost: the newest
+ * sweep names those that were there. A note goes with the first sweep that does not name the point.
+ * FORMAT.md, section 15.
+ */
+import type { Clock } from '@coffer/base';
+import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import * as v from 'valibot';
+import { readGcState, type SweepMemory } from './gc/gc-record.ts';
+import { storedPoints } from './points.ts';
+import { count, encodeChecked, hexOf } from './record.ts';
+import { putIfAbsent } from './store-calls.ts';
+
+const PREFIX = 'removed/';
+
+const Removal = v.object({
+  /** Its id. */
+  point: hexOf(16),
+  /** When it was removed, in ms since 1970. */
+  at: count,
+});
+
+/** To be put before the point goes. */
+export async function noteRemoval(
+  { store, clock }: { readonly store: ObjectStore; readonly clock: Clock },
+  point: string,
+): Promise<void> {
+  const record = encodeChecked('removed', Removal, { point, at: clock.now() });
+  await putIfAbsent(store, PREFIX + point, record);
+}
+
+/** Ids, as the names say them: what such a record says beside is for people. */
+async function notedRemovals(store: ObjectStore): Promise<Set<string>> {
+  const ids = new Set<string>();
+  for await (const { name } of store.list(PREFIX)) {
+    const id = /^removed\/([0-9a-f]{32})$/.exec(name)?.[1];
+    if (id !== undefined) ids.add(id);
+  }
+  return ids;
+}
+
+async function idsOfPoints(store: ObjectStore): Promise<ReadonlySet<string>> {
+  const points = await storedPoints(store, { filter: undefined, onDamaged: () => {} });
+  return new Set(points.keys());
+}
+
+/** Ids of points that were there at the newest sweep, are gone, and that nobody has removed. */
+export async function lostPoints(store: ObjectStore, sweeps?: SweepMemory): Promise<string[]> {
+  for (;;) {
+    const { sweep } = await readGcState(store, sweeps);
+    if (!sweep) return [];
+    // Points first: one that goes meanwhile is noted by then.
+    const present = await idsOfPoints(store);
+    const noted = await notedRemovals(store);
+    const lost = sweep.survivors.filter((id) => !present.has(id) && !noted.has(id));
+    const after = await readGcState(store, sweeps);
+    // A collection drops notes once it has swept.
+    if (after.sweep?.collection === sweep.collection) return lost;
+  }
+}
+
+/** After a sweep: drops the notes of points that are gone, and that it does not name. */
+export async function dropNotedRemovals(store: ObjectStore): Promise<void> {
+  const noted = await notedRemovals(store);
+  if (noted.size === 0) return;
+  const present = await idsOfPoints(store);
+  const { sweep } = await readGcState(store);
+  const named = new Set(sweep?.survivors);
+  for (const id of noted) {
+    if (!present.has(id) && !named.has(id)) await store.delete(PREFIX + id);
+  }
+}
