@@ -40,7 +40,7 @@ export interface NewConfig {
   readonly padding?: Padding | undefined;
 }
 
-/** Measured, and reasoned, in decision 0021. */
+/** Measured, and reasoned, in decision 0023. */
 export const DEFAULT_PADDING: Padding = 'classes';
 
 export function newConfig({
