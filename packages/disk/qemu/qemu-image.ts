@@ -29,7 +29,8 @@ export interface QemuImageOptions {
   readonly clock: Clock;
 }
 
-const START_TIMEOUT_MS = 20_000;
+/** For one that hangs: one that ends is noticed at once, and a host may be busy. */
+const START_TIMEOUT_MS = 120_000;
 const END_TIMEOUT_MS = 60_000;
 const ATTEMPT_DELAY_MS = 10;
 const REQUEST_TIMEOUT_MS = 120_000;
