@@ -3,12 +3,12 @@
  * sweep names those that were there. A note goes with the first sweep that does not name the point.
  * FORMAT.md, section 15.
  */
-import type { Clock } from '@coffer/base';
+import { type Clock, CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
 import { readGcState, type SweepMemory } from './gc/gc-record.ts';
 import { storedPoints } from './points.ts';
-import { count, encodeChecked, hexOf } from './record.ts';
+import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 import { putIfAbsent } from './store-calls.ts';
 
 const PREFIX = 'removed/';
@@ -20,20 +20,40 @@ const Removal = v.object({
   at: count,
 });
 
+/** The id of the point; undefined for a name that is none of ours. */
+export function parseRemovalName(name: string): string | undefined {
+  return /^removed\/([0-9a-f]{32})$/.exec(name)?.[1];
+}
+
+/** Fails with `object-damaged`. */
+export function checkRemoval(bytes: Buffer, name: string): void {
+  const { point } = decodeRecord('removed', Removal, bytes, name);
+  if (PREFIX + point === name) return;
+  throw new CofferError('object-damaged', { object: name, reason: 'its name is wrong' });
+}
+
+interface Noting {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+}
+
 /** To be put before the point goes. */
-export async function noteRemoval(
-  { store, clock }: { readonly store: ObjectStore; readonly clock: Clock },
-  point: string,
-): Promise<void> {
+export async function noteRemoval({ store, clock }: Noting, point: string): Promise<void> {
   const record = encodeChecked('removed', Removal, { point, at: clock.now() });
   await putIfAbsent(store, PREFIX + point, record);
+}
+
+/** Of a note that is damaged: its name still says what counts. */
+export async function noteRemovalAnew(noting: Noting, point: string): Promise<void> {
+  await noting.store.delete(PREFIX + point);
+  await noteRemoval(noting, point);
 }
 
 /** Ids, as the names say them: what such a record says beside is for people. */
 async function notedRemovals(store: ObjectStore): Promise<Set<string>> {
   const ids = new Set<string>();
   for await (const { name } of store.list(PREFIX)) {
-    const id = /^removed\/([0-9a-f]{32})$/.exec(name)?.[1];
+    const id = parseRemovalName(name);
     if (id !== undefined) ids.add(id);
   }
   return ids;

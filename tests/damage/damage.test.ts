@@ -49,7 +49,7 @@ for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
     });
 
     it('objects that nobody of us wrote are found, and stop nothing', async () => {
-      await check(strangers(random), 13, 13);
+      await check(strangers(random), 15, 15);
     });
   });
 }

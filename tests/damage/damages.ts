@@ -120,6 +120,8 @@ export function* strangers(random: Random): Generator<Damage> {
     `holds/${hex.slice(0, 32)}-person`,
     `deleted/${hex.slice(0, 32)}`,
     `receipts/${hex.slice(0, 32)}`,
+    `removed/${hex.slice(0, 32)}`,
+    `jobs/${hex.slice(0, 20)}`,
   ];
   for (const name of names) {
     yield {

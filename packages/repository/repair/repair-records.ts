@@ -27,9 +27,8 @@ import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { type Hold, parseHoldName, replaceHold } from '../hold.ts';
-import { listCheckedRecords } from '../beside-points.ts';
 import { storedPoints } from '../points.ts';
-import { lostPoints, noteRemoval } from '../removed-points.ts';
+import { lostPoints, noteRemoval, noteRemovalAnew, parseRemovalName } from '../removed-points.ts';
 import type { Repository } from '../repository.ts';
 import { CLOCK_DIFFERENCE_MS_MAX, LEASE_MS } from '../session/session.ts';
 import {
@@ -42,6 +41,7 @@ import {
   type StoredSession,
   writeEnd,
 } from '../session/session-record.ts';
+import { listSmallRecords } from '../small-records.ts';
 import { getRecord } from '../store-calls.ts';
 
 export async function repairRecords(repository: Repository): Promise<void> {
@@ -54,7 +54,7 @@ export async function repairRecords(repository: Repository): Promise<void> {
   for (const session of await listSessions(store)) {
     await repairSession(repository, session);
   }
-  await repairPointRecords(repository);
+  await repairSmallRecords(repository);
   await dropKeySlots(repository);
 }
 
@@ -231,23 +231,35 @@ async function repairSession(repository: Repository, session: StoredSession): Pr
   }
 }
 
-/**
- * That a point is held, and for whom, is said by the name: it stays so as long as the point exists, and
- * until the holder releases it, since what ended the hold is not known any more. A mark of a deletion
- * goes: it has hidden nothing since it is damaged, and nobody knows that anyone has put it. A receipt
- * goes too, as nobody here can make one; a point without one is kept.
- */
-async function repairPointRecords(repository: Repository): Promise<void> {
+async function repairSmallRecords(repository: Repository): Promise<void> {
   const { store } = repository;
-  for (const { name, point, check } of await listCheckedRecords(store)) {
+  for (const { name, check } of await listSmallRecords(store)) {
     const damage = await damageOf(check);
     if (!damage) continue;
-    const hold = parseHoldName(name);
-    const isKept = hold !== undefined && (await exists(store, point));
-    tellOf(repository, isKept ? 'record-renewed' : 'record-dropped', name, damage);
-    if (isKept) await renewHold(repository, hold);
-    else await store.delete(name);
+    const isRenewed = await renewFromName(repository, name);
+    if (!isRenewed) await store.delete(name);
+    tellOf(repository, isRenewed ? 'record-renewed' : 'record-dropped', name, damage);
   }
+}
+
+/**
+ * That a point is held, and for whom, is said by the name: it stays so as long as the point exists, and
+ * until the holder releases it, since what ended the hold is not known any more. That somebody removed
+ * a point is said by the name, too. Nothing else is made anew: a mark of a deletion has hidden nothing
+ * since it is damaged, and nobody knows that anyone has put it; nobody here can make a receipt, and a
+ * point without one is kept; a job that is tried again makes another point.
+ */
+async function renewFromName(repository: Repository, name: string): Promise<boolean> {
+  const hold = parseHoldName(name);
+  if (hold) {
+    if (!(await exists(repository.store, hold.point))) return false;
+    await renewHold(repository, hold);
+    return true;
+  }
+  const removed = parseRemovalName(name);
+  if (removed === undefined) return false;
+  await noteRemovalAnew(repository.context, removed);
+  return true;
 }
 
 async function exists(store: ObjectStore, point: string): Promise<boolean> {

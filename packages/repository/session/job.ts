@@ -75,6 +75,11 @@ export function jobName(job: string): string {
   return PREFIX + job;
 }
 
+/** The id of the job; undefined for a name that is none of ours. */
+export function parseJobName(name: string): string | undefined {
+  return /^jobs\/([0-9a-f]{20})$/.exec(name)?.[1];
+}
+
 export function encodeJob(result: JobResult): Buffer {
   return encodeChecked('job', JobRecord, result);
 }
@@ -99,7 +104,7 @@ const JOB_AGE_MS_MAX = 35 * 24 * 60 * 60_000;
 /** A wrong clock here, or in the store, may have a job that is tried again make a second point. */
 export async function removeOldJobs(store: ObjectStore, now: number): Promise<void> {
   for await (const { name, createdAt } of store.list(PREFIX)) {
-    const isOurs = /^jobs\/[0-9a-f]{20}$/.test(name);
+    const isOurs = parseJobName(name) !== undefined;
     if (isOurs && now - createdAt > JOB_AGE_MS_MAX) await store.delete(name);
   }
 }

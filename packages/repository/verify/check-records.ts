@@ -10,11 +10,11 @@ import { configDamages } from '../config-objects.ts';
 import { checkGcRecord, gcObjectName, listGcObjects, readGcState } from '../gc/gc-record.ts';
 import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
-import { listCheckedRecords } from '../beside-points.ts';
 import { isUnreadable } from '../record.ts';
 import { lostPoints } from '../removed-points.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, readBegin, readEnd } from '../session/session-record.ts';
+import { listSmallRecords } from '../small-records.ts';
 import { getRecord } from '../store-calls.ts';
 
 /** Tells what cannot be decoded. */
@@ -47,7 +47,7 @@ export async function checkRecords(run: RunContext, repository: Repository): Pro
     await check(`session ${session}`, () => readBegin(store, session));
     await check(`session ${session}`, () => readEnd(store, session));
   }
-  for (const record of await listCheckedRecords(store)) await check(record.name, record.check);
+  for (const record of await listSmallRecords(store)) await check(record.name, record.check);
 }
 
 /** One that passes over what is older than it is none that a collection has made. */
