@@ -7,7 +7,7 @@ import { CofferError, type FileMetadata, systemErrorCode } from '@coffer/base';
 import { punchHole } from '@coffer/base/libc.ts';
 import { giveBack, type TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { isNameRefused, substituteName } from '@coffer/workloads/files/target-name.ts';
-import type { RelativePath } from '../relative-path.ts';
+import type { RelativePath } from '../../relative-path.ts';
 import type { OpenFolder } from './open-folder.ts';
 
 const ZEROES_SIZE_BYTES_MAX = 4 * 1024 * 1024;
