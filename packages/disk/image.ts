@@ -126,7 +126,7 @@ function imageFormatOf(path: string): ImageFormat {
 /** A guest writes all of a raw image, and may write what begins another format: then nobody guesses. */
 function refuseDisguised(path: string, found: ImageFormat): void {
   if (found === 'raw' || !/\.raw$/i.test(path)) return;
-  const reason = `its name says raw, its first bytes ${found}: say --format`;
+  const reason = `its name says raw, its first bytes ${found}`;
   throw new CofferError('image-format-unknown', { path, reason });
 }
 

@@ -9,6 +9,7 @@ import { LEASE_MS } from '@coffer/repository/session/session.ts';
 import { listSessions } from '@coffer/repository/session/session-record.ts';
 import { parseLocation } from '@coffer/storage/location.ts';
 import { clock, openRepositoryAt, random } from '../compose.ts';
+import { remedyOf } from '../failures/failures.ts';
 import { formatBytes, formatDuration } from '../output.ts';
 import { givenPassphrase } from '../passphrase.ts';
 import { interruptSignal } from '../run.ts';
@@ -74,7 +75,11 @@ function toFailure(check: string, error: unknown): Check {
   // Who ends the doctor has no repository that is ill.
   interruptSignal.throwIfAborted();
   const message = reasonOf(error);
-  return failure(check, message, error instanceof CofferError ? error.row.help : 'See the reason.');
+  return failure(
+    check,
+    message,
+    error instanceof CofferError ? remedyOf(error) : 'See the reason.',
+  );
 }
 
 async function checkConfig({ store }: Repository): Promise<Check> {

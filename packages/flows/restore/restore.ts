@@ -66,7 +66,9 @@ export async function restore(run: RunContext, options: RestoreOptions): Promise
     throw new CofferError('path-not-found', { path, reason });
   }
   if (include.length > 0) {
-    throw new CofferError('usage', { option: '--include', reason: 'a disk is restored whole' });
+    throw new CofferError('usage', {
+      reason: 'a disk is restored whole: nothing of it can be chosen',
+    });
   }
   return await restoreImage(run, options);
 }

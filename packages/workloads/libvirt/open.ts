@@ -99,7 +99,7 @@ async function openLocalLibvirt(uri: string): Promise<LibvirtConnection> {
   const connection = await openLibvirt(uri);
   if (connection.socketPath !== undefined) return connection;
   await connection.close();
-  const reason = 'the disks of machines are read and written on their host: run coffer there';
+  const reason = 'the disks of machines are read and written on their host, which is another';
   throw new CofferError('usage', { connect: uri, reason });
 }
 
