@@ -25,6 +25,7 @@ export {
 } from './keys.ts';
 export type { HoldTerms, StoredHold } from './hold.ts';
 export type { PointFilter, PointsOptions } from './points.ts';
+export { repositoryHealth, type RepositoryHealthCode } from './health.ts';
 export { purgeablePoints } from './purge.ts';
 export type { Receipt } from './receipt.ts';
 export { filterOf, isFromFuture, latestPoint, resolvePoint } from './point-name.ts';

@@ -1,6 +1,6 @@
 /** What the command line makes of errors: the exit code of each, and what its user can do. */
-import type { CofferError, ErrorCode } from '@coffer/base';
-import { type FailureRow, row } from './failure-row.ts';
+import type { ErrorCode } from '@coffer/base';
+import { type Failure, type FailureRow, row } from './failure-row.ts';
 import { REPOSITORY_FAILURES } from './of-repositories.ts';
 import { SOURCE_FAILURES } from './of-sources.ts';
 import { TARGET_FAILURES } from './of-targets.ts';
@@ -24,7 +24,7 @@ export function exitCodeOf(code: ErrorCode): number {
   return FAILURES[code].exitCode;
 }
 
-export function remedyOf(error: CofferError): string {
+export function remedyOf(error: Failure): string {
   const { remedy } = FAILURES[error.code];
   return typeof remedy === 'string' ? remedy : remedy(error);
 }

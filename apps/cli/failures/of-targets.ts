@@ -1,6 +1,6 @@
 /** What to do when something is wrong with where data goes, and with what is inside of disks. */
-import type { CofferError, ErrorCode } from '@coffer/base';
-import { type FailureRow, row } from './failure-row.ts';
+import type { ErrorCode } from '@coffer/base';
+import { type Failure, type FailureRow, row } from './failure-row.ts';
 
 /** What else can be done, by what is in the way of a machine. */
 const WAYS_OUT: Readonly<Record<string, string>> = {
@@ -9,7 +9,7 @@ const WAYS_OUT: Readonly<Record<string, string>> = {
   'disk-in-place': 'leave --delta out',
 };
 
-function listedWith({ details }: CofferError): string {
+function listedWith({ details }: Failure): string {
   const kinds = String(details['kinds'] ?? '').split(', ');
   return ['What is missing is listed', ...kinds.flatMap((kind) => WAYS_OUT[kind] ?? [])].join('; ');
 }
