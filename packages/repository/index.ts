@@ -12,11 +12,8 @@ export { GEOMETRY } from './config.ts';
 export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';
 export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
 export {
-  addKeySlot,
   checkPassphrase,
   type KeySlot,
-  newKeySlot,
-  newSealedSlot,
   PASSPHRASE_LENGTH_MIN,
   readKeySlots,
   removeKeySlot,
@@ -25,6 +22,13 @@ export {
 } from './keys.ts';
 export type { HoldTerms, StoredHold } from './hold.ts';
 export type { PointFilter, PointsOptions } from './points.ts';
+export {
+  addPassphrase,
+  initWithRecoveryKey,
+  type RecoveryKeyKeeper,
+  type RotatedKey,
+  rotateRecoveryKey,
+} from './key-rotation.ts';
 export { repositoryHealth, type RepositoryHealthCode } from './health.ts';
 export { purgeablePoints } from './purge.ts';
 export type { Receipt } from './receipt.ts';
