@@ -12,7 +12,7 @@ import {
   type Seen,
 } from '@coffer/base';
 import { configDamages } from './config-objects.ts';
-import { readGcState } from './gc/gc-record.ts';
+import { readGcState } from './generations/gc-record.ts';
 import { probeName } from './gc/leftovers.ts';
 import { readKeySlots, type SlotSecret } from './keys.ts';
 import type { Repository } from './repository.ts';

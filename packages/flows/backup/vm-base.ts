@@ -1,7 +1,7 @@
 /** The point that the next backup of a virtual machine can be based on. */
 import type { RecoveryPoint, Session, WriterRepository } from '@coffer/repository';
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
-import { chunksOnlyIn } from '@coffer/repository/tree/difference.ts';
+import { chunksOnlyIn } from '@coffer/repository/reach/difference.ts';
 import type { CaptureBase } from '@coffer/workloads/vm-capture.ts';
 import { type NotedPoint, notedPoints, type VmNotes } from './vm-notes.ts';
 

@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { CofferError } from '@coffer/base';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import type { RepositoryContext } from '../context.ts';
-import { type GcState, readGcState, willIndexObjectCount } from '../gc/gc-record.ts';
+import { type GcState, readGcState, willIndexObjectCount } from '../generations/gc-record.ts';
 import type { AcceptsPack, ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { EncodedPoint } from '../recovery-point.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
