@@ -1,5 +1,7 @@
 /** What the doctor says of one thing. */
-import { type ErrorCode, factsOf, type Health, titleOf } from '@coffer/base';
+import { type ErrorCode, factsOf } from '@coffer/base/errors.ts';
+import { titleOf } from '@coffer/base/findings.ts';
+import type { Health } from '@coffer/base/health.ts';
 import { remedyOf } from '../failures/failures.ts';
 import { type HealthCode, TEXTS } from './texts.ts';
 

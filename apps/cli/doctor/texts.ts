@@ -1,5 +1,5 @@
 /** What the health of a host and of a repository means for people, and what they can do. */
-import { type ErrorDetails, factsOf } from '@coffer/base';
+import { type ErrorDetails, factsOf } from '@coffer/base/errors.ts';
 import type { HostHealthCode } from '@coffer/flows/health/host.ts';
 import type { SpaceHealthCode } from '@coffer/flows/health/store-space.ts';
 import type { RepositoryHealthCode } from '@coffer/repository';

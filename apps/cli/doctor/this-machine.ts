@@ -1,25 +1,34 @@
 /** What the doctor says of this machine: the runtime, native code, the user's folders. */
 import { readFileSync } from 'node:fs';
-import { healthOf } from '@coffer/base';
+import { healthOf } from '@coffer/base/health.ts';
 import {
   folderLook,
   nativeCodeLooks,
   runtimeLook,
   secretFileLook,
 } from '@coffer/flows/health/host.ts';
-import { commandRun } from '../compose.ts';
+import { interruptSignal } from '../run.ts';
 import { cacheFolder, configFolder, embeddedPassphraseFile } from '../settings.ts';
 import { type Check, checkOf } from './check.ts';
 
-export async function checkMachine(): Promise<Check[]> {
-  const health = await healthOf(commandRun, [
+export interface MachineChecks {
+  readonly checks: readonly Check[];
+  /** False where nothing can be loaded that looks at a repository. */
+  readonly isNativeCodeWell: boolean;
+}
+
+export async function checkMachine(): Promise<MachineChecks> {
+  const health = await healthOf({ signal: interruptSignal }, [
     runtimeLook({ version: process.version, pinned: pinnedNodeVersion() }),
     ...nativeCodeLooks(),
     folderLook({ subject: 'cache folder', folderOf: cacheFolder, isCache: true }),
     folderLook({ subject: 'config folder', folderOf: configFolder, isCache: false }),
     ...secretFiles().map(secretFileLook),
   ]);
-  return health.filter(({ code }) => code !== 'secret-file-absent').map(checkOf);
+  return {
+    checks: health.filter(({ code }) => code !== 'secret-file-absent').map(checkOf),
+    isNativeCodeWell: health.every(({ code }) => code !== 'native-code-broken'),
+  };
 }
 
 function pinnedNodeVersion(): string | undefined {

@@ -1,13 +1,10 @@
-/** Whether a host has what Coffer needs: its runtime, native code, folders and files of secrets. */
+/**
+ * Whether a host has what Coffer needs: its runtime, native code, folders and files of secrets.
+ * Nothing here needs native code to be loaded.
+ */
 import { accessSync, constants, mkdirSync, statSync } from 'node:fs';
-import {
-  type ErrorDetails,
-  type HealthStatus,
-  type Look,
-  reasonOf,
-  type Seen,
-  systemErrorCode,
-} from '@coffer/base';
+import { type ErrorDetails, reasonOf, systemErrorCode } from '@coffer/base/errors.ts';
+import type { HealthStatus, Look, Seen } from '@coffer/base/health.ts';
 
 const STATUS = {
   'runtime-pinned': 'ok',
