@@ -11,7 +11,7 @@ import {
   isCofferError,
   seededRandom,
 } from '@coffer/base';
-import { AssertionError } from '@coffer/base/assert.ts';
+import { AssertionError } from '@coffer/base';
 import fc from 'fast-check';
 import { PADDINGS } from './chunk/padding.ts';
 import { decodeConfig, encodeConfig, GEOMETRY, type RepositoryConfig } from './config.ts';

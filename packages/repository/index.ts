@@ -9,6 +9,8 @@ export { copyPoints, type CopyOptions, type CopyResult } from './copy/copy.ts';
 export type { WantedPoints } from './copy/selection.ts';
 export type { Padding } from './chunk/padding.ts';
 export { GEOMETRY } from './config.ts';
+export { readConfig } from './config-objects.ts';
+export { probeName } from './gc/leftovers.ts';
 export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';
 export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
 export {
@@ -56,6 +58,7 @@ export {
 } from './repository.ts';
 export type { Attempt, JobResult } from './session/job.ts';
 export type { BegunAttempt, Session } from './session/session.ts';
+export { isWholeStored } from './session/whole-point.ts';
 export {
   ContentBuilder,
   contentPieces,
@@ -63,7 +66,13 @@ export {
   isContentStored,
 } from './tree/content-tree.ts';
 export { storableAttributes, unstorable } from './tree/entry-limits.ts';
-export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
+export {
+  diskChunkCount,
+  diskLeaves,
+  DiskTreeBuilder,
+  diskTreeLevels,
+  type WriteNode,
+} from './tree/disk-tree.ts';
 export { Notebook } from './notebook.ts';
 export type { NodeReader } from './tree/node-reader.ts';
 export { DiskTreeReader } from './tree/disk-tree-reader.ts';

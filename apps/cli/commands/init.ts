@@ -7,8 +7,8 @@ import {
   initWithKeysFrom,
   initWithRecoveryKey,
   type Padding,
+  readConfig,
 } from '@coffer/repository';
-import { readConfig } from '@coffer/repository/config-objects.ts';
 import { clock, openRepositoryAt, random, withStore } from '../compose.ts';
 import { printLine, printResult } from '../output.ts';
 import { givenPassphrase } from '../passphrase.ts';
