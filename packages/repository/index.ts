@@ -16,7 +16,6 @@ export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
 export {
   checkPassphrase,
   type KeySlot,
-  PASSPHRASE_LENGTH_MIN,
   readKeySlots,
   removeKeySlot,
   type SlotSecret,
@@ -34,7 +33,7 @@ export {
 export { repositoryHealth, type RepositoryHealthCode } from './health.ts';
 export { purgeablePoints } from './purge.ts';
 export type { Receipt } from './receipt.ts';
-export { filterOf, isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
+export { isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
 export * from './named-point.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {

@@ -22,7 +22,7 @@ import { isRecoveryKey, recoverySecret } from './recovery-key.ts';
 import { BOX_OVERHEAD_BYTES, openBox, publicKeyOf, sealBox } from './sealed-box.ts';
 import { getRecordIfThere, putIfAbsent } from './store-calls.ts';
 
-export const PASSPHRASE_LENGTH_MIN = 16;
+const PASSPHRASE_LENGTH_MIN = 16;
 
 /** What a writer needs: it can add points and cannot read them. */
 export interface WriterKeys {
