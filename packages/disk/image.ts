@@ -23,6 +23,8 @@ export interface OpenImageOptions {
   readonly format?: ImageFormat | undefined;
   readonly clock: Clock;
   readonly random: Random;
+  /** For the sockets of QEMU. */
+  readonly temporaryFolder: string;
 }
 
 /**
@@ -130,9 +132,10 @@ function refuseDisguised(path: string, found: ImageFormat): void {
   throw new CofferError('image-format-unknown', { path, reason });
 }
 
-function qemuOptions({ format, clock }: OpenImageOptions): {
+function qemuOptions({ format, clock, temporaryFolder }: OpenImageOptions): {
   clock: Clock;
+  temporaryFolder: string;
   mayReferToOthers: boolean;
 } {
-  return { clock, mayReferToOthers: format !== undefined };
+  return { clock, temporaryFolder, mayReferToOthers: format !== undefined };
 }

@@ -20,11 +20,13 @@ export interface DiskSourceOptions {
 
 /** Fails with `usage` and the codes of sources. */
 export async function openDiskSource(
-  { clock, random }: RunContext,
+  { clock, random, temporaryFolder }: RunContext,
   source: string,
   { format, tlsOf }: DiskSourceOptions,
 ): Promise<Disk> {
-  if (!isNbdUri(source)) return await openImage(source, { format, clock, random });
+  if (!isNbdUri(source)) {
+    return await openImage(source, { format, clock, random, temporaryFolder });
+  }
   const address = parseNbdUri(source);
   return await openNbdDisk({
     address,

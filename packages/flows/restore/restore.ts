@@ -129,12 +129,10 @@ async function toImage(run: RunContext, options: ImageRestoreOptions): Promise<O
   if (options.dryRun) {
     return { bytesWritten: source.sizeBytes, bytesKept: 0, verified: false, findings: [] };
   }
-  const opened = await openDiskTarget({
+  const opened = await openDiskTarget(run, {
     ...options,
     image: options.image ?? { subformat: 'dynamic' },
     sizeBytes: source.sizeBytes,
-    clock: run.clock,
-    random: run.random,
   });
   const pass = async (mode: DiskRestoreMode): Promise<DiskRestoreResult> =>
     await restoreDisk(run, {
