@@ -15,7 +15,7 @@ import {
   tellDone,
   tellFinding,
 } from '@coffer/base';
-import { type FileStats, namesIn, openAt, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
+import { type FileStats, namesIn, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
 import {
   type ChunkId,
   isChunkError,
@@ -212,7 +212,7 @@ class FilesBackup {
         before &&
         isUnchanged(before, stats, this.#parentTakenAtOn({ folder: place.folder.fd, name }, stats));
       if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
-      const metadata = this.#metadata(place.folder, name, stats, relative);
+      const metadata = this.#metadata(place.folder.fd, name, stats, relative);
       if (!metadata) return undefined;
       const draft: Draft = { metadata, content: undefined, folder: undefined };
       if (metadata.type === 'directory') {
@@ -231,7 +231,7 @@ class FilesBackup {
 
   /** What a point can hold of it; all else is a finding. Undefined when it cannot hold the file. */
   #metadata(
-    { fd: folder }: SourceFolder,
+    folder: number,
     name: Buffer,
     stats: FileStats,
     relative: RelativePath,
@@ -352,16 +352,17 @@ class FilesBackup {
     const { folder, relative, device } = place;
     const { name, sizeBytes, modifiedNs, changedNs, inode } = seen;
     return {
-      open: (flags) => openAt(folder.fd, name, flags),
+      folder,
+      name,
       sizeBytes,
       modifiedNs,
       changedNs,
       inode,
       device,
-      lookAgain: () => {
+      lookAgain: (fd) => {
         try {
-          const stats = statAt(folder.fd, name);
-          const now = stats.type === 'file' && this.#metadata(folder, name, stats, relative);
+          const stats = statAt(fd, name);
+          const now = stats.type === 'file' && this.#metadata(fd, name, stats, relative);
           return now ? this.#toStore(draft, now, { ...place, device: stats.device }) : undefined;
         } catch (error) {
           if (systemErrorCode(error) === undefined) throw error;

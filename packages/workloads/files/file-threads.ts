@@ -1,26 +1,33 @@
 /**
- * Threads that make new files. They start with the first batch that is worth it, one more when all
- * have work, and end with whoever has started them.
+ * Threads for calls of the system on many small files, which cost the same in each thread, and which a
+ * disk may answer late. They start with the first batch that is worth it, one more when all have work,
+ * and end with whoever has started them.
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { assert } from '@coffer/base';
 import { makeNewFiles, type NewFileOutcome, type NewFilesRequest } from './new-files.ts';
+import { readSmallFiles, type SmallFileOutcome, type SmallFilesRequest } from './small-files.ts';
+
+type Task =
+  | { readonly kind: 'make'; readonly request: NewFilesRequest }
+  | { readonly kind: 'read'; readonly request: SmallFilesRequest };
 
 export interface FileThreadRequest {
   readonly memory: SharedArrayBuffer;
   readonly offset: number;
   readonly length: number;
-  readonly request: NewFilesRequest;
+  readonly task: Task;
 }
 
-export type FileThreadResult =
-  | { readonly outcomes: (NewFileOutcome | undefined)[] }
-  | { readonly error: unknown };
+/** In the order of the files, of the kind of the task. */
+type Outcomes = (NewFileOutcome | undefined)[] | SmallFileOutcome[];
+
+export type FileThreadResult = { readonly outcomes: Outcomes } | { readonly error: unknown };
 
 /** Files in folders of one file system wait for each other; more threads than this only wait. */
 const THREADS_MAX = 4;
-/** Fewer files than this are made here, before a thread has loaded its code. */
+/** Fewer files than this are done here, before a thread has loaded its code. */
 const FILES_WORTH_A_THREAD = 64;
 
 export class FileThreads implements AsyncDisposable {
@@ -31,15 +38,32 @@ export class FileThreads implements AsyncDisposable {
     this.#threadsMax = threadsMax;
   }
 
+  get countMax(): number {
+    return this.#threadsMax;
+  }
+
   /** In the order of the files; the folders stay open until then. */
   async make(slab: Buffer, request: NewFilesRequest): Promise<(NewFileOutcome | undefined)[]> {
-    const { length } = request.files;
-    if (length === 0) return [];
+    if (this.#isDoneHere(request)) return makeNewFiles(slab, request);
+    const outcomes = await this.#ask(slab, { kind: 'make', request });
+    return outcomes as (NewFileOutcome | undefined)[];
+  }
+
+  /** The same. */
+  async read(slab: Buffer, request: SmallFilesRequest): Promise<SmallFileOutcome[]> {
+    if (this.#isDoneHere(request)) return readSmallFiles(slab, request);
+    return (await this.#ask(slab, { kind: 'read', request })) as SmallFileOutcome[];
+  }
+
+  #isDoneHere({ files: { length } }: Task['request']): boolean {
     const isSmall = length < FILES_WORTH_A_THREAD && this.#threads.length === 0;
-    if (isSmall || this.#threadsMax === 0) return makeNewFiles(slab, request);
+    return length === 0 || isSmall || this.#threadsMax === 0;
+  }
+
+  async #ask(slab: Buffer, task: Task): Promise<Outcomes> {
     const { buffer: memory, byteOffset: offset } = slab;
     assert(memory instanceof SharedArrayBuffer, 'slabs are shared');
-    return await this.#idlest().ask({ memory, offset, length: slab.length, request });
+    return await this.#idlest().ask({ memory, offset, length: slab.length, task });
   }
 
   #idlest(): FileThread {
@@ -59,13 +83,16 @@ export class FileThreads implements AsyncDisposable {
 }
 
 interface Waiting {
-  readonly resolve: (outcomes: (NewFileOutcome | undefined)[]) => void;
+  readonly resolve: (outcomes: Outcomes) => void;
   readonly reject: (error: unknown) => void;
 }
 
 /** Answers come in the order of the requests. */
 class FileThread {
-  readonly #worker = new Worker(new URL('./new-files-thread.ts', import.meta.url));
+  // What it closes was opened by calls that Node does not know, on purpose.
+  readonly #worker = new Worker(new URL('./file-thread.ts', import.meta.url), {
+    trackUnmanagedFds: false,
+  });
   readonly #waiting: Waiting[] = [];
   readonly #ready = Promise.withResolvers<void>();
   #failure: { readonly error: unknown } | undefined;
@@ -84,7 +111,7 @@ class FileThread {
     return this.#waiting.length;
   }
 
-  async ask(request: FileThreadRequest): Promise<(NewFileOutcome | undefined)[]> {
+  async ask(request: FileThreadRequest): Promise<Outcomes> {
     if (this.#failure) throw this.#failure.error;
     return await new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });

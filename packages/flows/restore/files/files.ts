@@ -15,7 +15,7 @@ import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import type { PathFindings } from './path-findings.ts';
 import { type FilesRestoreResult, RestoreRun } from './restore-run.ts';
-import { type FileJob, inPlace } from './target-file.ts';
+import { type FileJob, inPlace, type LookedUp } from './target-file.ts';
 
 export interface FilesRestoreOptions {
   readonly findings: PathFindings;
@@ -160,20 +160,28 @@ class FilesRestore {
 
   async #file(entry: FileMetadata, place: Place, relative: RelativePath): Promise<void> {
     const { folder } = place;
+    const look = (): LookedUp | undefined => this.#look(entry, folder, relative);
+    const isUnseen = folder.target.isNew && !entry.hardLink && this.#contents.isBatched(entry);
+    const found = isUnseen ? ({ name: entry.name, existing: 'unseen' } as const) : look();
+    if (!found) return;
+    const onRenamed = this.#onRenamed(relative);
+    await this.#create({ entry, folder, relative, ...found, look, onRenamed }, place.waits);
+  }
+
+  #look(entry: FileMetadata, folder: OpenFolder, relative: RelativePath): LookedUp | undefined {
     const prepared = prepareName(folder.target, entry, this.#options.conflict);
     if (prepared.outcome === 'keep') {
       if (prepared.name !== entry.name) this.#run.named(relative, prepared.name);
       this.#run.result.bytesKept += entry.sizeBytes;
-      return;
+      return undefined;
     }
     if (prepared.outcome === 'refuse') {
       this.#run.findings.add('conflict', relative, { reason: prepared.reason });
-      return;
+      return undefined;
     }
     const { name, existing } = prepared;
-    const onRenamed = this.#onRenamed(relative);
     if (name !== entry.name) this.#renamed(relative, name);
-    await this.#create({ entry, folder, relative, name, existing, onRenamed }, place.waits);
+    return { name, existing };
   }
 
   /** Undefined when something else has its place. */

@@ -29,6 +29,10 @@ export class VolumeContents implements FileContents {
     this.#run = run;
   }
 
+  isBatched(): boolean {
+    return false;
+  }
+
   async write(job: FileJob): Promise<{ stored: Promise<void> }> {
     return await this.writeAlone(job);
   }
