@@ -43,6 +43,8 @@ export interface OpenJob {
 export interface ChunkPool {
   /** Work under these keys. */
   work(keys: EngineKeys): ChunkWork;
+  /** Starts a thread ahead of its work, while the caller waits for something else. */
+  start(): void;
   /** Ends the threads; what they were asked fails. Work that comes later starts new ones. */
   close(): Promise<void>;
 }
@@ -75,7 +77,11 @@ export type OnPack = (pack: FinishedPack, recycle: () => void) => void;
 
 /** All in the caller's thread: for simulations, tests and small work. */
 export function inlineChunkPool(random: Random): ChunkPool {
-  return { work: (keys) => inlineChunkWork(keys, random), close: async () => {} };
+  return {
+    work: (keys) => inlineChunkWork(keys, random),
+    start: () => {},
+    close: async () => {},
+  };
 }
 
 export function inlineChunkWork(keys: EngineKeys, random: Random): ChunkWork {

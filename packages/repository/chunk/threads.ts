@@ -29,7 +29,11 @@ export function startChunkThreads(
   threadCount: number = Math.min(availableParallelism(), THREADS_MAX),
 ): ChunkPool {
   const pool = new ThreadPool(threadCount);
-  return { work: (keys) => threadedWork(pool, keys), close: () => pool.close() };
+  return {
+    work: (keys) => threadedWork(pool, keys),
+    start: () => void pool.idlest(),
+    close: () => pool.close(),
+  };
 }
 
 class ThreadPool {
