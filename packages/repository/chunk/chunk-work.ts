@@ -14,6 +14,7 @@ import {
   type SealerOptions,
   SlabSealer,
 } from './engine.ts';
+import type { Effort } from './compression.ts';
 import type { Slab, Span } from './slab.ts';
 
 export interface IdentifyJob {
@@ -31,6 +32,8 @@ export interface CutJob {
 export interface SealJob extends IdentifyJob {
   /** Ids of the spans, one after the other. */
   readonly ids: Buffer;
+  /** How hard to compress. */
+  readonly effort: Effort;
 }
 
 export interface OpenJob {
@@ -98,8 +101,8 @@ export function inlineChunkWork(keys: EngineKeys, random: Random): ChunkWork {
 
 function inlineSealer(sealer: SlabSealer): ChunkSealer {
   return {
-    seal: async ({ slab, spans, ids }, onPack) => {
-      for (const pack of sealer.seal(slab.bytes, spans, ids)) {
+    seal: async ({ slab, spans, ids, effort }, onPack) => {
+      for (const pack of sealer.seal(slab.bytes, spans, { ids, effort })) {
         onPack(pack, () => sealer.recycle(pack.bytes.buffer as ArrayBuffer));
       }
     },
