@@ -28,7 +28,7 @@ import {
   type WriteNode,
   ZERO_ID,
 } from '@coffer/repository';
-import { FileThreads } from '@coffer/workloads/files/file-threads.ts';
+import type { FileThreads } from '@coffer/workloads/files/file-threads.ts';
 import type { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { SmallFiles, type UnreadFile } from './small-files.ts';
 
@@ -44,6 +44,8 @@ export interface ContentStoreOptions {
   readonly session: Session;
   readonly writeNode: WriteNode;
   readonly slabCount: number;
+  /** They end with whoever has started them. */
+  readonly threads: FileThreads;
 }
 
 export interface FileToStore {
@@ -77,7 +79,6 @@ export class ContentStore implements AsyncDisposable {
   readonly #options: ContentStoreOptions;
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
-  readonly #threads = new FileThreads();
   #batch: SmallFiles | undefined;
   bytesRead = 0;
 
@@ -85,7 +86,7 @@ export class ContentStore implements AsyncDisposable {
     this.#run = run;
     this.#options = options;
     // Some are read while others are sealed.
-    const slabCount = options.slabCount + this.#threads.countMax;
+    const slabCount = options.slabCount + options.threads.countMax;
     // One more for the batch that is being filled while all others are under way.
     this.#slabs = new SlabPool(slabCount + 1);
     this.#tasks = new TaskQueue(slabCount);
@@ -116,7 +117,6 @@ export class ContentStore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#batch?.[Symbol.dispose]();
     await this.#tasks[Symbol.asyncDispose]();
-    await this.#threads[Symbol.asyncDispose]();
   }
 
   async #storeSmall(file: FileToStore): Promise<Stored> {
@@ -148,7 +148,7 @@ export class ContentStore implements AsyncDisposable {
 
   /** Returns those that have to be read by themselves. */
   async #readBatch(batch: SmallFiles): Promise<readonly UnreadFile[]> {
-    const { unread, bytesRead } = await batch.read(this.#threads);
+    const { unread, bytesRead } = await batch.read(this.#options.threads);
     this.bytesRead += bytesRead;
     tellDone(this.#run, { bytes: bytesRead });
     return unread;

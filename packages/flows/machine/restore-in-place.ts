@@ -37,7 +37,8 @@ import {
   planOriginal,
 } from './in-place-plan.ts';
 import type { VmRestoreResult } from './restore-as-new.ts';
-import { type Afterwards, goOnAfterwards, refuseGoingOn } from './afterwards.ts';
+import type { Afterwards } from '../request.ts';
+import { goOnAfterwards, refuseGoingOn } from './afterwards.ts';
 import { dataBytesOf, vmOf } from './machine-point.ts';
 import {
   keptPathOf,

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { OPEN_FOLDER, OPEN_READ, openPath, statAt } from '@coffer/base/folder-calls.ts';
 import { FileThreads } from './file-threads.ts';
+import { isFolderIn, namesOf, statsIn } from './folder-listing.ts';
 import type { NewFileRequest } from './new-files.ts';
 import type { SmallFileRequest } from './small-files.ts';
 
@@ -89,6 +90,28 @@ for (const threadsMax of [0, 1, 3]) {
       assert.deepEqual(unmade, [3, 5]);
       assert.equal(readFileSync(join(folder.path, 'f3'), 'utf8'), 'of somebody');
       assert.equal(lstatSync(join(root, 'elsewhere'), { throwIfNoEntry: false }), undefined);
+    });
+
+    test('folders are listed with what is in them', async () => {
+      await using threads = new FileThreads(threadsMax);
+      using folder = newFolder();
+      for (const name of ['b', 'a', 'ü']) writeFileSync(join(folder.path, name), name);
+      mkdirSync(join(folder.path, 'c'));
+      // More than are worth a thread.
+      for (let times = 0; times < 40; times++) {
+        const listing = await threads.list(folder.fd);
+        assert.ok(listing);
+        const names = namesOf(listing);
+        assert.deepEqual(names.map(String), ['a', 'b', 'c', 'ü']);
+        names.forEach((name, index) => {
+          assert.deepEqual(statsIn(listing, index), statAt(folder.fd, name));
+          assert.equal(isFolderIn(listing, index), name.toString() === 'c');
+        });
+        assert.equal(statsIn(listing, 4), undefined);
+      }
+      const file = openPath(Buffer.from(join(folder.path, 'a')), OPEN_READ);
+      assert.equal(await threads.list(file), undefined);
+      closeSync(file);
     });
 
     test('files are read as they were seen', async () => {

@@ -49,6 +49,11 @@ export class SourceFolder {
     return entered;
   }
 
+  /** True when that is what was seen. */
+  is({ device, inode }: Identity): boolean {
+    return this.#identity.device === device && this.#identity.inode === inode;
+  }
+
   get fd(): number {
     this.#fd ??= this.#openAgain();
     return this.#fd;

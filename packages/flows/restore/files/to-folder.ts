@@ -24,7 +24,6 @@ import { PathFindings } from './path-findings.ts';
 import { openPointSource } from './point-source.ts';
 import type { FilesRestoreOptions } from '../restore.ts';
 import { verifyFiles } from './verify-files.ts';
-import { openVolumeSource } from './volume-source.ts';
 import type { WalkOptions } from './walk-source.ts';
 
 export interface FolderRestoreResult {
@@ -71,6 +70,7 @@ async function openSource(options: FilesRestoreOptions): Promise<FilesSource> {
   }
   const fileSystem = await openBrowsed(repository, point, { disk, volume, passphrase });
   try {
+    const { openVolumeSource } = await import('./volume-source.ts');
     return await openVolumeSource(fileSystem, path);
   } catch (error) {
     await fileSystem.close();
