@@ -1,8 +1,8 @@
 /** Puts the parts together: the only file that opens stores, and says who is let in by them. */
 import { realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { parting, type RunContext, systemClock, systemProcesses, systemRandom } from '@coffer/base';
-import { Repository, startChunkThreads } from '@coffer/repository';
-import { probeName } from '@coffer/repository/gc/leftovers.ts';
+import { probeName, Repository, startChunkThreads } from '@coffer/repository';
 import { accessOfEnvironment } from '@coffer/storage/access.ts';
 import { formatLocation, parseLocation } from '@coffer/storage/location.ts';
 import { interruptible } from '@coffer/storage/interruptible.ts';
@@ -20,6 +20,7 @@ export const commandRun: RunContext = {
   random,
   signal: interruptSignal,
   tell: noteWhatIsBusy,
+  temporaryFolder: tmpdir(),
 };
 /** Threads start with the first work, also after `close`, for which they have to be idle. */
 export const chunkPool = startChunkThreads();

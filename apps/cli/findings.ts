@@ -1,13 +1,12 @@
 /** Findings as people and scripts read them. */
+import { type ErrorDetails, factsOf } from '@coffer/base/errors.ts';
 import {
-  type ErrorDetails,
   type Finding,
   type FindingCode,
-  factsOf,
   type Severity,
   severityOf,
   titleOf,
-} from '@coffer/base';
+} from '@coffer/base/findings.ts';
 
 /** A finding in a document for scripts. */
 export interface FindingDocument extends Finding {

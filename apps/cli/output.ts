@@ -1,8 +1,8 @@
 /** What commands print: one JSON document, or text for people. */
-import { ERRORS } from '@coffer/base/errors.ts';
 import { shownText } from '@coffer/base/path-text.ts';
 import { type Finding, severityOf } from '@coffer/base/findings.ts';
 import { EXIT_FINDINGS } from './exit-codes.ts';
+import { exitCodeOf } from './failures/failures.ts';
 import { describeFinding, findingDocument } from './findings.ts';
 import { printable, shownPath } from './printable.ts';
 import type { GlobalOptions } from './settings.ts';
@@ -66,7 +66,7 @@ export function printDamage(
 ): void {
   printOutcome(options, outcome, text);
   if (outcome.pointsDamaged.length > 0) {
-    process.exitCode = ERRORS['repository-damaged'].exitCode;
+    process.exitCode = exitCodeOf('repository-damaged');
   }
 }
 

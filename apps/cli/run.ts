@@ -1,7 +1,6 @@
 /** Runs the command line and turns every outcome into an exit code. */
 import {
   CofferError,
-  ERRORS,
   type ErrorCode,
   firstFailure,
   isCofferError,
@@ -12,6 +11,7 @@ import {
 import type { RunEvent } from '@coffer/base/run-context.ts';
 import { type Command, CommanderError } from 'commander';
 import { EXIT_DONE } from './exit-codes.ts';
+import { exitCodeOf, remedyOf } from './failures/failures.ts';
 import { describePhase } from './phases.ts';
 import { printable } from './printable.ts';
 
@@ -65,7 +65,7 @@ function guardOutput(wantsJson: boolean): void {
 const PATIENCE_MS = 2000;
 
 function interrupt(): void {
-  if (interruption.signal.aborted) process.exit(ERRORS.interrupted.exitCode);
+  if (interruption.signal.aborted) process.exit(exitCodeOf('interrupted'));
   process.stderr.write('\nStopping; press Ctrl-C again to stop at once.\n');
   interruption.abort(new CofferError('interrupted'));
   setTimeout(() => {
@@ -99,7 +99,7 @@ export async function interrupted(): Promise<void> {
 function report(error: unknown, wantsJson: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return EXIT_DONE;
   const failure = toFailure(error);
-  const { help, exitCode } = failure.row;
+  const help = remedyOf(failure);
   if (wantsJson) {
     const { code, message, details } = failure;
     process.stdout.write(`${JSON.stringify({ error: { code, message, details, help } })}\n`);
@@ -110,15 +110,16 @@ function report(error: unknown, wantsJson: boolean): number {
     tellLater(error);
   }
   if (process.env['COFFER_DEBUG']) console.error(error);
-  return exitCode;
+  return exitCodeOf(failure.code);
 }
 
 /** What went wrong when something was given back, or undone, after the failure that was told. */
 function tellLater(error: unknown): void {
   if (!(error instanceof SuppressedError)) return;
   tellLater(error.suppressed);
-  const { message, row } = toFailure(error.error);
-  process.stderr.write(`coffer: after that: ${printable(message)}\n        ${row.help}\n`);
+  const failure = toFailure(error.error);
+  const help = remedyOf(failure);
+  process.stderr.write(`coffer: after that: ${printable(failure.message)}\n        ${help}\n`);
 }
 
 function toFailure(thrown: unknown): CofferError {

@@ -2,6 +2,7 @@
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CofferError } from '@coffer/base/errors.ts';
+import type { RecoveryKeyKeeper } from '@coffer/repository';
 
 /** Fails with `target-unwritable`, also when there is such a file. */
 export function writeSecretFile(file: string, secret: string): void {
@@ -20,6 +21,15 @@ export function writeSecretFile(file: string, secret: string): void {
     const reason = error instanceof Error ? error.message : String(error);
     throw new CofferError('target-unwritable', { path: file, reason }, error);
   }
+}
+
+/** Keeps a recovery key in a file; without one, it is shown to who keeps it elsewhere. */
+export function recoveryKeyKeeper(file: string | undefined): RecoveryKeyKeeper {
+  if (file === undefined) return { keep: () => {}, forget: () => {} };
+  return {
+    keep: (recoveryKey) => writeSecretFile(file, recoveryKey),
+    forget: () => rmSync(file, { force: true }),
+  };
 }
 
 function writeAndSync(fd: number, secret: string): void {

@@ -1,4 +1,5 @@
 // Copies a disk image to another format, as one process of its own: SOURCE TARGET FORMAT.
+import { tmpdir } from 'node:os';
 import { systemClock, systemRandom, TaskQueue } from '@coffer/base';
 import { alignedSharedBuffer } from '@coffer/base/libc.ts';
 import { createImage, openImage } from '@coffer/disk/image.ts';
@@ -8,7 +9,7 @@ const PIECE_BYTES = 4 * 2 ** 20;
 const PIECES_AT_ONCE = 8;
 
 const [source, target, format] = process.argv.slice(2) as [string, string, ImageFormat];
-const options = { clock: systemClock, random: systemRandom };
+const options = { clock: systemClock, random: systemRandom, temporaryFolder: tmpdir() };
 const from = await openImage(source, options);
 const { sizeBytes } = from;
 const to = await createImage(

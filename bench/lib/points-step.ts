@@ -8,7 +8,7 @@ import { inlineChunkPool, type PointFilter, Repository } from '@coffer/repositor
 import { newConfig } from '@coffer/repository/config.ts';
 import { writeConfig } from '@coffer/repository/config-objects.ts';
 import { encodeDeletion, deletionName } from '@coffer/repository/deleted-points.ts';
-import { encodeGcRecord, gcObjectName } from '@coffer/repository/gc/gc-record.ts';
+import { encodeGcRecord, gcObjectName } from '@coffer/repository/generations/gc-record.ts';
 import { encodeHold, holdName } from '@coffer/repository/hold.ts';
 import { parsePointObjectName } from '@coffer/repository/recovery-point.ts';
 import { generateKeyPair } from '@coffer/repository/sealed-box.ts';

@@ -6,7 +6,7 @@
 import koffi from 'koffi';
 import { assert } from './assert.ts';
 
-export const GCM_KEY_SIZE_BYTES = 32;
+const GCM_KEY_SIZE_BYTES = 32;
 export const GCM_NONCE_SIZE_BYTES = 12;
 export const GCM_TAG_SIZE_BYTES = 16;
 

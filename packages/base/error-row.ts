@@ -3,23 +3,13 @@
 type Retry = 'never' | 'later';
 
 export interface ErrorRow {
+  readonly httpStatus: number;
   /** Whether the same call may succeed when it is repeated as it is. */
   readonly retry: Retry;
-  readonly httpStatus: number;
-  /** Exit code of the command line: 1 failed, 2 wrong usage, others are documented in the README. */
-  readonly exitCode: number;
-  /** What went wrong, for people. */
+  /** What went wrong, for people. What they can do about it, each app says in words of its own. */
   readonly title: string;
-  /** What to do about it. */
-  readonly help: string;
 }
 
-export function row(
-  exitCode: number,
-  httpStatus: number,
-  retry: Retry,
-  title: string,
-  help: string,
-): ErrorRow {
-  return { exitCode, httpStatus, retry, title, help };
+export function row(httpStatus: number, retry: Retry, title: string): ErrorRow {
+  return { httpStatus, retry, title };
 }

@@ -2,8 +2,8 @@
  * The one error type of Coffer and the table of its codes.
  *
  * An operating failure is a `CofferError` with a code of this table. The table says whether trying
- * again can help, which HTTP status and exit code the failure has, and what the user can do. Code
- * never looks at message texts: it looks at `code`.
+ * again can help, and which HTTP status the failure has; what its user can do, each app says for
+ * itself. Code never looks at message texts: it looks at `code`.
  */
 
 import { type ErrorRow, row } from './error-row.ts';
@@ -12,29 +12,11 @@ import { SOURCE_ERRORS } from './errors-of-sources.ts';
 import { TARGET_ERRORS } from './errors-of-targets.ts';
 
 export const ERRORS = {
-  internal: row(1, 500, 'never', 'Coffer met a state it does not expect', 'Please report this.'),
-  usage: row(2, 400, 'never', 'Wrong usage', 'See `coffer help`.'),
-  interrupted: row(
-    130,
-    499,
-    'later',
-    'Interrupted',
-    'Run the command again; what was left behind is removed by the next `coffer gc`.',
-  ),
-  'tool-missing': row(
-    24,
-    500,
-    'never',
-    'A program that is needed is not installed',
-    'Install the package that is named.',
-  ),
-  'tool-failed': row(
-    1,
-    500,
-    'later',
-    'A program that was called has failed',
-    'What it said stands above.',
-  ),
+  internal: row(500, 'never', 'Coffer met a state it does not expect'),
+  usage: row(400, 'never', 'Wrong usage'),
+  interrupted: row(499, 'later', 'Interrupted'),
+  'tool-missing': row(500, 'never', 'A program that is needed is not installed'),
+  'tool-failed': row(500, 'later', 'A program that was called has failed'),
 
   ...REPOSITORY_ERRORS,
   ...SOURCE_ERRORS,

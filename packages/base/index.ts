@@ -7,6 +7,7 @@ export * from './digest.ts';
 export * from './errors.ts';
 export * from './file-entry.ts';
 export * from './findings.ts';
+export * from './health.ts';
 export * from './network-file-system.ts';
 export * from './process-identity.ts';
 export * from './random.ts';

@@ -64,6 +64,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** Takes what happens; it never fails, and nothing waits for it. */
   readonly tell: (event: RunEvent) => void;
+  /** For what lasts no longer than the run. */
+  readonly temporaryFolder: string;
 }
 
 /** The same run, which another signal ends, too. */

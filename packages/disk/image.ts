@@ -24,6 +24,8 @@ export interface OpenImageOptions {
   readonly format?: ImageFormat | undefined;
   readonly clock: Clock;
   readonly random: Random;
+  /** For the sockets of QEMU. */
+  readonly temporaryFolder: string;
 }
 
 /**
@@ -137,13 +139,14 @@ function imageFormatOf(path: string): ImageFormat {
 /** A guest writes all of a raw image, and may write what begins another format: then nobody guesses. */
 function refuseDisguised(path: string, found: ImageFormat): void {
   if (found === 'raw' || !/\.raw$/i.test(path)) return;
-  const reason = `its name says raw, its first bytes ${found}: say --format`;
+  const reason = `its name says raw, its first bytes ${found}`;
   throw new CofferError('image-format-unknown', { path, reason });
 }
 
-function qemuOptions({ format, clock }: OpenImageOptions): {
+function qemuOptions({ format, clock, temporaryFolder }: OpenImageOptions): {
   clock: Clock;
+  temporaryFolder: string;
   mayReferToOthers: boolean;
 } {
-  return { clock, mayReferToOthers: format !== undefined };
+  return { clock, temporaryFolder, mayReferToOthers: format !== undefined };
 }

@@ -11,13 +11,13 @@ import {
   isCofferError,
   seededRandom,
 } from '@coffer/base';
-import { AssertionError } from '@coffer/base/assert.ts';
+import { AssertionError } from '@coffer/base';
 import fc from 'fast-check';
 import { PADDINGS } from './chunk/padding.ts';
 import { decodeConfig, encodeConfig, GEOMETRY, type RepositoryConfig } from './config.ts';
 import { decodeMark, encodeMark } from './damaged-points.ts';
 import { checkDeletion, deletionName, encodeDeletion } from './deleted-points.ts';
-import { decodeGcRecord, encodeGcRecord, type GcStep } from './gc/gc-record.ts';
+import { decodeGcRecord, encodeGcRecord, type GcStep } from './generations/gc-record.ts';
 import { checkHold, encodeHold, holdName } from './hold.ts';
 import { decodeIndexObject, encodeIndexObject } from './index/index-codec.ts';
 import { decodeKeySlot, encodeKeySlot, type KeySlot } from './keys.ts';

@@ -10,7 +10,7 @@ import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { decodeConfig, encodeConfig, type RepositoryConfig } from './config.ts';
 import { getRecordIfThere, putIfAbsent } from './store-calls.ts';
 
-export const CONFIG_NAME = 'config';
+const CONFIG_NAME = 'config';
 export const CONFIG_COPY_NAME = 'config-copy';
 
 /** Where objects lie that only a repository in use has. */

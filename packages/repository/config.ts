@@ -41,7 +41,7 @@ export interface NewConfig {
 }
 
 /** Measured, and reasoned, in decision 0023. */
-export const DEFAULT_PADDING: Padding = 'classes';
+const DEFAULT_PADDING: Padding = 'classes';
 
 export function newConfig({
   publicKey,

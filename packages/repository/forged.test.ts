@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { isCofferError, seededRandom } from '@coffer/base';
 import { copyPoints } from './copy/copy.ts';
 import { GC_PLAN_DEFAULTS } from './gc/plan.ts';
-import { readGcState } from './gc/gc-record.ts';
+import { readGcState } from './generations/gc-record.ts';
 import { collectGarbage } from './gc/run.ts';
 import { decodeIndexObject, encodeIndexObject } from './index/index-codec.ts';
 import { PackBuilder } from './pack/pack-builder.ts';

@@ -9,15 +9,13 @@ export { copyPoints, type CopyOptions, type CopyResult } from './copy/copy.ts';
 export type { WantedPoints } from './copy/selection.ts';
 export type { Padding } from './chunk/padding.ts';
 export { GEOMETRY } from './config.ts';
+export { readConfig } from './config-objects.ts';
+export { probeName } from './gc/leftovers.ts';
 export { collectGarbage, type GcOptions, type GcResult } from './gc/run.ts';
 export { type IndexedPack, ChunkIndex } from './index/chunk-index.ts';
 export {
-  addKeySlot,
   checkPassphrase,
   type KeySlot,
-  newKeySlot,
-  newSealedSlot,
-  PASSPHRASE_LENGTH_MIN,
   readKeySlots,
   removeKeySlot,
   type SlotSecret,
@@ -25,9 +23,17 @@ export {
 } from './keys.ts';
 export type { HoldTerms, StoredHold } from './hold.ts';
 export type { PointFilter, PointsOptions } from './points.ts';
+export {
+  addPassphrase,
+  initWithRecoveryKey,
+  type RecoveryKeyKeeper,
+  type RotatedKey,
+  rotateRecoveryKey,
+} from './key-rotation.ts';
+export { repositoryHealth, type RepositoryHealthCode } from './health.ts';
 export { purgeablePoints } from './purge.ts';
 export type { Receipt } from './receipt.ts';
-export { filterOf, isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
+export { isFromFuture, latestPoint, resolvePoint } from './point-name.ts';
 export * from './named-point.ts';
 export { generateRecoveryKey, isRecoveryKey } from './recovery-key.ts';
 export {
@@ -51,6 +57,7 @@ export {
 } from './repository.ts';
 export type { Attempt, JobResult } from './session/job.ts';
 export type { BegunAttempt, Session } from './session/session.ts';
+export { isWholeStored } from './session/whole-point.ts';
 export {
   ContentBuilder,
   contentPieces,
@@ -58,7 +65,13 @@ export {
   isContentStored,
 } from './tree/content-tree.ts';
 export { storableAttributes, unstorable } from './tree/entry-limits.ts';
-export { diskLeaves, DiskTreeBuilder, type WriteNode } from './tree/disk-tree.ts';
+export {
+  diskChunkCount,
+  diskLeaves,
+  DiskTreeBuilder,
+  diskTreeLevels,
+  type WriteNode,
+} from './tree/disk-tree.ts';
 export { Notebook } from './notebook.ts';
 export type { NodeReader } from './tree/node-reader.ts';
 export { DiskTreeReader } from './tree/disk-tree-reader.ts';

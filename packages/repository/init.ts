@@ -21,7 +21,7 @@ export interface InitOptions {
   readonly random: Random;
   readonly passphrase: string;
   readonly recoveryKey: string;
-  /** Of the key domain that begins with it; `DEFAULT_PADDING` when it is not said. */
+  /** Of the key domain that begins with it; `classes` when it is not said. */
   readonly padding?: Padding | undefined;
 }
 

@@ -115,13 +115,13 @@ test('a slot is removed with a secret that opens another one, and by enough of i
   const second = await slotOf(other, 'recovery');
   for (const slot of [first, second]) await writeKeySlot(store, slot);
   await store.put(`keys/${'ff'.repeat(8)}`, Buffer.from('damaged'));
-  const remove = async (slot: string, secret: string): Promise<void> =>
+  const remove = async (slot: string, secret: string): Promise<string> =>
     await removeKeySlot(folder, slot, secret);
   await assert.rejects(remove(first.slot, one), fails('key-slot-last'));
   await assert.rejects(remove(first.slot, PASSPHRASE), fails('passphrase-wrong'));
   await assert.rejects(remove(first.slot.slice(0, 3), other), fails('key-slot-not-found'));
   await assert.rejects(remove('ffff', other), fails('key-slot-not-found'));
-  await remove(first.slot.slice(0, 6), other);
+  assert.equal(await remove(first.slot.slice(0, 6), other), first.slot);
   assert.deepEqual(await readKeySlots(folder, () => {}), [second]);
 });
 

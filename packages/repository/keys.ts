@@ -22,7 +22,7 @@ import { isRecoveryKey, recoverySecret } from './recovery-key.ts';
 import { BOX_OVERHEAD_BYTES, openBox, publicKeyOf, sealBox } from './sealed-box.ts';
 import { getRecordIfThere, putIfAbsent } from './store-calls.ts';
 
-export const PASSPHRASE_LENGTH_MIN = 16;
+const PASSPHRASE_LENGTH_MIN = 16;
 
 /** What a writer needs: it can add points and cannot read them. */
 export interface WriterKeys {
@@ -218,7 +218,7 @@ async function readSlot(store: ObjectStore, name: string): Promise<KeySlot | und
 }
 
 /**
- * Removes a slot by its name or enough of its beginning. It takes a secret that opens another slot,
+ * Removes a slot by its name or enough of its beginning, and returns its name. It takes a secret that opens another slot,
  * and opens it: by their looks, slots that somebody has forged are as good as any. Fails with
  * `key-slot-last` when the secret opens the slot itself, and as `unlockKeys` does.
  */
@@ -226,7 +226,7 @@ export async function removeKeySlot(
   folder: LockedFolder,
   slot: string,
   secret: SlotSecret,
-): Promise<void> {
+): Promise<string> {
   const { store } = folder;
   refuseAppendOnly(store);
   const found = (await readKeySlots(folder, () => {})).filter((each) => each.slot.startsWith(slot));
@@ -238,7 +238,7 @@ export async function removeKeySlot(
   if (opened === slotName(removed.slot)) throw new CofferError('key-slot-last', { slot });
   await store.delete(slotName(removed.slot));
   // Of two who remove each other's slot at once, none would be left.
-  if (await store.stat(opened)) return;
+  if (await store.stat(opened)) return removed.slot;
   await putIfAbsent(store, slotName(removed.slot), encodeKeySlot(removed));
   throw new CofferError('key-slot-last', { slot, reason: 'the other one was removed meanwhile' });
 }

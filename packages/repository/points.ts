@@ -6,7 +6,7 @@
 import { type CofferError, isCofferError, mapBounded } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { listDeletions, readDeletions } from './deleted-points.ts';
-import { readGcState, survives } from './gc/gc-record.ts';
+import { readGcState, survives } from './generations/gc-record.ts';
 import { isInForce, listHolds, parseHoldName, readHolds } from './hold.ts';
 import type { ChunkIndex } from './index/chunk-index.ts';
 import {

@@ -6,7 +6,7 @@
 import { CofferError, digest, isCofferError } from '@coffer/base';
 import * as v from 'valibot';
 
-export const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 1;
 
 /** A record larger than this is not read: nothing that Coffer writes comes near. */
 export const RECORD_SIZE_BYTES_MAX = 64 * 1024 * 1024;

@@ -19,7 +19,7 @@ import {
 import { macFault, type MacKey, macOf } from './record-mac.ts';
 import { openNotes, sealNotes } from './notes.ts';
 import { openBox, sealBox } from './sealed-box.ts';
-import { formatGeneration, parseGeneration } from './generation.ts';
+import { formatGeneration, parseGeneration } from './generations/generation.ts';
 
 export const POINT_ID_SIZE_BYTES = 16;
 const TAGS_MAX = 100;

@@ -6,7 +6,7 @@
 import { type Clock, CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
-import { readGcState, type SweepMemory } from './gc/gc-record.ts';
+import { readGcState, type SweepMemory } from './generations/gc-record.ts';
 import { storedPoints } from './points.ts';
 import { count, decodeRecord, encodeChecked, hexOf } from './record.ts';
 import { putIfAbsent } from './store-calls.ts';

@@ -14,8 +14,8 @@ import { readConfig } from './config-objects.ts';
 import type { RepositoryContext } from './context.ts';
 import { isMarkedDamaged } from './damaged-points.ts';
 import { type Deletion, deletionName, markDeleted } from './deleted-points.ts';
-import { readGcState, survives } from './gc/gc-record.ts';
-import { objectsPassedOver } from './gc/passed-over.ts';
+import { readGcState, survives } from './generations/gc-record.ts';
+import { objectsPassedOver } from './generations/passed-over.ts';
 import {
   holdName,
   type HoldTerms,

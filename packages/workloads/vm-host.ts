@@ -22,7 +22,19 @@ export interface RestoredVm {
 
 /** Why a machine cannot be what it was, or cannot be at all, on a host. */
 export interface Misfit {
-  readonly kind: 'name' | 'identity' | 'architecture' | 'machine' | 'processor' | 'network';
+  readonly kind:
+    | 'name'
+    | 'identity'
+    | 'architecture'
+    | 'machine'
+    | 'processor'
+    | 'network'
+    /** It is forgotten when it is stopped. */
+    | 'transient'
+    /** A disk that cannot be given another content where it is. */
+    | 'disk'
+    /** One that can be replaced by a new image, and not changed in place. */
+    | 'disk-in-place';
   readonly message: string;
 }
 

@@ -9,6 +9,8 @@ export interface Room {
   imports: readonly string[];
   /** Files or folders of this room that only `compose.ts` of an app and tests may name. */
   adapters?: readonly string[];
+  /** All of its doors that shipped code may use; the others are for tests and measurements. */
+  shippedDoors?: readonly string[];
   /** Of these rooms only the listed files. */
   importsOnly?: Readonly<Record<string, readonly string[]>>;
   /** No file of the room has effects. */
@@ -49,6 +51,9 @@ function reasonAgainst(path: string, target: Target, rooms: Rooms): string | und
   if (target.room === name) return 'a file of the own package is imported by a relative path';
   const targetRoom = rooms[target.room];
   if (targetRoom === undefined) return `'${target.room}' is no room; apps are never imported`;
+  if (targetRoom.shippedDoors?.includes(target.file) === false) {
+    return `${target.file} of ${target.room} is for tests`;
+  }
   if (kind === 'apps') return appReason(path, name, target, targetRoom);
   const room = rooms[name];
   if (room === undefined) return `'${name}' is not in the import table`;
@@ -175,8 +180,14 @@ function packageName(specifier: string): string | undefined {
     .join('/');
 }
 
-/** That only doors are used, Node and the compiler see. Here: each has a user, and testing ships not. */
+/**
+ * That only doors are used, Node and the compiler see. Here: there are walls, each door has a user, and
+ * testing ships not.
+ */
 export function breaksOfDoors(files: readonly SourceFile[], doors: Doors): string[] {
+  const open = Object.entries(doors).flatMap(([workspace, listed]) =>
+    listed.includes('*') ? [`${workspace}/package.json: all of it is a door`] : [],
+  );
   const unused = Object.entries(doors).flatMap(([workspace, listed]) =>
     listed
       .filter((door) => !door.includes('*') && !isUsed(files, workspace, door))
@@ -185,12 +196,13 @@ export function breaksOfDoors(files: readonly SourceFile[], doors: Doors): strin
   const shippedTesting = shippedImports(files)
     .filter(({ imported }) => /(^|\/)testing\//.test(imported.specifier))
     .map(({ file, imported }) => at(file, imported.line, 'what tests share is not shipped'));
-  return [...unused, ...shippedTesting];
+  return [...open, ...unused, ...shippedTesting];
 }
 
 /** By text: code that tests send to a guest counts. */
 function isUsed(files: readonly SourceFile[], workspace: string, door: string): boolean {
-  const name = `@coffer/${workspace.split('/')[1]}/${door}'`;
+  const room = `@coffer/${workspace.split('/')[1]}`;
+  const name = door === '.' ? `${room}'` : `${room}/${door}'`;
   return files.some(({ path, text }) => !path.startsWith(`${workspace}/`) && text.includes(name));
 }
 

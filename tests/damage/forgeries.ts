@@ -13,7 +13,7 @@ import {
   gcObjectName,
   type SweepRecord,
   type WaitingRecord,
-} from '@coffer/repository/gc/gc-record.ts';
+} from '@coffer/repository/generations/gc-record.ts';
 import { encodeHold, holdName } from '@coffer/repository/hold.ts';
 import { decodeIndexObject, encodeIndexObject } from '@coffer/repository/index/index-codec.ts';
 import { PackBuilder } from '@coffer/repository/pack/pack-builder.ts';

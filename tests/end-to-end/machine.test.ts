@@ -97,6 +97,31 @@ test('the doctor tells what is wrong and what to do', async () => {
   assert.deepEqual(readdirSync(sandbox.path('repo/probes')), [], 'nothing is left in the store');
 });
 
+test('the doctor tells of native code that does not load', async () => {
+  using sandbox = await Sandbox.withRepository();
+  for (const [module, check] of [
+    ['@napi-rs/blake-hash', 'BLAKE3'],
+    ['lmdb', 'index cache'],
+    ['koffi', 'system calls'],
+  ]) {
+    const { status, checks } = await sandbox.json<Diagnosis>(['doctor'], 1, {
+      env: { NODE_OPTIONS: `--import=${hookThatBreaks(module!)}` },
+    });
+    assert.equal(status, 'failure');
+    const broken = checks.find((each) => each.check === `native code: ${check}`);
+    assert.match(`${broken?.status}: ${broken?.message}`, /^failure: .*no such module/);
+  }
+});
+
+function hookThatBreaks(module: string): string {
+  const resolve = `(specifier, context, next) => {
+    if (specifier === '${module}') throw new Error('no such module');
+    return next(specifier, context);
+  }`;
+  const hook = `import { registerHooks } from 'node:module'; registerHooks({ resolve: ${resolve} });`;
+  return `data:text/javascript,${encodeURIComponent(hook)}`;
+}
+
 test('the benchmark measures and leaves nothing', async () => {
   using sandbox = await Sandbox.withRepository();
   interface Benchmark {

@@ -7,7 +7,7 @@ import { kindOf } from '@coffer/repository/chunk/chunk-id.ts';
 import { PADDINGS } from '@coffer/repository/chunk/padding.ts';
 import { openChunk, sealChunk, sealedSizeMax } from '@coffer/repository/chunk/seal.ts';
 import { readConfig } from '@coffer/repository/config-objects.ts';
-import { checkGcRecord, type GcStep } from '@coffer/repository/gc/gc-record.ts';
+import { checkGcRecord, type GcStep } from '@coffer/repository/generations/gc-record.ts';
 import {
   decodeIndexObject,
   encodeIndexObject,

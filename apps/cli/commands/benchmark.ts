@@ -2,9 +2,9 @@
 import { createCipheriv } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { isCofferError, KeyedDigest, mapBounded, seededRandom } from '@coffer/base';
+import { probeName } from '@coffer/repository';
 import { compress } from '@coffer/repository/chunk/compression.ts';
 import { Cutter } from '@coffer/repository/chunk/cutter.ts';
-import { probeName } from '@coffer/repository/gc/leftovers.ts';
 import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { random, withStore } from '../compose.ts';
 import { formatBytes, printLine, printResult } from '../output.ts';

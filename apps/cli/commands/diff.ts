@@ -2,7 +2,7 @@
 import { CofferError } from '@coffer/base';
 import { diffDisks } from '@coffer/flows/browse/diff-disks.ts';
 import { diffFolders, type FileDifference } from '@coffer/flows/browse/diff-files.ts';
-import { rootFolder } from '@coffer/flows/point-path.ts';
+import { rootFolder } from '@coffer/flows/root-folder.ts';
 import type { ChunkReader, RecoveryPoint } from '@coffer/repository';
 import { LinePrinter, printJson } from '../output.ts';
 import { printable } from '../printable.ts';

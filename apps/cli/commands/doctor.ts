@@ -1,7 +1,6 @@
 /** `coffer doctor`: looks for what keeps backups from working, and says what to do. */
 import type { Check } from '../doctor/check.ts';
 import { checkMachine } from '../doctor/this-machine.ts';
-import { checkRepository } from '../doctor/repository.ts';
 import { EXIT_FAILED, EXIT_FINDINGS } from '../exit-codes.ts';
 import { printJson, printLine } from '../output.ts';
 import { printable } from '../printable.ts';
@@ -10,12 +9,20 @@ import type { GlobalOptions } from '../settings.ts';
 const MARKS = { ok: 'ok     ', warning: 'WARNING', failure: 'FAILURE' } as const;
 
 export async function runDoctor(options: GlobalOptions): Promise<void> {
-  const checks = [...(await checkMachine()), ...(await checkRepository(options))];
+  const { checks: ofMachine, isNativeCodeWell } = await checkMachine();
+  const ofRepository = isNativeCodeWell ? await checkRepository(options) : [];
+  const checks = [...ofMachine, ...ofRepository];
   const status = worstOf(checks);
   if (options.json) printJson({ status, checks });
   else for (const check of checks) printCheck(check, options);
   if (status === 'failure') process.exitCode = EXIT_FAILED;
   if (status === 'warning') process.exitCode = EXIT_FINDINGS;
+}
+
+/** Loaded late: without native code it would not load, and nobody would be told why. */
+async function checkRepository(options: GlobalOptions): Promise<Check[]> {
+  const doctor = await import('../doctor/repository.ts');
+  return await doctor.checkRepository(options);
 }
 
 function worstOf(checks: readonly Check[]): Check['status'] {

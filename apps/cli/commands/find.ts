@@ -2,7 +2,7 @@
 import { CofferError, type Finding, findingOf, isCofferError } from '@coffer/base';
 import { type FoundPath, PathSearch } from '@coffer/flows/browse/find.ts';
 import { compilePattern } from '@coffer/flows/browse/glob.ts';
-import { rootFolder } from '@coffer/flows/point-path.ts';
+import { rootFolder } from '@coffer/flows/root-folder.ts';
 import { isChunkError, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import {
   formatBytes,

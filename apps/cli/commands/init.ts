@@ -1,22 +1,19 @@
 /** `coffer init`, and the embedded repository that `coffer backup` makes on first use. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CofferError, isCofferError } from '@coffer/base';
 import {
   checkPassphrase,
-  generateRecoveryKey,
-  initRepository,
   initWithKeysFrom,
-  type InitOptions,
+  initWithRecoveryKey,
   type Padding,
+  readConfig,
 } from '@coffer/repository';
-import { readConfig } from '@coffer/repository/config-objects.ts';
-import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { clock, openRepositoryAt, random, withStore } from '../compose.ts';
 import { printLine, printResult } from '../output.ts';
 import { givenPassphrase } from '../passphrase.ts';
 import { askNewSecret, canAsk } from '../prompt.ts';
-import { writeSecretFile } from '../secret-file.ts';
+import { recoveryKeyKeeper, writeSecretFile } from '../secret-file.ts';
 import {
   chooseRepository,
   embeddedPassphraseFile,
@@ -88,31 +85,14 @@ async function initNew(
 ): Promise<InitReport> {
   if (passphrase === undefined) throw new CofferError('passphrase-missing', { location });
   checkPassphrase(passphrase);
-  const recoveryKey = generateRecoveryKey(random);
   return await withStore(location, { create: true }, async (store) => {
-    // Durable before the repository exists, which nothing else can open when the passphrase is lost.
-    if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
-    const wanted = { passphrase, recoveryKey, padding };
-    const repository = await initOrForget(store, wanted, recoveryKeyFile);
-    return recoveryKeyFile === undefined
-      ? { repository, location, recoveryKey }
-      : { repository, location, recoveryKeyFile };
+    const { config, recoveryKey } = await initWithRecoveryKey(
+      { store, clock, random, passphrase, padding },
+      recoveryKeyKeeper(recoveryKeyFile),
+    );
+    const made = { repository: config.repositoryId, location };
+    return recoveryKeyFile === undefined ? { ...made, recoveryKey } : { ...made, recoveryKeyFile };
   });
-}
-
-/** A key that opens nothing is not left behind. */
-async function initOrForget(
-  store: ObjectStore,
-  wanted: Pick<InitOptions, 'passphrase' | 'recoveryKey' | 'padding'>,
-  recoveryKeyFile: string | undefined,
-): Promise<string> {
-  try {
-    return (await initRepository({ store, clock, random, ...wanted })).repositoryId;
-  } catch (error) {
-    const isOfOther = isCofferError(error, 'repository-exists');
-    if (recoveryKeyFile !== undefined && isOfOther) rmSync(recoveryKeyFile, { force: true });
-    throw error;
-  }
 }
 
 async function initFrom(source: string, location: string): Promise<InitReport> {

@@ -1,17 +1,13 @@
 /** `coffer key`: the slots that open a repository. */
-import { rmSync } from 'node:fs';
 import { type Finding, findingOf } from '@coffer/base';
 import {
-  addKeySlot,
-  generateRecoveryKey,
+  addPassphrase,
   type KeySlot,
-  newKeySlot,
   readKeySlots,
   removeKeySlot,
-  type Repository,
-  type UnlockedRepository,
+  type RotatedKey,
+  rotateRecoveryKey,
 } from '@coffer/repository';
-import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import {
   formatTime,
   printJson,
@@ -22,8 +18,7 @@ import {
 } from '../output.ts';
 import { newPassphrase, requiredPassphrase } from '../passphrase.ts';
 import { printable } from '../printable.ts';
-import { random } from '../compose.ts';
-import { writeSecretFile } from '../secret-file.ts';
+import { recoveryKeyKeeper } from '../secret-file.ts';
 import { withRepository, withUnlocked } from '../session.ts';
 import type { GlobalOptions } from '../settings.ts';
 import { writeWriterKey } from '../writer-key.ts';
@@ -60,43 +55,33 @@ export async function runKeyList(options: GlobalOptions): Promise<void> {
 }
 
 export async function runKeyAdd(options: KeyAddOptions): Promise<void> {
+  const { newPassphraseFile, label } = options;
   await withUnlocked(options, async (repository) => {
-    const secret = await newPassphrase(options.newPassphraseFile);
-    const slot = await makeSlot(repository, { kind: 'passphrase', secret, label: options.label });
-    await addKeySlot(repository.store, slot);
+    const passphrase = await newPassphrase(newPassphraseFile);
+    const slot = await addPassphrase(repository, { passphrase, label });
     printResult(options, toDocument(slot), () => printLine(`Added key slot ${slot.slot}`));
   });
 }
 
 export async function runKeyRemove(name: string, options: GlobalOptions): Promise<void> {
   await withRepository(options, async (repository) => {
-    const before = await readKeySlots(repository, ignoreDamaged);
-    await removeKeySlot(repository, name, await requiredPassphrase(options));
-    const removed = before.filter(({ slot }) => slot.startsWith(name)).map(({ slot }) => slot);
-    printResult(options, { removed }, () => printLine(`Removed key slot ${removed.join(', ')}`));
+    const removed = await removeKeySlot(repository, name, await requiredPassphrase(options));
+    printResult(options, { removed: [removed] }, () => printLine(`Removed key slot ${removed}`));
   });
 }
 
-/** The new key opens the repository before the earlier ones do not any more. */
 export async function runKeyRecovery(options: KeyRecoveryOptions): Promise<void> {
-  const { recoveryKeyFile } = options;
+  const { recoveryKeyFile: file, json } = options;
   await withUnlocked(options, async (repository) => {
-    refuseAppendOnly(repository.store);
-    const slots = await readKeySlots(repository, ignoreDamaged);
-    const earlier = slots.filter(({ kind }) => kind === 'recovery');
-    const recoveryKey = generateRecoveryKey(random);
-    const slot = await makeSlot(repository, {
-      kind: 'recovery',
-      secret: recoveryKey,
-      label: 'printed',
+    const { recoveryKey, slot, earlier } = await rotateRecoveryKey(repository, {
+      ...recoveryKeyKeeper(file),
+      // Even with --quiet: it is shown once.
+      opens: (rotated) => {
+        if (!json) printRecovery(rotated, file);
+      },
     });
-    await writeWithFile(repository, slot, { recoveryKey, recoveryKeyFile });
-    // Shown first, even with --quiet: it may be the only key that is left.
-    if (!options.json) printRecovery(recoveryKey, recoveryKeyFile, earlier.length);
-    for (const each of earlier) await removeKeySlot(repository, each.slot, recoveryKey);
-    const removed = earlier.map((each) => each.slot);
-    const shown = recoveryKeyFile === undefined ? { recoveryKey } : { recoveryKeyFile };
-    if (options.json) printJson({ ...toDocument(slot), ...shown, removed });
+    const shown = file === undefined ? { recoveryKey } : { recoveryKeyFile: file };
+    if (json) printJson({ ...toDocument(slot), ...shown, removed: earlier });
   });
 }
 
@@ -116,32 +101,6 @@ export async function runKeyWriter(options: KeyWriterOptions): Promise<void> {
   });
 }
 
-/** A damaged slot opens nothing; `coffer key list` tells of it, and a repair drops it. */
-function ignoreDamaged(): void {}
-
-async function makeSlot(
-  { allKeys: keys, run }: UnlockedRepository,
-  what: Pick<Parameters<typeof newKeySlot>[0], 'kind' | 'secret' | 'label'>,
-): Promise<KeySlot> {
-  return await newKeySlot({ ...what, keys, createdAt: run.clock.now() });
-}
-
-async function writeWithFile(
-  { store }: Repository,
-  slot: KeySlot,
-  key: { readonly recoveryKey: string; readonly recoveryKeyFile: string | undefined },
-): Promise<void> {
-  const { recoveryKey, recoveryKeyFile } = key;
-  if (recoveryKeyFile !== undefined) writeSecretFile(recoveryKeyFile, recoveryKey);
-  try {
-    await addKeySlot(store, slot);
-  } catch (error) {
-    // A key that opens nothing is not left behind.
-    if (recoveryKeyFile !== undefined) rmSync(recoveryKeyFile, { force: true });
-    throw error;
-  }
-}
-
 function toDocument({ slot, kind, label, createdAt }: KeySlot): {
   slot: string;
   kind: KeySlot['kind'];
@@ -151,14 +110,14 @@ function toDocument({ slot, kind, label, createdAt }: KeySlot): {
   return { slot, kind, label, createdAt: new Date(createdAt).toISOString() };
 }
 
-function printRecovery(key: string, file: string | undefined, removed: number): void {
+function printRecovery({ recoveryKey, earlier }: RotatedKey, file: string | undefined): void {
   if (file === undefined) {
     printLine('The new recovery key is shown this once. Print it, and keep it elsewhere:');
     printLine();
-    printLine(`    ${key}`);
+    printLine(`    ${recoveryKey}`);
     printLine();
   } else {
     printLine(`The new recovery key is kept in ${file}`);
   }
-  if (removed > 0) printLine('Earlier recovery keys do not open the repository any more.');
+  if (earlier.length > 0) printLine('Earlier recovery keys do not open the repository any more.');
 }

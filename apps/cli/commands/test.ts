@@ -1,9 +1,10 @@
 /** `coffer test`: whether the machine of a point boots. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { CofferError, ERRORS } from '@coffer/base';
+import { CofferError } from '@coffer/base';
 import { bootTest, type BootTestResult } from '@coffer/flows/machine/boot-test.ts';
 import { BootTestRequest, parseRequest } from '@coffer/flows/request.ts';
+import { exitCodeOf } from '../failures/failures.ts';
 import { openVmHost } from '../libvirt/compose.ts';
 import { formatDuration, printLine, printResult } from '../output.ts';
 import { splitPointPath } from '../point-path.ts';
@@ -39,7 +40,7 @@ export async function runTest(source: string, options: TestCommandOptions): Prom
   const screenshot = keepScreenshot(result, options);
   const { screenshot: _bytes, ...told } = result;
   printResult(options, { ...told, screenshot }, () => printTest(result, screenshot));
-  if (!result.passed) process.exitCode = ERRORS['boot-test-failed'].exitCode;
+  if (!result.passed) process.exitCode = exitCodeOf('boot-test-failed');
 }
 
 /** Returns its path, where there is one. */

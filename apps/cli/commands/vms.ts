@@ -1,7 +1,6 @@
 /** `coffer vms`. */
 import type { DiscoveredAgent, DiscoveredDisk, DiscoveredVm } from '../libvirt/compose.ts';
 import { listMachines } from '../libvirt/compose.ts';
-import { commandRun } from '../compose.ts';
 import { formatBytes, printJson, printLine } from '../output.ts';
 import { printable } from '../printable.ts';
 import type { GlobalOptions } from '../settings.ts';
@@ -11,7 +10,7 @@ export interface VmsCommandOptions extends GlobalOptions {
 }
 
 export async function runVms(options: VmsCommandOptions): Promise<void> {
-  const vms = await listMachines(commandRun, options.connect);
+  const vms = await listMachines(options.connect);
   if (options.json) printJson(vms);
   else vms.forEach(printVm);
 }

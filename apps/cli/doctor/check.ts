@@ -1,4 +1,9 @@
 /** What the doctor says of one thing. */
+import { type ErrorCode, factsOf } from '@coffer/base/errors.ts';
+import { titleOf } from '@coffer/base/findings.ts';
+import type { Health } from '@coffer/base/health.ts';
+import { remedyOf } from '../failures/failures.ts';
+import { type HealthCode, TEXTS } from './texts.ts';
 
 export interface Check {
   readonly check: string;
@@ -8,14 +13,28 @@ export interface Check {
   readonly help?: string;
 }
 
-export function ok(check: string, message: string): Check {
-  return { check, status: 'ok', message };
+export function checkOf(health: Health<HealthCode>): Check {
+  const { subject: check, status, code, details } = health;
+  if (!isHealthCode(code)) return { check, status, ...ofError({ ...health, code }) };
+  const { message, help } = TEXTS[code];
+  const said = { check, status, message: message(details) };
+  return help === undefined ? said : { ...said, help: help(details) };
 }
 
-export function warning(check: string, message: string, help: string): Check {
-  return { check, status: 'warning', message, help };
+function isHealthCode(code: HealthCode | ErrorCode | 'unseen'): code is HealthCode {
+  return Object.hasOwn(TEXTS, code);
 }
 
-export function failure(check: string, message: string, help: string): Check {
-  return { check, status: 'failure', message, help };
+function ofError({
+  code,
+  details,
+}: {
+  readonly code: ErrorCode | 'unseen';
+  readonly details: Health<never>['details'];
+}): { readonly message: string; readonly help: string } {
+  if (code === 'unseen') return { message: String(details['reason']), help: 'See the reason.' };
+  return {
+    message: `${titleOf(code)}${factsOf(details)}`,
+    help: remedyOf({ code, details }),
+  };
 }

@@ -1,4 +1,5 @@
 /** A run of a test. */
+import { tmpdir } from 'node:os';
 import { systemClock } from '../clock.ts';
 import { systemRandom } from '../random.ts';
 import type { RunContext } from '../run-context.ts';
@@ -10,6 +11,7 @@ export function testRun(given: Partial<RunContext> = {}): RunContext {
     random: systemRandom,
     signal: new AbortController().signal,
     tell: () => {},
+    temporaryFolder: tmpdir(),
     ...given,
   };
 }

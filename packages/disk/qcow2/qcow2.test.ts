@@ -17,7 +17,12 @@ const folder = mkdtempSync(join(tmpdir(), 'coffer-qcow2-test-'));
 after(() => rmSync(folder, { recursive: true }));
 let made = 0;
 const newPath = (): string => join(folder, `${made++}.qcow2`);
-const reading = { format: 'qcow2', writable: false, mayReferToOthers: false } as const;
+const reading = {
+  format: 'qcow2',
+  writable: false,
+  mayReferToOthers: false,
+  temporaryFolder: folder,
+} as const;
 
 writableDiskContract('qcow2', async (sizeBytes) => {
   const path = newPath();

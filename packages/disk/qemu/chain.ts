@@ -48,7 +48,7 @@ export async function checkChain(path: string, options: ChainOptions): Promise<v
     const dataFile = info['format-specific']?.data?.['data-file'];
     const parent = info['full-backing-filename'];
     if (!options.mayReferToOthers && (parent ?? dataFile) !== undefined) {
-      const reason = `it names another file, ${parent ?? dataFile}: say --format ${options.format}`;
+      const reason = `it names another file, ${parent ?? dataFile}`;
       throw new CofferError('image-format-unknown', { path, reason });
     }
     next = parent === undefined ? undefined : parentOf(info, parent, next.path);

@@ -15,7 +15,12 @@ after(() => rmSync(folder, { recursive: true }));
 const path = (name: string): string => join(folder, name);
 const qemuImg = (...args: string[]): void => void execFileSync('qemu-img', args, { cwd: folder });
 
-const reading = { writable: false, mayReferToOthers: true, clock: systemClock } as const;
+const reading = {
+  writable: false,
+  mayReferToOthers: true,
+  clock: systemClock,
+  temporaryFolder: tmpdir(),
+} as const;
 const fails =
   (code: ErrorCode) =>
   (error: unknown): boolean =>
@@ -119,7 +124,13 @@ test('a process that is killed leaves no qemu-nbd behind', async () => {
   const script = `
     import { systemClock } from '@coffer/base';
     import { openQemuImage } from './qemu-image.ts';
-    const options = { format: 'qcow2', writable: false, mayReferToOthers: true, clock: systemClock };
+    const options = {
+      format: 'qcow2',
+      writable: false,
+      mayReferToOthers: true,
+      clock: systemClock,
+      temporaryFolder: ${JSON.stringify(tmpdir())},
+    };
     const disk = await openQemuImage(${JSON.stringify(path('held.qcow2'))}, options);
     process.stdout.write('open');
     setInterval(() => disk.sizeBytes, 1000);`;

@@ -4,7 +4,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   type Clock,
@@ -27,6 +26,8 @@ export interface QemuImageOptions {
   readonly writable: boolean;
   readonly mayReferToOthers: boolean;
   readonly clock: Clock;
+  /** The socket lies in a private folder in it. */
+  readonly temporaryFolder: string;
 }
 
 /** For one that hangs: one that ends is noticed at once, and a host may be busy. */
@@ -42,7 +43,7 @@ export async function openQemuImage(
   options: QemuImageOptions,
 ): Promise<WritableDisk> {
   await checkChain(path, options);
-  const folder = mkdtempSync(join(tmpdir(), 'coffer-qemu-'));
+  const folder = mkdtempSync(join(options.temporaryFolder, 'coffer-qemu-'));
   const socket = join(folder, 'socket');
   const server = new QemuNbd(path, socket, options);
   try {

@@ -190,7 +190,7 @@ function openRoot(path: string): SourceFolder {
     const code = reason === 'ENOENT' ? 'source-not-found' : 'source-unreadable';
     throw new CofferError(code, { path, reason }, error);
   }
-  const reason = 'not a folder; an image or block device needs --disk';
+  const reason = 'it is not a folder';
   throw new CofferError('source-unreadable', { path, reason });
 }
 

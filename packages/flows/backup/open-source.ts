@@ -19,11 +19,13 @@ export interface DiskSourceOptions {
 
 /** Fails with `usage` and the codes of sources. */
 export async function openDiskSource(
-  { clock, random }: RunContext,
+  { clock, random, temporaryFolder }: RunContext,
   source: string,
   { format, tlsOf }: DiskSourceOptions,
 ): Promise<Disk> {
-  if (!isNbdUri(source)) return await openImage(source, { format, clock, random });
+  if (!isNbdUri(source)) {
+    return await openImage(source, { format, clock, random, temporaryFolder });
+  }
   const address = parseNbdUri(source);
   const { openNbdDisk } = await import('@coffer/disk/nbd/nbd-disk.ts');
   return await openNbdDisk({

@@ -1,7 +1,10 @@
 /** The point that the next backup of a virtual machine can be based on. */
-import type { RecoveryPoint, Session, WriterRepository } from '@coffer/repository';
-import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
-import { chunksOnlyIn } from '@coffer/repository/tree/difference.ts';
+import {
+  isWholeStored,
+  type RecoveryPoint,
+  type Session,
+  type WriterRepository,
+} from '@coffer/repository';
 import type { CaptureBase } from '@coffer/workloads/vm-capture.ts';
 import { type NotedPoint, notedPoints, type VmNotes } from './vm-notes.ts';
 
@@ -93,17 +96,4 @@ async function usableBase(
     disks: new Map(disks),
   };
   return { point, capture, swap };
-}
-
-async function isWholeStored(
-  { store, index, run: { signal } }: WriterRepository,
-  { writer }: Session,
-  { roots }: RecoveryPoint,
-): Promise<boolean> {
-  const records = new RecordReader({ store, index, signal });
-  const ids = roots.map(({ root }) => Buffer.from(root, 'hex'));
-  for await (const { id } of chunksOnlyIn(ids, [], { index, records, signal })) {
-    if (!writer.isStored(id)) return false;
-  }
-  return true;
 }

@@ -1,7 +1,14 @@
 /** Where two points of disks differ. Subtrees that are the same node are not read. */
 import { CofferError, mapAhead } from '@coffer/base';
-import { type ChunkId, GEOMETRY, isZeroId, type NodeReader, ZERO_ID } from '@coffer/repository';
-import { diskChunkCount, diskTreeLevels } from '@coffer/repository/tree/disk-tree.ts';
+import {
+  type ChunkId,
+  diskChunkCount,
+  diskTreeLevels,
+  GEOMETRY,
+  isZeroId,
+  type NodeReader,
+  ZERO_ID,
+} from '@coffer/repository';
 
 const { nodeFanOut: FAN_OUT, diskChunkSizeBytes: CHUNK_SIZE_BYTES } = GEOMETRY;
 /** Pairs of leaf nodes fetched ahead. */

@@ -11,7 +11,7 @@ import {
   type UnlockedRepository,
 } from '@coffer/repository';
 import { parseManifest, rootMetadata } from '../manifest.ts';
-import { rootFolder } from '../point-path.ts';
+import { rootFolder } from '../root-folder.ts';
 import { RecentChunks } from './recent-chunks.ts';
 
 /** Pieces that are fetched before they are asked for: most files are read in order. */

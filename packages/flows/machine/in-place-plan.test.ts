@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Finding } from '@coffer/base';
-import type { KnownDisk } from '@coffer/workloads/vm-host.ts';
+import type { KnownDisk, Misfit } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../manifest.ts';
 import { type OriginalOptions, planAgain, planOriginal } from './in-place-plan.ts';
 import { knownVm, VM_UUID } from './testing/fake-vm-host.ts';
@@ -25,6 +25,10 @@ function codes(findings: readonly Finding[]): string[] {
   return findings.map(({ code, subject }) => `${code} ${subject.name}`);
 }
 
+function toldOf(problems: readonly Misfit[]): string {
+  return problems.map(({ kind, message }) => `${kind}: ${message}`).join('; ');
+}
+
 test('a disk that cannot be given another content where it is keeps all disks as they are', () => {
   const rows: [Partial<KnownDisk>, problem: RegExp | undefined, inPlace?: RegExp][] = [
     [{}, undefined],
@@ -34,7 +38,11 @@ test('a disk that cannot be given another content where it is keeps all disks as
     [{ isEncrypted: true, kind: 'device' }, /vdb is encrypted/],
     [{ kind: 'other', path: 'nbd disk of host' }, /vdb is nbd disk of host/, /cannot be written/],
     [{ format: 'vmdk' }, /format vmdk/, /format vmdk/],
-    [{ format: 'qcow2', hasDataFile: true }, undefined, /leave --delta out/],
+    [
+      { format: 'qcow2', hasDataFile: true },
+      undefined,
+      /^disk-in-place: disk vdb has its data in a file/,
+    ],
     [{ sizeBytes: 99 }, undefined, /has 99 bytes, 100 are needed/],
     [{ sizeBytes: 99, kind: 'device' }, /has 99 bytes, 100 are needed/],
     [{ sizeBytes: 101, kind: 'device' }, undefined],
@@ -44,7 +52,7 @@ test('a disk that cannot be given another content where it is keeps all disks as
   const sizes = new Map([['vdb', 100]]);
   const told = (disk: Partial<KnownDisk>, delta: boolean): string => {
     const known = knownVm({ vda: {}, vdb: disk });
-    return planOriginal(stored(['vda', 'vdb']), known, { delta, sizes }).problems.join('; ');
+    return toldOf(planOriginal(stored(['vda', 'vdb']), known, { delta, sizes }).problems);
   };
   for (const [disk, problem, inPlace] of rows) {
     assert.match(told(disk, false), problem ?? /^$/, JSON.stringify(disk));
@@ -77,7 +85,7 @@ test('files are replaced by new ones, and devices are changed where they are, wh
 
 test('a machine that would be gone when it is stopped is not stopped', () => {
   const known = knownVm({ vda: {} }, { isTransient: true });
-  assert.match(planOriginal(stored(['vda']), known, PLAIN).problems.join(), /is transient/);
+  assert.match(toldOf(planOriginal(stored(['vda']), known, PLAIN).problems), /is transient/);
 });
 
 test('disks that only one side has are told, and one at least has to be on both', () => {
@@ -113,7 +121,7 @@ test('firmware variables and TPM state go to where the machine has them now', ()
 
 test('a machine that is gone comes back where its files can be made as they were', () => {
   const again = (disk: Partial<KnownDisk>): string =>
-    planAgain(stored(['vda']), knownVm({ vda: disk })).problems.join('; ');
+    toldOf(planAgain(stored(['vda']), knownVm({ vda: disk })).problems);
   assert.equal(again({}), '');
   assert.equal(again({ format: 'qcow2' }), '');
   assert.match(again({ kind: 'device', path: '/dev/x' }), /device \/dev\/x/);

@@ -4,7 +4,7 @@
  */
 import { basename, join } from 'node:path';
 import { CofferError, type Finding, type FindingCode } from '@coffer/base';
-import type { KnownDisk, KnownVm } from '@coffer/workloads/vm-host.ts';
+import type { KnownDisk, KnownVm, Misfit } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../manifest.ts';
 
 /** A root of the point, and the file or device that gets its content. */
@@ -20,7 +20,7 @@ export interface PlannedReplacement {
 export interface OriginalPlan {
   readonly replacements: readonly PlannedReplacement[];
   /** With any of them, nothing is restored. */
-  readonly problems: readonly string[];
+  readonly problems: readonly Misfit[];
   readonly findings: readonly Finding[];
 }
 
@@ -31,10 +31,11 @@ export interface OriginalOptions {
   readonly sizes: ReadonlyMap<string, number>;
 }
 
-const FORGOTTEN =
-  'the machine is transient, and gone when it is stopped: define it first (virsh dumpxml, virsh define)';
-
-const ELSEWHERE = 'restore the machine with --as, or this disk with --disk and --to';
+const FORGOTTEN: Misfit = {
+  kind: 'transient',
+  message:
+    'the machine is transient, and gone when it is stopped: define it first (virsh dumpxml, virsh define)',
+};
 
 /** Fails with `disk-not-found` when no disk of the point is one of the machine. */
 export function planOriginal(
@@ -68,14 +69,14 @@ export function planOriginal(
 export function planAgain(vm: VmManifest, known: KnownVm): OriginalPlan {
   const { files, findings } = planStateFiles(vm, known);
   const replacements: PlannedReplacement[] = [...files];
-  const problems: string[] = [];
+  const problems: Misfit[] = [];
   for (const { name } of vm.disks) {
     const disk = known.disks.get(name);
     if (!disk) throw new CofferError('disk-not-found', { disk: name });
     replacements.push(replacementOf(name, disk, { delta: false }));
     if (disk.kind === 'device') {
-      const reason = `is the device ${disk.path}, which may hold something else by now`;
-      problems.push(`disk ${name} ${reason}: ${ELSEWHERE}`);
+      const message = `disk ${name} is the device ${disk.path}, which may hold something else by now`;
+      problems.push({ kind: 'disk', message });
     } else problems.push(...problemsOf(name, disk, { delta: false, sizes: new Map() }));
   }
   return { replacements, problems, findings };
@@ -91,21 +92,29 @@ function replacementOf(
   return { root, path, format: written, isDisk: true, kind: isInPlace ? 'kept' : 'moved' };
 }
 
-/** Why the disk cannot be given another content where it is. */
-function problemsOf(name: string, disk: KnownDisk, { delta, sizes }: OriginalOptions): string[] {
-  const { kind, path, format, isEncrypted, hasDataFile, sizeBytes } = disk;
-  if (kind === 'other') return [`disk ${name} is ${path}, which cannot be written: ${ELSEWHERE}`];
-  if (isEncrypted) return [`disk ${name} is encrypted, and would be so no more: ${ELSEWHERE}`];
-  if (format !== 'raw' && format !== 'qcow2') {
-    return [`disk ${name} is an image of format ${format}, which is not written: ${ELSEWHERE}`];
-  }
-  if (!delta && kind === 'file') return [];
-  if (hasDataFile) return [`disk ${name} has its data in a file of their own: leave --delta out`];
-  const needed = sizes.get(name) ?? 0;
-  if (sizeBytes === undefined) return [`disk ${name} cannot be opened: ${path}`];
-  return sizeBytes >= needed
-    ? []
-    : [`disk ${name} (${path}) has ${sizeBytes} bytes, ${needed} are needed`];
+function problemsOf(name: string, disk: KnownDisk, options: OriginalOptions): Misfit[] {
+  const reason = whyNoOtherContent(disk);
+  if (reason !== undefined) return [{ kind: 'disk', message: `disk ${name} ${reason}` }];
+  if (!options.delta && disk.kind === 'file') return [];
+  const other = whyNotInPlace(disk, options.sizes.get(name) ?? 0);
+  return other === undefined ? [] : [{ ...other, message: `disk ${name} ${other.message}` }];
+}
+
+function whyNoOtherContent({ kind, path, format, isEncrypted }: KnownDisk): string | undefined {
+  if (kind === 'other') return `is ${path}, which cannot be written`;
+  if (isEncrypted) return 'is encrypted, and would be so no more';
+  if (format === 'raw' || format === 'qcow2') return undefined;
+  return `is an image of format ${format}, which is not written`;
+}
+
+function whyNotInPlace(
+  { path, hasDataFile, sizeBytes }: KnownDisk,
+  needed: number,
+): Misfit | undefined {
+  if (hasDataFile) return { kind: 'disk-in-place', message: 'has its data in a file of their own' };
+  if (sizeBytes === undefined) return { kind: 'disk', message: `cannot be opened: ${path}` };
+  if (sizeBytes >= needed) return undefined;
+  return { kind: 'disk', message: `(${path}) has ${sizeBytes} bytes, ${needed} are needed` };
 }
 
 /** Disks that only one side has stay as they are. */
@@ -135,7 +144,7 @@ function leftByThemselves(pairs: readonly NamedDisk[]): Finding[] {
     .map(({ name, disk: { path } }) => aboutDisk('data-file-left', name, { path }));
 }
 
-/** Who asks for --delta knows; a device is changed in place without being asked. */
+/** Who asks for a delta knows; a device is changed in place without being asked. */
 function irrevocable(pairs: readonly NamedDisk[], { delta }: OriginalOptions): Finding[] {
   if (delta) return [];
   const devices = pairs.filter(({ disk }) => disk.kind === 'device');

@@ -110,12 +110,18 @@ function freeBytes(folder: string): number {
   }
 }
 
-/** Fails with `vm-name-taken` when that is all, else with `target-unfit`, naming everything. */
+/**
+ * Fails with `vm-name-taken` when that is all, else with `target-unfit`, naming everything, and of
+ * which kinds it is.
+ */
 export function refuseMisfits(misfits: readonly Misfit[], problems: readonly string[]): void {
   const all = [...misfits.map(({ message }) => message), ...problems];
   if (all.length === 0) return;
-  const isName = all.length === 1 && misfits[0]?.kind === 'name';
-  throw new CofferError(isName ? 'vm-name-taken' : 'target-unfit', { reasons: all.join('; ') });
+  const reasons = all.join('; ');
+  const kinds = [...new Set(misfits.map(({ kind }) => kind))].join(', ');
+  const isName = all.length === 1 && kinds === 'name';
+  if (isName) throw new CofferError('vm-name-taken', { reasons });
+  throw new CofferError('target-unfit', { reasons, kinds: kinds === '' ? undefined : kinds });
 }
 
 export interface FileRestore {

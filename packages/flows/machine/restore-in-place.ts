@@ -168,11 +168,12 @@ async function againInItsPlace(
   });
   const kernels = vm.files.filter(({ role, path }) => isKernel(role) && !existsSync(path));
   const files = [...replaced, ...kernels.map((file) => plannedFile(file))];
-  const problems = [...plan.problems, ...(await spaceProblems(options, files))];
+  const problems = await spaceProblems(options, files);
   for (const folder of new Set(plan.replacements.map(({ path }) => dirname(path)))) {
     problems.push(...(await host.folderProblems(folder)));
   }
-  refuseMisfits(await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined }), problems);
+  const misfits = await host.misfits({ xml: vm.xml, name: vm.name, uuid: undefined });
+  refuseMisfits([...misfits, ...plan.problems], problems);
   tellPhase(run, 'restore-disks');
   tellTotal(run, { bytes: bytesOf(options.point, files) });
   const bytesWritten = await restoreFiles(run, options, files);
@@ -249,7 +250,7 @@ async function refuseUnfit(
   plan: OriginalPlan,
   replacements: readonly Replacement[],
 ): Promise<void> {
-  const problems = [...plan.problems];
+  const problems: string[] = [];
   const others = await options.host.othersUsing(
     uuid,
     plan.replacements.map(({ path }) => path),
@@ -261,7 +262,7 @@ async function refuseUnfit(
   for (const old of replacements.map(oldPathOf).filter((path) => existsSync(path))) {
     problems.push(`there is a file already, which another restore may need: ${old}`);
   }
-  refuseMisfits([], problems);
+  refuseMisfits(plan.problems, problems);
 }
 
 /** Of each folder that gets some of the files. */

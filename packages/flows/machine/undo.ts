@@ -151,10 +151,10 @@ export function isOtherImage(replacement: Replacement): boolean {
 }
 
 export async function openImage(
-  { clock, random }: RunContext,
+  { clock, random, temporaryFolder }: RunContext,
   { path, format }: KeptReplacement,
 ): Promise<WritableDisk> {
-  return await openWritableImage(path, { format, clock, random });
+  return await openWritableImage(path, { format, clock, random, temporaryFolder });
 }
 
 export function keptIn({ keptPath, path }: KeptReplacement): { path: string; base: string } {

@@ -66,7 +66,9 @@ export async function restore(run: RunContext, options: RestoreOptions): Promise
     throw new CofferError('path-not-found', { path, reason });
   }
   if (include.length > 0) {
-    throw new CofferError('usage', { option: '--include', reason: 'a disk is restored whole' });
+    throw new CofferError('usage', {
+      reason: 'a disk is restored whole: nothing of it can be chosen',
+    });
   }
   return await restoreImage(run, options);
 }
@@ -127,12 +129,10 @@ async function toImage(run: RunContext, options: ImageRestoreOptions): Promise<O
   if (options.dryRun) {
     return { bytesWritten: source.sizeBytes, bytesKept: 0, verified: false, findings: [] };
   }
-  const opened = await openDiskTarget({
+  const opened = await openDiskTarget(run, {
     ...options,
     image: options.image ?? { subformat: 'dynamic' },
     sizeBytes: source.sizeBytes,
-    clock: run.clock,
-    random: run.random,
   });
   const pass = async (mode: DiskRestoreMode): Promise<DiskRestoreResult> =>
     await restoreDisk(run, {

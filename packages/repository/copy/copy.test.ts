@@ -25,7 +25,7 @@ import {
   TestRepository,
   writeDisk,
 } from '../testing/test-repository.ts';
-import { chunksOnlyIn } from '../tree/difference.ts';
+import { chunksOnlyIn } from '../reach/difference.ts';
 import { verifyRepository } from '../verify/verify.ts';
 import { copyPoints } from './copy.ts';
 

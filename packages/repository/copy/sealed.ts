@@ -25,7 +25,7 @@ import { decodePoint, type EncodedPoint, type RecoveryPoint } from '../recovery-
 import type { Repository } from '../repository.ts';
 import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
-import { chunksOnlyIn, type FoundChunk } from '../tree/difference.ts';
+import { chunksOnlyIn, type FoundChunk } from '../reach/difference.ts';
 import { type Copied, copyIn, type Copying } from './copying.ts';
 
 /** So many chunks are looked for as long as it takes to list one pack. */

@@ -1,7 +1,7 @@
 /** Objects below `gc/` that no collection has made, or that cannot be read: they go, and are told. */
 import { tellFinding } from '@coffer/base';
 import type { Repository } from '../repository.ts';
-import { type GcState, listGcObjects } from './gc-record.ts';
+import { type GcState, listGcObjects } from '../generations/gc-record.ts';
 
 /** Of a state without an unfinished collection: what is there of later ones follows from nothing. */
 export async function dropJunkRecords(

@@ -8,7 +8,7 @@ import { packObjectName } from '../pack/pack-codec.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
 import type { Repository } from '../repository.ts';
 import { PackWriter, type Relied } from '../session/pack-writer.ts';
-import type { LiveSet } from './live-set.ts';
+import type { LiveSet } from '../reach/live-set.ts';
 import type { GcPlan } from './plan.ts';
 import { changedMeanwhile, synchronize } from './index-in-step.ts';
 

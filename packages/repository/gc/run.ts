@@ -25,13 +25,13 @@ import {
   readGcState,
   type SweepRecord,
   writeGcRecord,
-} from './gc-record.ts';
+} from '../generations/gc-record.ts';
 import { changedMeanwhile, synchronize } from './index-in-step.ts';
 import { dropJunkRecords } from './junk-records.ts';
 import { removeLeftovers } from './leftovers.ts';
-import { pointsPassedOver } from './passed-over.ts';
+import { pointsPassedOver } from '../generations/passed-over.ts';
 import { pointsToKeep, type PointsToKeep, tellDamaged } from './points-to-keep.ts';
-import { LiveSet, type LiveSetOptions } from './live-set.ts';
+import { LiveSet, type LiveSetOptions } from '../reach/live-set.ts';
 import {
   GC_PLAN_DEFAULTS,
   type GcPlan,

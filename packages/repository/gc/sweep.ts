@@ -17,7 +17,7 @@ import {
   type SweepRecord,
   survives,
   writeDone,
-} from './gc-record.ts';
+} from '../generations/gc-record.ts';
 
 /** Deletions under way at once. */
 const DELETIONS_AT_ONCE = 16;

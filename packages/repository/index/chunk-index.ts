@@ -28,7 +28,7 @@ import {
   SWEEP_HEAD_SIZE_BYTES,
   type SweepMemory,
   type SweepRecord,
-} from '../gc/gc-record.ts';
+} from '../generations/gc-record.ts';
 import type { PackDescription, PackEntry } from '../pack/pack-codec.ts';
 import {
   decodeIndexObject,

@@ -7,7 +7,7 @@ import {
   digest,
   DIGEST_SIZE_BYTES,
 } from '@coffer/base';
-import { formatGeneration, parseGeneration } from '../generation.ts';
+import { formatGeneration, parseGeneration } from '../generations/generation.ts';
 import {
   PACK_SIZE_BYTES_MAX,
   type PackDescription,

@@ -6,7 +6,7 @@
 import { type CofferError, isCofferError, tellFinding } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { repairConfig } from '../config-objects.ts';
-import { formatGeneration, parseGeneration } from '../generation.ts';
+import { formatGeneration, parseGeneration } from '../generations/generation.ts';
 import {
   chainOf,
   type GcState,
@@ -17,13 +17,13 @@ import {
   readGcState,
   writeDone,
   writeGcRecord,
-} from '../gc/gc-record.ts';
+} from '../generations/gc-record.ts';
 import {
   decodeIndexObject,
   INDEX_OBJECT_SIZE_BYTES_MAX,
   indexGenerationOf,
 } from '../index/index-codec.ts';
-import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
+import { indexObjectsPassedOver, pointsPassedOver } from '../generations/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
 import { type Hold, parseHoldName, replaceHold } from '../hold.ts';

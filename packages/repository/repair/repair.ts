@@ -19,7 +19,7 @@ import {
 import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import { idKey } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
-import { readGcState } from '../gc/gc-record.ts';
+import { readGcState } from '../generations/gc-record.ts';
 import type { AcceptsPack } from '../index/chunk-index.ts';
 import { addMarks, markDamaged } from '../damaged-points.ts';
 import { writeReplacements } from '../index/leave-out.ts';

@@ -4,7 +4,7 @@
  */
 import type { CofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
-import { readGcState, survives, type SweepMemory } from '../gc/gc-record.ts';
+import { readGcState, survives, type SweepMemory } from '../generations/gc-record.ts';
 import { pointObjectName } from '../recovery-point.ts';
 import { putIfAbsent } from '../store-calls.ts';
 import { encodeJob, type JobResult, jobName } from './job.ts';

@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { CofferError } from '@coffer/base';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import type { RepositoryContext } from '../context.ts';
-import { type GcState, readGcState, willIndexObjectCount } from '../gc/gc-record.ts';
+import { type GcState, readGcState, willIndexObjectCount } from '../generations/gc-record.ts';
 import type { AcceptsPack, ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import type { EncodedPoint } from '../recovery-point.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
@@ -24,7 +24,7 @@ import type { Attempt, JobResult } from './job.ts';
 import { beginName, type CommittedEnd, endName, renewalName, writeEnd } from './session-record.ts';
 
 /** How often a session shows that it is alive. */
-export const RENEWAL_INTERVAL_MS = 10 * 60_000;
+const RENEWAL_INTERVAL_MS = 10 * 60_000;
 /** Without a sign of life for this long, a session may be fenced. It decides when, never whether. */
 export const LEASE_MS = 60 * 60_000;
 

@@ -4,7 +4,7 @@
  * PID namespace of a process can know that it has ended.
  */
 import type { ProcessIdentity, Processes } from '@coffer/base';
-import { sharesProcessNumbers } from '@coffer/base/process-identity.ts';
+import { sharesProcessNumbers } from '@coffer/base';
 
 /** One name for all of them: it must not matter. */
 const HOST = 'backup';

@@ -15,7 +15,7 @@ export const LINK_TARGET_SIZE_MAX = 65_535;
 export const ATTRIBUTE_NAME_SIZE_MAX = 255;
 export const ATTRIBUTE_VALUE_SIZE_MAX = 64 * 1024;
 /** Names and values of one entry together: its page has to fit into a node. */
-export const ATTRIBUTES_SIZE_MAX = 4 * 1024 * 1024;
+const ATTRIBUTES_SIZE_MAX = 4 * 1024 * 1024;
 
 const MODE_MAX = 0o7777;
 const ID_MAX = 2 ** 32 - 1;
@@ -35,7 +35,7 @@ export function unstorable(metadata: FileMetadata): string | undefined {
 }
 
 /** The same of attributes, which are in the order of their names. */
-export function unstorableAttributes(attributes: readonly ExtendedAttribute[]): string | undefined {
+function unstorableAttributes(attributes: readonly ExtendedAttribute[]): string | undefined {
   let sizeBytes = 0;
   for (const [index, { name, value }] of attributes.entries()) {
     const before = attributes[index - 1];

@@ -7,8 +7,13 @@ import {
   tellFinding,
 } from '@coffer/base';
 import { configDamages } from '../config-objects.ts';
-import { checkGcRecord, gcObjectName, listGcObjects, readGcState } from '../gc/gc-record.ts';
-import { indexObjectsPassedOver, pointsPassedOver } from '../gc/passed-over.ts';
+import {
+  checkGcRecord,
+  gcObjectName,
+  listGcObjects,
+  readGcState,
+} from '../generations/gc-record.ts';
+import { indexObjectsPassedOver, pointsPassedOver } from '../generations/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { isUnreadable } from '../record.ts';
 import { lostPoints } from '../removed-points.ts';

@@ -20,7 +20,7 @@ import { type ChunkId, idKey } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import type { AcceptsPack, IndexedPack } from '../index/chunk-index.ts';
 import type { Location } from '../index/location.ts';
-import { LiveSet, type LiveSetOptions, Wholeness } from '../gc/live-set.ts';
+import { LiveSet, type LiveSetOptions, Wholeness } from '../reach/live-set.ts';
 import { packObjectName } from '../pack/pack-codec.ts';
 import { StoredPacks } from '../pack/stored-packs.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';

@@ -58,7 +58,7 @@ export interface LibvirtOptions {
   readonly timeoutMs?: number;
   /** How often a silent server is asked whether it lives; after six times without an answer it does not. */
   readonly keepaliveIntervalMs?: number;
-  /** Where sockets of the session are looked for; by default that of this process. */
+  /** Says where the sockets of a session are: XDG_RUNTIME_DIR, or HOME. */
   readonly environment?: Environment;
   /** By which that passes; the one of the system unless told otherwise. */
   readonly clock?: Clock;
@@ -93,9 +93,9 @@ export async function openLibvirt(
   uri: string,
   options: LibvirtOptions = {},
 ): Promise<LibvirtConnection> {
-  const { timeoutMs = TIMEOUT_MS, clock = systemClock, environment, ...keepalive } = options;
+  const { timeoutMs = TIMEOUT_MS, clock = systemClock, environment = {}, ...keepalive } = options;
   const limit = { timeoutMs, clock };
-  const address = parseLibvirtUri(uri, environment ?? process.env);
+  const address = parseLibvirtUri(uri, environment);
   const transport = await openTransport(address, limit);
   const handlers = new EventHandlers();
   const onEvent = (number: number, payload: Buffer): void => handlers.dispatch(number, payload);

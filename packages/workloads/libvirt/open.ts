@@ -1,14 +1,21 @@
 /** Opens libvirt for what is done with its machines: captures, restores, finding them. */
-import { CofferError, isCofferError, type RunContext } from '@coffer/base';
+import { type Clock, CofferError, isCofferError, type RunContext } from '@coffer/base';
 import type { CaptureBase, VmCapture } from '../vm-capture.ts';
 import { type CaptureOptions, captureVms } from './capture/capture.ts';
 import { type Domain, type LibvirtConnection, openLibvirt } from './connection.ts';
 import { type DiscoveredVm, discoverVms } from './discover.ts';
 import type { NetworkPlace } from './domain/rewrite-interfaces.ts';
 import { LibvirtHost } from './restore/libvirt-host.ts';
+import type { Environment } from './rpc/address.ts';
 
 const RECONNECT_ATTEMPTS_MAX = 15;
 const RECONNECT_DELAY_MS = 1000;
+
+/** A daemon, and the environment of the user whose session it may be of. */
+export interface LibvirtPlace {
+  readonly uri: string;
+  readonly environment: Environment;
+}
 
 /** How machines are captured, whichever they are. */
 export type CaptureChoices = Omit<
@@ -29,11 +36,11 @@ export interface FoundMachines extends AsyncDisposable {
 
 /** By names or UUIDs. Fails with `vm-not-found`, `usage` and the codes of libvirt. */
 export async function findMachines(
-  uri: string,
+  place: LibvirtPlace,
   names: readonly string[],
   choices: CaptureChoices,
 ): Promise<FoundMachines> {
-  const connection = await openLocalLibvirt(uri);
+  const connection = await openLocalLibvirt(place);
   try {
     const machines: Domain[] = [];
     for (const name of names) machines.push(await machineNamed(connection, name));
@@ -41,7 +48,7 @@ export async function findMachines(
     return {
       machines,
       capture: async (run, bases, repositoryId) => {
-        const reconnect = (): Promise<LibvirtConnection> => openRestartedLibvirt(run, uri);
+        const reconnect = (): Promise<LibvirtConnection> => openRestartedLibvirt(run, place);
         const shared = { ...choices, connection, reconnect, repositoryId };
         const captured = machines.map((domain, index) => {
           return { ...shared, domain, base: bases[index] };
@@ -59,21 +66,24 @@ export async function findMachines(
 /** A libvirt that machines are restored to; whoever opened it closes it. Fails with its codes. */
 export async function openLibvirtHost(
   run: RunContext,
-  uri: string,
+  place: LibvirtPlace,
   networkNames: Readonly<Record<string, string>>,
 ): Promise<LibvirtHost> {
   const networks = new Map<string, NetworkPlace>();
   for (const [from, name] of Object.entries(networkNames)) {
     networks.set(from, { kind: 'network', name });
   }
-  const connection = await openLocalLibvirt(uri);
-  const reconnect = (): Promise<LibvirtConnection> => openRestartedLibvirt(run, uri);
+  const connection = await openLocalLibvirt(place);
+  const reconnect = (): Promise<LibvirtConnection> => openRestartedLibvirt(run, place);
   return new LibvirtHost({ connection, reconnect, networks, clock: run.clock });
 }
 
 /** Of the machine that has a name now; undefined when none has. Fails with the codes of libvirt. */
-export async function uuidOfMachine(uri: string, name: string): Promise<string | undefined> {
-  const connection = await openLibvirt(uri);
+export async function uuidOfMachine(
+  place: LibvirtPlace,
+  name: string,
+): Promise<string | undefined> {
+  const connection = await openAt(place);
   try {
     return (await connection.domainByName(name)).uuid;
   } catch (error) {
@@ -85,8 +95,11 @@ export async function uuidOfMachine(uri: string, name: string): Promise<string |
 }
 
 /** The machines of a host, by name. Fails with the codes of libvirt. */
-export async function listMachines({ clock }: RunContext, uri: string): Promise<DiscoveredVm[]> {
-  const connection = await openLibvirt(uri, { clock });
+export async function listMachines(
+  { clock }: RunContext,
+  place: LibvirtPlace,
+): Promise<DiscoveredVm[]> {
+  const connection = await openAt(place, clock);
   try {
     return await discoverVms(connection, clock);
   } finally {
@@ -95,22 +108,29 @@ export async function listMachines({ clock }: RunContext, uri: string): Promise<
 }
 
 /** Disks are read and written where their machines are. Fails with `usage` for another host. */
-async function openLocalLibvirt(uri: string): Promise<LibvirtConnection> {
-  const connection = await openLibvirt(uri);
+async function openLocalLibvirt(place: LibvirtPlace): Promise<LibvirtConnection> {
+  const connection = await openAt(place);
   if (connection.socketPath !== undefined) return connection;
   await connection.close();
-  const reason = 'the disks of machines are read and written on their host: run coffer there';
-  throw new CofferError('usage', { connect: uri, reason });
+  const reason = 'the disks of machines are read and written on their host, which is another';
+  throw new CofferError('usage', { connect: place.uri, reason });
+}
+
+async function openAt(
+  { uri, environment }: LibvirtPlace,
+  clock?: Clock,
+): Promise<LibvirtConnection> {
+  return await openLibvirt(uri, { environment, ...(clock && { clock }) });
 }
 
 /** A daemon that was restarted takes a moment. */
 async function openRestartedLibvirt(
   { clock }: RunContext,
-  uri: string,
+  place: LibvirtPlace,
 ): Promise<LibvirtConnection> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await openLibvirt(uri, { clock });
+      return await openAt(place, clock);
     } catch (error) {
       if (attempt === RECONNECT_ATTEMPTS_MAX) throw error;
       await clock.sleep(RECONNECT_DELAY_MS);

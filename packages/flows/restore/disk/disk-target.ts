@@ -1,7 +1,7 @@
 /** Where a disk is restored to: a new image, an existing one, or a block device. */
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { type Clock, CofferError, type Random } from '@coffer/base';
+import { CofferError, type RunContext } from '@coffer/base';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import { createImage, openWritableImage } from '@coffer/disk/image.ts';
 import { type ImageFormat, imageFormatByName } from '@coffer/disk/image-format.ts';
@@ -24,8 +24,6 @@ interface Target {
 export interface DiskTargetOptions extends Target {
   readonly image: ImageChoice;
   readonly sizeBytes: number;
-  readonly clock: Clock;
-  readonly random: Random;
 }
 
 export interface OpenedTarget {
@@ -54,12 +52,15 @@ function refuseOther(target: string): void {
   throw new CofferError('target-unwritable', { path: target, reason });
 }
 
-export async function openDiskTarget(options: DiskTargetOptions): Promise<OpenedTarget> {
+export async function openDiskTarget(
+  run: RunContext,
+  options: DiskTargetOptions,
+): Promise<OpenedTarget> {
   const { target, conflict } = options;
   refuseOther(target);
   const isOpenedAsItIs =
     existsSync(target) && (conflict === 'delta' || statSync(target).isBlockDevice());
-  return isOpenedAsItIs ? await openExisting(options) : await openNew(options);
+  return isOpenedAsItIs ? await openExisting(run, options) : await openNew(run, options);
 }
 
 /** Name of a new image until all of it is there. A killed run leaves it; the next one replaces it. */
@@ -68,8 +69,11 @@ export function partialPathOf(target: string): string {
 }
 
 /** Writes beside the final name, and renames when all is there. */
-async function openNew(options: DiskTargetOptions): Promise<OpenedTarget> {
-  const { target, image, sizeBytes, clock, random } = options;
+async function openNew(
+  { clock, random, temporaryFolder }: RunContext,
+  options: DiskTargetOptions,
+): Promise<OpenedTarget> {
+  const { target, image, sizeBytes } = options;
   const partial = partialPathOf(target);
   rmSync(partial, { force: true });
   const format = image.format ?? imageFormatByName(target) ?? 'raw';
@@ -77,7 +81,7 @@ async function openNew(options: DiskTargetOptions): Promise<OpenedTarget> {
   const newImage = { path: partial, format, subformat, sizeBytes };
   let disk: WritableDisk;
   try {
-    disk = await createImage(newImage, { format, clock, random });
+    disk = await createImage(newImage, { format, clock, random, temporaryFolder });
   } catch (error) {
     rmSync(partial, { force: true });
     throw error;
@@ -99,9 +103,17 @@ async function openNew(options: DiskTargetOptions): Promise<OpenedTarget> {
   };
 }
 
-async function openExisting(options: DiskTargetOptions): Promise<OpenedTarget> {
-  const { target, conflict, image, sizeBytes, clock, random } = options;
-  const disk = await openWritableImage(target, { format: image.format, clock, random });
+async function openExisting(
+  { clock, random, temporaryFolder }: RunContext,
+  options: DiskTargetOptions,
+): Promise<OpenedTarget> {
+  const { target, conflict, image, sizeBytes } = options;
+  const disk = await openWritableImage(target, {
+    format: image.format,
+    clock,
+    random,
+    temporaryFolder,
+  });
   if (disk.sizeBytes < sizeBytes) {
     await disk.close();
     throw new CofferError('target-too-small', { target, has: disk.sizeBytes, needs: sizeBytes });

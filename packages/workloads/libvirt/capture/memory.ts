@@ -27,7 +27,7 @@ export interface CapturedMemory {
 export async function captureMemory(options: MemoryOptions): Promise<CapturedMemory> {
   const { connection, domain, definition, path, isFrozen } = options;
   if (!isFrozen) {
-    const reason = 'its file systems could not be frozen: coffer vms tells what is missing';
+    const reason = 'its file systems could not be frozen';
     throw new CofferError('memory-not-captured', { vm: domain.name, reason });
   }
   const before = await writtenBytes(options);

@@ -65,10 +65,7 @@ async function networkMisfits({
   const missing = [...named.values()].filter(({ kind, name }) =>
     kind === 'network' ? !there.has(name) : seesBridges && !existsSync(`/sys/class/net/${name}`),
   );
-  return missing.map(({ kind, name }) => ({
-    kind: 'network',
-    message: `no ${kind} ${name} (map it with --network ${name}=OTHER)`,
-  }));
+  return missing.map(({ kind, name }) => ({ kind: 'network', message: `no ${kind} ${name}` }));
 }
 
 function placeOf(

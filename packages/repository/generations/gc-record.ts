@@ -7,7 +7,7 @@
 import { CofferError, isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import * as v from 'valibot';
-import { formatGeneration, parseGeneration } from '../generation.ts';
+import { formatGeneration, parseGeneration } from './generation.ts';
 import { indexGenerationOf } from '../index/index-codec.ts';
 import { count, decodeRecord, encodeChecked, hexOf, refuseUnreadable } from '../record.ts';
 import { POINT_ID_SIZE_BYTES } from '../recovery-point.ts';

@@ -11,8 +11,8 @@ import {
   TestRepository,
 } from '../testing/test-repository.ts';
 import { encodeGcRecord, gcObjectName, readGcState } from './gc-record.ts';
-import { GC_PLAN_DEFAULTS } from './plan.ts';
-import { collectGarbage } from './run.ts';
+import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
+import { collectGarbage } from '../gc/run.ts';
 
 async function collected(test: TestRepository): Promise<void> {
   const host = await test.host();

@@ -9,7 +9,7 @@ import { isChunkError, type RecordReader } from '../chunk/record-reader.ts';
 import type { AcceptsPack, ChunkIndex } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import type { Location } from '../index/location.ts';
-import { changedMeanwhile } from './index-in-step.ts';
+import { changedMeanwhile } from '../gc/index-in-step.ts';
 
 /** Nodes read at once. */
 const NODES_AT_ONCE = 16;

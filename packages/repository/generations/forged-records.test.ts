@@ -13,7 +13,7 @@ import {
 } from '../testing/test-repository.ts';
 import { verifyRepository } from '../verify/verify.ts';
 import { chainOf, type GcObject, type GcStep } from './gc-record.ts';
-import { collectGarbage } from './run.ts';
+import { collectGarbage } from '../gc/run.ts';
 
 function objectsOf(...names: string[]): GcObject[] {
   return names.map((name) => {

@@ -6,8 +6,8 @@
  */
 import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
+import type { WriterKeys } from '../keys.ts';
 import { decodePointObject, parsePointObjectName, type PointObject } from '../recovery-point.ts';
-import type { Repository } from '../repository.ts';
 import { getRecord } from '../store-calls.ts';
 import { type GcState, gcObjectName, isIndexObjectValid, survives } from './gc-record.ts';
 import { indexGenerationOf } from '../index/index-codec.ts';
@@ -51,9 +51,15 @@ export async function indexObjectsPassedOver(
   return passedOver;
 }
 
+interface Keyed {
+  readonly store: ObjectStore;
+  /** Undefined when they are not at hand. */
+  readonly keys: Pick<WriterKeys, 'hashKey'> | undefined;
+}
+
 /** Those that can be read; with keys, those that a writer of the repository has made. */
 export async function pointsPassedOver(
-  { store, keys }: Repository,
+  { store, keys }: Keyed,
   state: GcState,
 ): Promise<PointObject[]> {
   const passedOver: PointObject[] = [];
