@@ -30,6 +30,7 @@ export const REPOSITORY_ERRORS = {
   'item-not-found': row(404, 'never', 'There is no such item'),
   'path-not-found': row(404, 'never', 'There is no such path in the recovery point'),
   'kind-mismatch': row(409, 'never', 'The recovery point is of another kind'),
+  'already-made': row(409, 'never', 'An earlier attempt of the job has made its points'),
   'session-fenced': row(
     409,
     'later',

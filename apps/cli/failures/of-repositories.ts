@@ -47,6 +47,7 @@ export const REPOSITORY_FAILURES = {
   'item-not-found': row(12, 'See `coffer items`.'),
   'path-not-found': row(12, 'See `coffer ls <point>`.'),
   'kind-mismatch': row(12, 'See the kind in `coffer points`.'),
+  'already-made': row(12, 'Nothing needs to be done: see `coffer points`.'),
   'session-fenced': row(
     13,
     'Run the command again; nothing was lost and most of its data is reused.',

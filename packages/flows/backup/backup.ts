@@ -34,7 +34,7 @@ import { backupDisk } from './disk.ts';
 import { backupFiles, type FilesBackupOptions } from './files.ts';
 import type { Manifest } from '../manifest.ts';
 import { openParentNodes } from './parent-nodes.ts';
-import { type BackupResult, type Captured, makePoints } from './run.ts';
+import { type BackupResult, type Captured, makePoints, type RunOptions } from './run.ts';
 
 export type { BackupResult };
 
@@ -58,17 +58,14 @@ export interface DiskSource {
 
 export type BackupSource = FilesSource | DiskSource;
 
-export interface BackupOptions {
-  readonly repository: WriterRepository;
+export interface BackupOptions extends RunOptions {
   readonly source: BackupSource;
   readonly item: string;
-  readonly tags: Readonly<Record<string, string>>;
-  /** What is stored is read back; without all of it, no point is made. */
-  readonly readsBack?: boolean | undefined;
   /** Where a writer that cannot open what it has stored keeps what it has to know. */
   readonly notebooks?: string | undefined;
 }
 
+/** Fails as `makePoints` does, and when the source cannot be read at all. */
 export async function backup(run: RunContext, options: BackupOptions): Promise<BackupResult> {
   const [result] = await makePoints(run, options, async function* ({ repository, session, scope }) {
     const { source, item, notebooks } = options;

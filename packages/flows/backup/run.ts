@@ -1,6 +1,7 @@
 /** A run of a writer: what it captures becomes recovery points, all at once or none at all. */
 import { hostname } from 'node:os';
 import {
+  CofferError,
   type Finding,
   firstFailure,
   isCofferError,
@@ -9,6 +10,7 @@ import {
   tellPhase,
 } from '@coffer/base';
 import {
+  type Attempt,
   type EncodedPoint,
   encodePoint,
   isFromFuture,
@@ -24,6 +26,8 @@ export interface RunOptions {
   readonly tags: Readonly<Record<string, string>>;
   /** What is stored is read back; without all of it, no point is made. */
   readonly readsBack?: boolean | undefined;
+  /** Of a job whose points are made once, however often it is tried. */
+  readonly attempt?: Attempt | undefined;
 }
 
 /** What captures share. */
@@ -66,7 +70,11 @@ export interface BackupResult {
   readonly findings: readonly Finding[];
 }
 
-/** Results are in the order in which `capture` gives what becomes points. */
+/**
+ * Results are in the order in which `capture` gives what becomes points. Fails with `already-made`,
+ * which names the points, when an earlier attempt of the job has committed, and with `session-fenced`
+ * when a later one has begun.
+ */
 export async function makePoints(
   run: RunContext,
   options: RunOptions,
@@ -74,7 +82,7 @@ export async function makePoints(
 ): Promise<BackupResult[]> {
   const repository = options.repository.during(run);
   const takenAt = run.clock.now();
-  const session = await repository.beginSession({ readsBack: options.readsBack });
+  const session = await begin(repository, options);
   let results: BackupResult[] | undefined;
   try {
     await using scope = new AsyncDisposableStack();
@@ -105,6 +113,17 @@ export async function makePoints(
     });
     throw error;
   }
+}
+
+async function begin(
+  repository: WriterRepository,
+  { readsBack, attempt }: RunOptions,
+): Promise<Session> {
+  if (!attempt) return await repository.beginSession({ readsBack });
+  const begun = await repository.beginAttempt(attempt, { readsBack });
+  if (begun.outcome === 'begun') return begun.session;
+  const points = begun.result.points.map(({ id }) => id);
+  throw new CofferError('already-made', { job: attempt.key, points: points.join(', ') });
 }
 
 /** A point that says it is later than now would be taken for the latest one for as long. */
