@@ -14,6 +14,7 @@ import { type Conflict, prepareName } from './conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import type { PathFindings } from './path-findings.ts';
+import { isDevice, PRIVILEGED, withoutPrivileges } from './privileges.ts';
 import { type FilesRestoreResult, RestoreRun } from './restore-run.ts';
 import { type FileJob, inPlace } from './target-file.ts';
 
@@ -170,10 +171,24 @@ class FilesRestore {
       this.#run.findings.add('conflict', relative, { reason: prepared.reason });
       return;
     }
+    const admitted = this.#admitted(entry, relative);
+    if (!admitted) return;
     const { name, existing } = prepared;
     const onRenamed = this.#onRenamed(relative);
     if (name !== entry.name) this.#renamed(relative, name);
-    await this.#create({ entry, folder, relative, name, existing, onRenamed }, place.waits);
+    await this.#create(
+      { entry: admitted, folder, relative, name, existing, onRenamed },
+      place.waits,
+    );
+  }
+
+  /** What this host takes of it; undefined for nothing. */
+  #admitted(entry: FileMetadata, relative: RelativePath): FileMetadata | undefined {
+    if (!this.#source.isForeign) return entry;
+    const { findings } = this.#run;
+    if (!isDevice(entry)) return withoutPrivileges(entry, findings.refused(relative));
+    findings.missing('node', relative, PRIVILEGED);
+    return undefined;
   }
 
   /** Undefined when something else has its place. */
