@@ -28,6 +28,7 @@ import {
   type WriteNode,
   ZERO_ID,
 } from '@coffer/repository';
+import { type EmptyFile, HiddenContents, readToEnd } from './hidden-content.ts';
 
 /** A file up to the smallest chunk is one chunk, whatever it holds. */
 const SMALL_SIZE_BYTES_MAX = GEOMETRY.fileChunkSizeBytes.min;
@@ -83,6 +84,7 @@ export class ContentStore implements AsyncDisposable {
   readonly #options: ContentStoreOptions;
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
+  readonly #hidden = new HiddenContents();
   #batch: Batch | undefined;
   bytesRead = 0;
 
@@ -96,15 +98,21 @@ export class ContentStore implements AsyncDisposable {
 
   /** Takes a file; fails as system calls do when a small one cannot be read. */
   async store(file: FileToStore): Promise<Stored> {
-    if (file.sizeBytes === 0) {
+    if (file.sizeBytes === 0 && !this.mayHide(file)) {
       file.onStored({ form: 'pieces', pieces: [] }, 0);
       return NOTHING;
     }
-    if (file.sizeBytes <= SMALL_SIZE_BYTES_MAX) return await this.#storeSmall(file);
+    if (file.sizeBytes > 0 && file.sizeBytes <= SMALL_SIZE_BYTES_MAX)
+      return await this.#storeSmall(file);
     const stored = Promise.withResolvers<void>();
     stored.promise.catch(() => {});
     await this.#tasks.add(async () => await settle(stored, () => this.#storeLarge(file)));
     return { stored: stored.promise };
+  }
+
+  /** Whether the file may have content though it says that it is empty. */
+  mayHide(file: EmptyFile): boolean {
+    return this.#hidden.mayHave(file);
   }
 
   /** Returns when all that was taken is stored. */
@@ -169,7 +177,7 @@ export class ContentStore implements AsyncDisposable {
     try {
       const fd = openForReading(file);
       try {
-        await this.#storeOpen(fd, file);
+        await (file.sizeBytes === 0 ? this.#storeHidden(fd, file) : this.#storeOpen(fd, file));
       } finally {
         closeSync(fd);
       }
@@ -183,6 +191,29 @@ export class ContentStore implements AsyncDisposable {
         return;
       }
       file.onFinding('unreadable', error);
+    }
+  }
+
+  /** Stores what a file holds that says it is empty. */
+  async #storeHidden(fd: number, file: FileToStore): Promise<void> {
+    const content = new ContentBuilder(this.#options.writeNode);
+    const length = await this.#slabs.use(async (slab) => {
+      const read = await readToEnd(fd, slab.bytes);
+      if (read > 0) await this.#storeSlab(slab, read, content);
+      return read;
+    });
+    this.bytesRead += length;
+    tellChange(fd, file);
+    file.onStored(await content.finish(), length);
+  }
+
+  async #storeSlab(slab: Slab, length: number, content: ContentBuilder): Promise<void> {
+    const { writer } = this.#options.session;
+    const spans = consecutive(await writer.cut(slab, { offset: 0, length }, true));
+    const ids = await writer.write(slab, spans);
+    for (const [index, span] of spans.entries()) {
+      await content.add({ id: required(ids[index], 'each span has an id'), length: span.length });
+      tellDone(this.#run, { bytes: span.length });
     }
   }
 

@@ -211,7 +211,8 @@ class FilesBackup {
       const isKnown =
         before &&
         isUnchanged(before, stats, this.#parentTakenAtOn({ folder: place.folder.fd, name }, stats));
-      if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
+      const isTold = isKnown && !this.#mayHide(place.folder, before, stats);
+      if (isTold && (await this.#isReusable(before))) return this.#reuse(before, stats);
       const metadata = this.#metadata(place.folder, name, stats, relative);
       if (!metadata) return undefined;
       const draft: Draft = { metadata, content: undefined, folder: undefined };
@@ -312,6 +313,12 @@ class FilesBackup {
     tellDone(this.#run, { bytes: before.sizeBytes });
     const hardLink = before.hardLink && { device, inode };
     return { metadata: { ...before, hardLink }, content: before.content, folder: undefined };
+  }
+
+  /** Its content may be another one by now, and its metadata the same. */
+  #mayHide({ fd }: SourceFolder, { name, sizeBytes }: FileEntry, { device }: FileStats): boolean {
+    const open = (flags: number): number => openAt(fd, name, flags);
+    return sizeBytes === 0 && this.#contents.mayHide({ device, open });
   }
 
   async #isReusable({ content }: FileEntry): Promise<boolean> {
