@@ -4,7 +4,7 @@
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
 import { CofferError, isCofferError, tellPhase } from '@coffer/base';
-import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
+import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
@@ -26,6 +26,7 @@ import {
   type SweepRecord,
   writeGcRecord,
 } from './gc-record.ts';
+import { requireDecided } from './decided.ts';
 import { changedMeanwhile, synchronize } from './index-in-step.ts';
 import { dropJunkRecords } from './junk-records.ts';
 import { removeLeftovers } from './leftovers.ts';
@@ -246,25 +247,13 @@ async function carryOn(
   await requireMoved(repository, planned?.moved ?? NOTHING_MOVED);
   const { untouched: _, ...own } = proposed;
   const record = await agreeOnSweep(store, own);
-  await refuseOvertaken(store, record);
+  // Once a later collection is done, the sweep of this one is gone, and nobody agreed on ours.
+  await requireDecided(repository, record);
   refuseForged(record, proposed, condemned);
   tellPhase(run, 'sweep');
   const bytesFreed = await sweep(repository, record, condemned.sessions);
   await removeLeftovers(repository);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
-}
-
-/**
- * Once a later collection is done, the sweep record of this one is gone, and what we wrote in its
- * place was agreed on by nobody. While no later sweep is decided, it is the one that counts.
- */
-async function refuseOvertaken(
-  store: ObjectStore,
-  { generation, collection }: SweepRecord,
-): Promise<void> {
-  const { sweep: newest } = await readGcState(store);
-  if (newest?.collection === collection) return;
-  throw new CofferError('gc-superseded', { generation });
 }
 
 /**
