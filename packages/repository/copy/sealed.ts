@@ -14,7 +14,6 @@ import {
 } from '@coffer/base';
 import { type ChunkId, idKey } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
-import { GEOMETRY } from '../config.ts';
 import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import type { Location } from '../index/location.ts';
@@ -26,18 +25,15 @@ import type { Repository } from '../repository.ts';
 import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
 import { chunksOnlyIn, type FoundChunk } from '../tree/difference.ts';
-import { type Copied, copyIn, type Copying } from './copying.ts';
-
-/** So many chunks are looked for as long as it takes to list one pack. */
-const CHUNKS_PER_PACK_LISTED = 16;
+import { chunksLookedForMax, type Copied, copyIn, type Copying, leastChunksOf } from './copying.ts';
 
 /**
  * One point of a few: without listing the packs of the target, as long as it has few chunks beside
  * that. What the target has is looked for chunk by chunk then.
  */
 export async function copySealed(copying: Copying, point: RecoveryPoint): Promise<Copied> {
-  const { target, isForFew } = copying;
-  const chunksMax = isForFew ? target.index.packCount * CHUNKS_PER_PACK_LISTED : 0;
+  const { target } = copying;
+  const chunksMax = await chunksLookedForMax(copying);
   if (leastChunksOf(point) <= chunksMax) {
     const session = await target.beginMove({ looksUpPacks: true });
     const moving = { session, chunksMax, baseRoots: [] };
@@ -51,11 +47,6 @@ export async function copySealed(copying: Copying, point: RecoveryPoint): Promis
     return await moveMissing(copying, point, { ...moving, baseRoots: base ? rootsOf(base) : [] });
   });
   return required(copied, 'any number of chunks is copied');
-}
-
-function leastChunksOf({ roots }: RecoveryPoint): number {
-  const sizeBytes = roots.reduce((sum, root) => sum + root.sizeBytes, 0);
-  return sizeBytes / GEOMETRY.diskChunkSizeBytes;
 }
 
 interface Moving {
