@@ -41,6 +41,7 @@ import {
   planGc,
 } from './plan.ts';
 import { NOTHING_MOVED, repack, requireMoved } from './repack.ts';
+import { type AskNow, storeClock } from './store-clock.ts';
 import { removeOldRecords, sweep } from './sweep.ts';
 
 export interface GcOptions {
@@ -67,22 +68,25 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const { store, run } = repository;
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
   refuseAppendOnly(store);
+  const askNow = storeClock(repository);
   await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const state = await readGcState(store);
   await refusePassingOver(repository, state);
   await refuseLost(repository);
   const { unfinished } = state;
   if (unfinished) {
-    return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
+    return await unlessOvertaken(repository, state, () =>
+      carryOn({ ...options, askNow }, unfinished, undefined),
+    );
   }
   await dropJunkRecords(repository, await readGcState(store));
   const planned = await unlessOvertaken(repository, state, () => makePlan(options));
   const { plan } = planned;
   const packs = [...plan.remove, ...plan.repack];
-  if (packs.length === 0 && !(await hasEndedSessions(repository))) {
+  if (packs.length === 0 && !(await hasEndedSessions(repository, askNow))) {
     // The last one may have been killed before it could.
     await removeOldRecords(store, state.generation);
-    await removeLeftovers(repository);
+    await removeLeftovers(repository, askNow);
     return { outcome: 'nothing-to-do', plan };
   }
   const moved = await unlessOvertaken(repository, state, () =>
@@ -97,7 +101,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
   return await unlessOvertaken(repository, condemned, () =>
-    carryOn(options, record, { ...planned, moved }),
+    carryOn({ ...options, askNow }, record, { ...planned, moved }),
   );
 }
 
@@ -230,17 +234,17 @@ async function condemn({ store }: Repository, record: CondemnedRecord): Promise<
 
 /** From the condemned list to the end; every step can be repeated, by anyone. */
 async function carryOn(
-  options: GcOptions,
+  options: GcOptions & { readonly askNow: AskNow },
   condemned: CondemnedRecord,
   planned: Planned | undefined,
 ): Promise<GcResult> {
-  const { repository } = options;
+  const { repository, askNow } = options;
   const { store, run } = repository;
   const { generation, collection } = condemned;
   const listed = (await listSessions(store)).map(({ session }) => session);
   const { sessions } = await agreeOnWaiting(store, { generation, collection, sessions: listed });
   tellPhase(run, 'wait-for-sessions');
-  const open = await endExpired(repository, sessions);
+  const open = await endExpired(repository, sessions, askNow);
   if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
   await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const proposed = await rescue(options, condemned, planned);
@@ -252,7 +256,7 @@ async function carryOn(
   refuseForged(record, proposed, condemned);
   tellPhase(run, 'sweep');
   const bytesFreed = await sweep(repository, record, condemned.sessions);
-  await removeLeftovers(repository);
+  await removeLeftovers(repository, askNow);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
 }
 
