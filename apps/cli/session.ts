@@ -48,9 +48,12 @@ export async function withUnlocked<T>(
   options: GlobalOptions,
   use: (repository: UnlockedRepository) => Promise<T>,
 ): Promise<T> {
-  return await withRepository(options, async (repository) =>
-    use(await repository.unlock(await requiredPassphrase(options))),
-  );
+  return await withRepository(options, async (repository) => {
+    const passphrase = await requiredPassphrase(options);
+    // Stretching the passphrase takes about as long as a thread takes to load its code.
+    chunkPool.start();
+    return await use(await repository.unlock(passphrase));
+  });
 }
 
 /** For what makes points: keys of a writer are enough. Fails as `withUnlocked` does. */

@@ -1,4 +1,7 @@
-/** Opens and makes disk images of every format that Coffer knows. */
+/**
+ * Opens and makes disk images of every format that Coffer knows. The code of a format is loaded with the
+ * first image that has it.
+ */
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { type Clock, CofferError, isCofferError, type Random, systemErrorCode } from '@coffer/base';
 import { sizeOf } from '@coffer/base/libc.ts';
@@ -10,13 +13,11 @@ import {
   type ImageFormat,
 } from './image-format.ts';
 import { openExisting, refuseBusy } from './qemu/lock.ts';
-import { createQcow2 } from './qcow2/create.ts';
-import { createQemuImage, openQemuImage } from './qemu/qemu-image.ts';
 import { createRawDisk, openRawDisk, openWritableRawDisk } from './raw.ts';
-import { createVhd } from './vhd/create.ts';
-import { openVhd, openWritableVhd } from './vhd/vhd.ts';
-import { createVhdx } from './vhdx/create.ts';
-import { openVhdx, openWritableVhdx } from './vhdx/vhdx.ts';
+
+const vhd = () => import('./vhd/vhd.ts');
+const vhdx = () => import('./vhdx/vhdx.ts');
+const qemuImage = () => import('./qemu/qemu-image.ts');
 
 export interface OpenImageOptions {
   /** Undefined: it is told from the bytes. */
@@ -36,13 +37,15 @@ export async function openImage(path: string, options: OpenImageOptions): Promis
     case 'raw':
       return await openRawDisk(path);
     case 'vhd':
-      return await openVhd(path);
+      return await (await vhd()).openVhd(path);
     case 'vhdx':
-      return await openVhdx(path);
+      return await (await vhdx()).openVhdx(path);
     case 'qcow2':
     case 'vmdk':
     case 'vdi':
-      return await openQemuImage(path, { ...qemuOptions(options), format, writable: false });
+      return await (
+        await qemuImage()
+      ).openQemuImage(path, { ...qemuOptions(options), format, writable: false });
   }
 }
 
@@ -57,13 +60,15 @@ export async function openWritableImage(
     case 'raw':
       return await openWritableRawDisk(path);
     case 'vhd':
-      return await openWritableVhd(path);
+      return await (await vhd()).openWritableVhd(path);
     case 'vhdx':
-      return await openWritableVhdx(path, options);
+      return await (await vhdx()).openWritableVhdx(path, options);
     case 'qcow2':
     case 'vmdk':
     case 'vdi':
-      return await openQemuImage(path, { ...qemuOptions(options), format, writable: true });
+      return await (
+        await qemuImage()
+      ).openQemuImage(path, { ...qemuOptions(options), format, writable: true });
   }
 }
 
@@ -88,15 +93,21 @@ export async function createImage(
     case 'raw':
       return await createRawDisk(path, sizeBytes);
     case 'vhd':
-      return await createVhd(path, { sizeBytes, subformat, clock, random });
+      return await (
+        await import('./vhd/create.ts')
+      ).createVhd(path, { sizeBytes, subformat, clock, random });
     case 'vhdx':
-      return await createVhdx(path, { sizeBytes, subformat, random });
+      return await (
+        await import('./vhdx/create.ts')
+      ).createVhdx(path, { sizeBytes, subformat, random });
     case 'qcow2':
-      return await createQcow2(path, sizeBytes);
+      return await (await import('./qcow2/create.ts')).createQcow2(path, sizeBytes);
     case 'vmdk':
-    case 'vdi':
+    case 'vdi': {
+      const { createQemuImage, openQemuImage } = await qemuImage();
       await createQemuImage(path, sizeBytes, format);
       return await openQemuImage(path, { ...qemuOptions(options), format, writable: true });
+    }
   }
 }
 

@@ -5,7 +5,6 @@
 import { CofferError } from '@coffer/base';
 import { IMAGE_FORMATS } from '@coffer/disk/image-format.ts';
 import * as v from 'valibot';
-import { AFTERWARDS } from './machine/afterwards.ts';
 import { CONFLICTS } from './restore/conflict.ts';
 
 const named = v.pipe(v.string(), v.minLength(1, 'it is empty'));
@@ -25,7 +24,10 @@ const machinePlace = v.union([
 ]);
 /** Of the target, by those that the machine was on. */
 const networks = v.optional(v.record(named, named), {});
-const afterwards = v.optional(v.picklist(AFTERWARDS), 'leave-off');
+/** What a restored machine does next; `go-on`: with the memory of the point, instead of booting. */
+const Afterwards = v.picklist(['leave-off', 'start', 'go-on']);
+export type Afterwards = v.InferOutput<typeof Afterwards>;
+const afterwards = v.optional(Afterwards, 'leave-off');
 
 export const RestoreRequest = v.variant('kind', [
   /** Files, or a disk: what it is follows from the point. */

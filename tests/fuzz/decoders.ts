@@ -137,7 +137,7 @@ function binaryDecoders({ objects, keys }: IntactRepository): Decoder[] {
   const room = Buffer.alloc(sealedSizeMax(plain.length));
   const sealedForms = PADDINGS.map((padding) => {
     const chunk = { id: ids[0]!, kind: 'data', ordinal: 3, plain } as const;
-    const { seal, length } = sealChunk(key, chunk, room, padding);
+    const { seal, length } = sealChunk(key, chunk, room, { padding });
     return { padding, seal, bytes: Buffer.from(room.subarray(0, length)) };
   });
   const associated = Buffer.from('a');

@@ -22,7 +22,7 @@ import { withBar } from '../progress.ts';
 import { namedPoint, withWriter } from '../session.ts';
 import { isVmName } from '../libvirt/vm-name.ts';
 import { parseTags } from '../tags.ts';
-import { runBackupMachines, type VmBackupCommandOptions } from './backup-machines.ts';
+import type { VmBackupCommandOptions } from './backup-machines.ts';
 import { ensureEmbeddedRepository } from './init.ts';
 
 export interface BackupCommandOptions extends VmBackupCommandOptions {
@@ -39,6 +39,7 @@ export async function runBackup(
 ): Promise<void> {
   const areVms = paths.map((path) => isVmName(path) && !options.disk);
   if (areVms.every(Boolean)) {
+    const { runBackupMachines } = await import('./backup-machines.ts');
     await runBackupMachines(paths, options);
     return;
   }

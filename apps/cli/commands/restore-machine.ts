@@ -1,6 +1,5 @@
 /** `coffer restore POINT --as NAME`, `--original`, `--disks`: a machine of a point. */
 import type { Finding } from '@coffer/base';
-import type { Afterwards } from '@coffer/flows/machine/afterwards.ts';
 import { restoreAsNew, type VmRestoreResult } from '@coffer/flows/machine/restore-as-new.ts';
 import { restoreVmDisks } from '@coffer/flows/machine/restore-disks.ts';
 import {
@@ -9,7 +8,7 @@ import {
   restoreInPlace,
 } from '@coffer/flows/machine/restore-in-place.ts';
 import type { UndoRecord } from '@coffer/flows/machine/undo-record.ts';
-import type { RestoreRequest, RestoreRequestOf } from '@coffer/flows/request.ts';
+import type { Afterwards, RestoreRequest, RestoreRequestOf } from '@coffer/flows/request.ts';
 import type { RecoveryPoint } from '@coffer/repository';
 import { openVmHost } from '../libvirt/compose.ts';
 import { commandRun } from '../compose.ts';

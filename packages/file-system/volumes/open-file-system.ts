@@ -1,12 +1,7 @@
-/** Opens whatever file system is on a volume. */
+/** Opens whatever file system is on a volume; the code of it is loaded with the first one. */
 import { CofferError } from '@coffer/base';
 import type { Disk } from '@coffer/disk/disk.ts';
-import { openBtrfs } from '../btrfs/btrfs.ts';
-import { openExt4 } from '../ext4/ext4.ts';
-import { openFat } from '../fat/fat.ts';
 import type { FileSystem } from '../file-system.ts';
-import { openNtfs } from '../ntfs/ntfs.ts';
-import { openXfs } from '../xfs/xfs.ts';
 import { cachedDisk } from './cached-disk.ts';
 import { detectFileSystem } from './detect.ts';
 
@@ -22,18 +17,18 @@ export async function openFileSystem(disk: Disk): Promise<FileSystem> {
     case 'ext2':
     case 'ext3':
     case 'ext4':
-      return await openExt4(cached);
+      return await (await import('../ext4/ext4.ts')).openExt4(cached);
     case 'fat12':
     case 'fat16':
     case 'fat32':
     case 'exfat':
-      return await openFat(cached);
+      return await (await import('../fat/fat.ts')).openFat(cached);
     case 'ntfs':
-      return await openNtfs(cached);
+      return await (await import('../ntfs/ntfs.ts')).openNtfs(cached);
     case 'xfs':
-      return await openXfs(cached);
+      return await (await import('../xfs/xfs.ts')).openXfs(cached);
     case 'btrfs':
-      return await openBtrfs(cached);
+      return await (await import('../btrfs/btrfs.ts')).openBtrfs(cached);
     case 'luks':
     case 'bitlocker':
       throw new CofferError('volume-locked', { kind });

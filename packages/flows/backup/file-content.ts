@@ -2,7 +2,7 @@
  * Stores the contents of files. Small files share a slab, so that hundreds of them are one piece of
  * work; large ones pass through slabs one after the other and are cut by content, holes left out.
  */
-import { closeSync, fstatSync, read, readSync } from 'node:fs';
+import { closeSync, fstatSync, read } from 'node:fs';
 import { promisify } from 'node:util';
 import {
   type ContentPiece,
@@ -15,7 +15,7 @@ import {
   TaskQueue,
   tellDone,
 } from '@coffer/base';
-import { OPEN_NO_WAIT, OPEN_READ, statOf } from '@coffer/base/folder-calls.ts';
+import { OPEN_NO_WAIT, OPEN_READ, openAt, statOf } from '@coffer/base/folder-calls.ts';
 import { nextData } from '@coffer/base/libc.ts';
 import {
   ContentBuilder,
@@ -28,11 +28,13 @@ import {
   type WriteNode,
   ZERO_ID,
 } from '@coffer/repository';
+import type { FileThreads } from '@coffer/workloads/files/file-threads.ts';
+import type { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { type EmptyFile, HiddenContents, readToEnd } from './hidden-content.ts';
+import { SmallFiles, type UnreadFile } from './small-files.ts';
 
 /** A file up to the smallest chunk is one chunk, whatever it holds. */
 const SMALL_SIZE_BYTES_MAX = GEOMETRY.fileChunkSizeBytes.min;
-const SMALL_FILES_PER_SLAB = 1024;
 /** Holes smaller than this are read: cutting there would make small chunks. */
 const HOLE_BYTES_MIN = 128 * 1024;
 
@@ -43,31 +45,25 @@ export interface ContentStoreOptions {
   readonly session: Session;
   readonly writeNode: WriteNode;
   readonly slabCount: number;
+  /** They end with whoever has started them. */
+  readonly threads: FileThreads;
 }
 
 export interface FileToStore {
-  /** Opens it in its folder, which is open until `store` returns. */
-  readonly open: (flags: number) => number;
+  /** It is open until `store` returns. */
+  readonly folder: SourceFolder;
+  readonly name: Buffer;
   /** As the metadata says; the file may be shorter or longer by now. */
   readonly sizeBytes: number;
   readonly modifiedNs: bigint;
   readonly changedNs: bigint;
   readonly inode: bigint;
   readonly device: bigint;
-  /** The file that has the name now, when another one had it; undefined when there is none. */
-  readonly lookAgain: () => FileToStore | undefined;
+  /** The file that has the name in the folder now, when another one had it; undefined for none. */
+  readonly lookAgain: (folder: number) => FileToStore | undefined;
   /** Told the content, and the size that was found. */
   readonly onStored: (content: FileContent, sizeBytes: number) => void;
   readonly onFinding: (code: FindingCode, error?: unknown) => void;
-}
-
-/** Small files that share a slab. */
-interface Batch {
-  readonly slab: Slab;
-  readonly spans: Span[];
-  readonly files: FileToStore[];
-  used: number;
-  readonly stored: PromiseWithResolvers<void>;
 }
 
 /** Resolves when the content is stored. It is an object, since a promise in a promise is one. */
@@ -85,18 +81,20 @@ export class ContentStore implements AsyncDisposable {
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
   readonly #hidden = new HiddenContents();
-  #batch: Batch | undefined;
+  #batch: SmallFiles | undefined;
   bytesRead = 0;
 
   constructor(run: RunContext, options: ContentStoreOptions) {
     this.#run = run;
     this.#options = options;
+    // Some are read while others are sealed.
+    const slabCount = options.slabCount + options.threads.countMax;
     // One more for the batch that is being filled while all others are under way.
-    this.#slabs = new SlabPool(options.slabCount + 1);
-    this.#tasks = new TaskQueue(options.slabCount);
+    this.#slabs = new SlabPool(slabCount + 1);
+    this.#tasks = new TaskQueue(slabCount);
   }
 
-  /** Takes a file; fails as system calls do when a small one cannot be read. */
+  /** Takes a file. One that cannot be read is a finding. */
   async store(file: FileToStore): Promise<Stored> {
     if (file.sizeBytes === 0 && !this.mayHide(file)) {
       file.onStored({ form: 'pieces', pieces: [] }, 0);
@@ -106,7 +104,9 @@ export class ContentStore implements AsyncDisposable {
       return await this.#storeSmall(file);
     const stored = Promise.withResolvers<void>();
     stored.promise.catch(() => {});
-    await this.#tasks.add(async () => await settle(stored, () => this.#storeLarge(file)));
+    await this.#tasks.add(
+      async () => await settle(stored, () => this.#storeAlone(file, file.folder.fd)),
+    );
     return { stored: stored.promise };
   }
 
@@ -123,74 +123,71 @@ export class ContentStore implements AsyncDisposable {
 
   /** Waits for what is under way. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#batch?.[Symbol.dispose]();
     await this.#tasks[Symbol.asyncDispose]();
   }
 
   async #storeSmall(file: FileToStore): Promise<Stored> {
-    const batch = await this.#batchFor(file.sizeBytes);
-    const length = readSmall(file, batch.slab.bytes, batch.used);
-    this.bytesRead += length;
-    tellDone(this.#run, { bytes: length });
-    if (length === 0) {
-      file.onStored({ form: 'pieces', pieces: [] }, 0);
-      return NOTHING;
-    }
-    batch.spans.push({ offset: batch.used, length });
-    batch.files.push(file);
-    batch.used += length;
-    return { stored: batch.stored.promise };
-  }
-
-  async #batchFor(sizeBytes: number): Promise<Batch> {
-    const open = this.#batch;
-    const fits = open && open.used + sizeBytes <= SLAB_SIZE_BYTES;
-    if (open && fits && open.files.length < SMALL_FILES_PER_SLAB) return open;
-    await this.#flushBatch();
-    const slab = await this.#slabs.acquire();
-    const stored = Promise.withResolvers<void>();
-    stored.promise.catch(() => {});
-    this.#batch = { slab, spans: [], files: [], used: 0, stored };
-    return this.#batch;
+    if (this.#batch && !this.#batch.hasRoomFor(file)) await this.#flushBatch();
+    this.#batch ??= new SmallFiles(await this.#slabs.acquire());
+    this.#batch.add(file);
+    return { stored: this.#batch.stored.promise };
   }
 
   async #flushBatch(): Promise<void> {
     const batch = this.#batch;
     if (!batch) return;
     this.#batch = undefined;
-    await this.#tasks.add(async () => await settle(batch.stored, () => this.#writeBatch(batch)));
+    await this.#tasks.add(async () => await settle(batch.stored, () => this.#storeBatch(batch)));
   }
 
-  async #writeBatch({ slab, spans, files }: Batch): Promise<void> {
+  async #storeBatch(batch: SmallFiles): Promise<void> {
+    using _ = batch;
+    let unread: readonly UnreadFile[];
     try {
-      const ids = await this.#options.session.writer.write(slab, spans);
-      files.forEach((file, index) => {
-        const { length } = required(spans[index], 'each file has a span');
-        const id = required(ids[index], 'each span has an id');
-        file.onStored({ form: 'pieces', pieces: [{ id, length }] }, length);
-      });
+      this.#run.signal.throwIfAborted();
+      unread = await this.#readBatch(batch);
+      await this.#writeBatch(batch);
     } finally {
-      this.#slabs.release(slab);
+      this.#slabs.release(batch.slab);
     }
+    for (const { file, folder } of unread) await this.#storeAlone(file, folder);
   }
 
-  async #storeLarge(file: FileToStore, isAgain = false): Promise<void> {
+  /** Returns those that have to be read by themselves. */
+  async #readBatch(batch: SmallFiles): Promise<readonly UnreadFile[]> {
+    const { unread, bytesRead } = await batch.read(this.#options.threads);
+    this.bytesRead += bytesRead;
+    tellDone(this.#run, { bytes: bytesRead });
+    return unread;
+  }
+
+  async #writeBatch({ slab, whole }: SmallFiles): Promise<void> {
+    const spans = whole.map(({ span }) => span);
+    const ids = await this.#options.session.writer.write(slab, spans);
+    whole.forEach(({ file, span: { length } }, index) => {
+      const id = required(ids[index], 'each span has an id');
+      file.onStored({ form: 'pieces', pieces: [{ id, length }] }, length);
+    });
+  }
+
+  /** `folder` is a descriptor of the folder that it is in. */
+  async #storeAlone(file: FileToStore, folder: number, isAgain = false): Promise<void> {
     try {
-      const fd = openForReading(file);
+      const fd = openForReading(file, folder);
       try {
         await (file.sizeBytes === 0 ? this.#storeHidden(fd, file) : this.#storeOpen(fd, file));
       } finally {
         closeSync(fd);
       }
     } catch (error) {
+      const code = systemErrorCode(error);
       // What the file system refuses is a finding; what the repository refuses ends the run.
-      if (systemErrorCode(error) === undefined) throw error;
+      if (code === undefined) throw error;
       // Programs that save a file put a new one in its place, which may be long after it was seen.
-      const other = systemErrorCode(error) === 'ESTALE' && !isAgain ? file.lookAgain() : undefined;
-      if (other) {
-        await this.#storeLarge(other, true);
-        return;
-      }
-      file.onFinding('unreadable', error);
+      const other = code === 'ESTALE' && !isAgain ? file.lookAgain(folder) : undefined;
+      if (other) await this.#storeAlone(other, folder, true);
+      else file.onFinding(code === 'ENOENT' ? 'vanished' : 'unreadable', error);
     }
   }
 
@@ -307,29 +304,13 @@ async function settle(
 }
 
 /** Fails with `ESTALE` when another file has taken the name since: it has another owner, perhaps. */
-function openForReading({ open, inode, device }: FileToStore): number {
+function openForReading({ name, inode, device }: FileToStore, folder: number): number {
   // A file that became a fifo meanwhile must not block us.
-  const fd = open(OPEN_READ | OPEN_NO_WAIT);
+  const fd = openAt(folder, name, OPEN_READ | OPEN_NO_WAIT);
   const stats = statOf(fd);
   if (stats.inode === inode && stats.device === device) return fd;
   closeSync(fd);
   throw Object.assign(new Error('another file took its name'), { code: 'ESTALE' });
-}
-
-function readSmall(file: FileToStore, target: Buffer, start: number): number {
-  const fd = openForReading(file);
-  try {
-    let length = 0;
-    while (length < file.sizeBytes) {
-      const bytesRead = readSync(fd, target, start + length, file.sizeBytes - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    tellChange(fd, file);
-    return length;
-  } finally {
-    closeSync(fd);
-  }
 }
 
 function tellChange(fd: number, file: FileToStore): void {

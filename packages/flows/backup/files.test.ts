@@ -79,18 +79,22 @@ async function restored(repository: UnlockedRepository, point: RecoveryPoint): P
   return target;
 }
 
-test('a file that is written to between two of its names has both states', async () => {
+test('a file that is written to between two of its names is read for both, and told', async () => {
   await using repositories = await TestRepository.create();
   const repository = await repositories.host();
   const folder = newFolder();
   writeFileSync(join(folder, 'a'), 'old');
   linkSync(join(folder, 'a'), join(folder, 'z'));
   writeFileSync(join(folder, 'm'), 'other');
-  const { point } = await walked(repository, folder, (relative) => {
+  const { point, findings } = await walked(repository, folder, (relative) => {
     if (relative === 'm') writeFileSync(join(folder, 'z'), 'new');
   });
+  assert.deepEqual(
+    findings.map(({ code, subject }) => `${code} ${subject.name}`),
+    ['changed a'],
+  );
   const target = await restored(repository, point);
-  assert.equal(readFileSync(join(target, 'a'), 'utf8'), 'old');
+  assert.equal(readFileSync(join(target, 'a'), 'utf8'), 'new');
   assert.equal(readFileSync(join(target, 'z'), 'utf8'), 'new');
 });
 
@@ -125,16 +129,15 @@ test('another file that takes a name meanwhile is not protected as the first one
   await using repositories = await TestRepository.create();
   const repository = await repositories.host();
   const folder = newFolder();
-  writeFileSync(join(folder, 'file'), 'of somebody');
-  writeFileSync(join(base, 'secret'), 'of root');
+  writeFileSync(join(folder, 'file'), 'of somebody', { mode: 0o644 });
+  writeFileSync(join(base, 'secret'), 'of root', { mode: 0o600 });
   const { point, findings } = await walked(repository, folder, () => {
     renameSync(join(base, 'secret'), join(folder, 'file'));
   });
-  assert.deepEqual(
-    findings.map(({ code }) => code),
-    ['unreadable'],
-  );
-  assert.deepEqual(readdirSync(await restored(repository, point)), []);
+  assert.deepEqual(findings, []);
+  const file = join(await restored(repository, point), 'file');
+  assert.equal(readFileSync(file, 'utf8'), 'of root');
+  assert.equal(statSync(file).mode & 0o777, 0o600, 'with the rights that it has itself');
 });
 
 test('a large file that is replaced before its turn comes is the new one', async () => {

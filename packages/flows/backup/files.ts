@@ -15,7 +15,7 @@ import {
   tellDone,
   tellFinding,
 } from '@coffer/base';
-import { type FileStats, namesIn, openAt, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
+import { type FileStats, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
 import {
   type ChunkId,
   isChunkError,
@@ -35,9 +35,11 @@ import {
   readMetadata,
 } from '@coffer/workloads/files/metadata.ts';
 import { isCacheFolder, isCacheTag } from '@coffer/workloads/files/selection.ts';
-import { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
+import { FileThreads } from '@coffer/workloads/files/file-threads.ts';
+import type { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { RelativePath } from '../relative-path.ts';
 import { ContentStore, type FileToStore } from './file-content.ts';
+import { ListedFolder } from './listed-folder.ts';
 
 export interface FilesBackupOptions {
   /** The root folder of the parent point. */
@@ -83,8 +85,14 @@ interface FilePlace {
   readonly device: bigint;
 }
 
+/** A name, and its place among those of the folder. */
+interface Named {
+  readonly name: Buffer;
+  readonly index: number;
+}
+
 interface FolderPlace {
-  readonly folder: SourceFolder;
+  readonly listed: ListedFolder;
   /** Relative to the root of the backup; empty for the root. */
   readonly relative: RelativePath;
   readonly parent: ChunkId | undefined;
@@ -92,8 +100,9 @@ interface FolderPlace {
 
 interface FoundFolder {
   readonly draft: Draft;
-  /** The folder that it is in. */
+  /** The folder that it is in, and its place there. */
   readonly place: FolderPlace;
+  readonly index: number;
   readonly relative: RelativePath;
   readonly stats: FileStats;
   readonly before: FileEntry | undefined;
@@ -113,6 +122,7 @@ class FilesBackup {
   readonly #options: FilesBackupOptions;
   readonly #root: SourceFolder;
   readonly #rootDevice: bigint;
+  readonly #threads = new FileThreads();
   readonly #contents: ContentStore;
   /** First draft of each file that has several names, so that it is read once. */
   readonly #linked = new Map<string, { draft: Draft; seen: FileMetadata; stored: Promise<void> }>();
@@ -128,14 +138,16 @@ class FilesBackup {
     this.#parentTakenAtNs = BigInt(Math.round(options.parentTakenAt)) * 1_000_000n;
     this.#root = root;
     this.#rootDevice = statAt(root.fd, ITSELF).device;
-    this.#contents = new ContentStore(run, options);
+    this.#contents = new ContentStore(run, { ...options, threads: this.#threads });
   }
 
   async all(): Promise<FilesBackupResult> {
     // What fails gives its files and slabs back before anybody is told.
-    await using _ = this.#contents;
+    await using _threads = this.#threads;
+    await using _contents = this.#contents;
+    const listing = { threads: this.#threads, clock: this.#run.clock };
     const root = await this.#walkFolder({
-      folder: this.#root,
+      listed: ListedFolder.root(this.#root, listing),
       relative: RelativePath.ROOT,
       parent: this.#options.parentRoot,
     });
@@ -154,9 +166,15 @@ class FilesBackup {
     const before = await this.#parentEntries(place.parent);
     const drafts: Draft[] = [];
     const waits = new Set<Promise<void>>();
-    for (const name of this.#names(place)) {
-      const draft = await this.#walkName(place, name, before.get(name.toString('latin1')), waits);
-      if (draft) drafts.push(draft);
+    try {
+      for (const named of await this.#names(place)) {
+        this.#lookAhead(place, named);
+        const known = before.get(named.name.toString('latin1'));
+        const draft = await this.#walkName(place, named, known, waits);
+        if (draft) drafts.push(draft);
+      }
+    } finally {
+      await place.listed.closeAhead();
     }
     const stored = this.#storeFolder(drafts, waits);
     // A failure is thrown where the root is awaited; until then it must not count as unhandled.
@@ -187,39 +205,52 @@ class FilesBackup {
   }
 
   /** Names in the order of their bytes. */
-  #names({ folder, relative }: FolderPlace): Buffer[] {
+  async #names({ listed, relative }: FolderPlace): Promise<readonly Named[]> {
     try {
-      const names = namesIn(folder.fd);
-      return isCacheFolder(folder.fd, names) ? names.filter(isCacheTag) : names;
+      const names = await listed.names();
+      const all = names.map((name, index) => ({ name, index }));
+      const isCache = isCacheFolder(listed.folder.fd, names);
+      return isCache ? all.filter(({ name }) => isCacheTag(name)) : all;
     } catch (error) {
       this.#find('folder-unreadable', relative, { reason: reasonOf(error) });
       return [];
     }
   }
 
+  /** Has the folders listed that the walk comes to next. */
+  #lookAhead({ listed, relative }: FolderPlace, { index }: Named): void {
+    listed.lookAhead(index, (name, stats) => {
+      const isHere = !this.#options.oneFileSystem || stats.device === this.#rootDevice;
+      return (
+        isHere && !this.#isLeftOut(stats) && !this.#options.isExcluded(relative.at(name), true)
+      );
+    });
+  }
+
   async #walkName(
     place: FolderPlace,
-    name: Buffer,
+    { name, index }: Named,
     before: FileEntry | undefined,
     waits: Set<Promise<void>>,
   ): Promise<Draft | undefined> {
     const relative = place.relative.at(name);
+    const { folder } = place.listed;
     try {
-      const stats = statAt(place.folder.fd, name);
+      const stats = place.listed.statsOf(index);
       if (this.#options.isExcluded(relative, stats.type === 'directory')) return undefined;
       if (this.#isLeftOut(stats)) return undefined;
       const isKnown =
         before &&
-        isUnchanged(before, stats, this.#parentTakenAtOn({ folder: place.folder.fd, name }, stats));
-      const isTold = isKnown && !this.#mayHide(place.folder, before, stats);
+        isUnchanged(before, stats, this.#parentTakenAtOn({ folder: folder.fd, name }, stats));
+      const isTold = isKnown && !this.#mayHide(folder, before, stats);
       if (isTold && (await this.#isReusable(before))) return this.#reuse(before, stats);
-      const metadata = this.#metadata(place.folder, name, stats, relative);
+      const metadata = this.#metadata(folder.fd, name, stats, relative);
       if (!metadata) return undefined;
       const draft: Draft = { metadata, content: undefined, folder: undefined };
       if (metadata.type === 'directory') {
-        await this.#walkInto({ draft, place, relative, stats, before }, waits);
+        await this.#walkInto({ draft, place, index, relative, stats, before }, waits);
       }
-      const filePlace = { folder: place.folder, relative, device: stats.device };
+      const filePlace = { folder, relative, device: stats.device };
       if (metadata.type === 'file') await this.#storeContent(draft, filePlace, waits);
       return draft;
     } catch (error) {
@@ -232,7 +263,7 @@ class FilesBackup {
 
   /** What a point can hold of it; all else is a finding. Undefined when it cannot hold the file. */
   #metadata(
-    { fd: folder }: SourceFolder,
+    folder: number,
     name: Buffer,
     stats: FileStats,
     relative: RelativePath,
@@ -262,14 +293,13 @@ class FilesBackup {
   }
 
   async #walkInto(
-    { draft, place, relative, stats, before }: FoundFolder,
+    { draft, place, index, relative, stats, before }: FoundFolder,
     waits: Set<Promise<void>>,
   ): Promise<void> {
     const isEntered = !this.#options.oneFileSystem || stats.device === this.#rootDevice;
-    const { name } = draft.metadata;
-    const folder = isEntered ? this.#enter(place.folder, name, stats, relative) : undefined;
-    const { stored } = folder
-      ? await this.#walkOpen({ folder, relative, parent: before?.folder })
+    const listed = isEntered ? await this.#enter(place, index, stats, relative) : undefined;
+    const { stored } = listed
+      ? await this.#walkOpen({ listed, relative, parent: before?.folder })
       : { stored: this.#storeFolder([], new Set()) };
     const wait = stored.then((folder) => {
       draft.folder = folder;
@@ -279,14 +309,14 @@ class FilesBackup {
   }
 
   /** Undefined when it cannot be entered: then it is protected as an empty folder, and told. */
-  #enter(
-    above: SourceFolder,
-    name: Buffer,
+  async #enter(
+    { listed }: FolderPlace,
+    index: number,
     stats: FileStats,
     relative: RelativePath,
-  ): SourceFolder | undefined {
+  ): Promise<ListedFolder | undefined> {
     try {
-      return above.enter(name, stats);
+      return await listed.enter(index, stats);
     } catch (error) {
       if (systemErrorCode(error) === undefined || systemErrorCode(error) === 'ENOENT') throw error;
       this.#find('folder-unreadable', relative, { reason: reasonOf(error) });
@@ -298,7 +328,7 @@ class FilesBackup {
     try {
       return await this.#walkFolder(place);
     } finally {
-      place.folder.close();
+      await place.listed.close();
     }
   }
 
@@ -316,9 +346,8 @@ class FilesBackup {
   }
 
   /** Its content may be another one by now, and its metadata the same. */
-  #mayHide({ fd }: SourceFolder, { name, sizeBytes }: FileEntry, { device }: FileStats): boolean {
-    const open = (flags: number): number => openAt(fd, name, flags);
-    return sizeBytes === 0 && this.#contents.mayHide({ device, open });
+  #mayHide(folder: SourceFolder, { name, sizeBytes }: FileEntry, { device }: FileStats): boolean {
+    return sizeBytes === 0 && this.#contents.mayHide({ device, folder, name });
   }
 
   async #isReusable({ content }: FileEntry): Promise<boolean> {
@@ -359,16 +388,17 @@ class FilesBackup {
     const { folder, relative, device } = place;
     const { name, sizeBytes, modifiedNs, changedNs, inode } = seen;
     return {
-      open: (flags) => openAt(folder.fd, name, flags),
+      folder,
+      name,
       sizeBytes,
       modifiedNs,
       changedNs,
       inode,
       device,
-      lookAgain: () => {
+      lookAgain: (fd) => {
         try {
-          const stats = statAt(folder.fd, name);
-          const now = stats.type === 'file' && this.#metadata(folder, name, stats, relative);
+          const stats = statAt(fd, name);
+          const now = stats.type === 'file' && this.#metadata(fd, name, stats, relative);
           return now ? this.#toStore(draft, now, { ...place, device: stats.device }) : undefined;
         } catch (error) {
           if (systemErrorCode(error) === undefined) throw error;

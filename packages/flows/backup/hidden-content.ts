@@ -4,7 +4,7 @@
  */
 import { closeSync, read, statfsSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { OPEN_NAME } from '@coffer/base/folder-calls.ts';
+import { OPEN_NAME, openAt } from '@coffer/base/folder-calls.ts';
 
 const FUSE = 0x65735546;
 
@@ -12,7 +12,8 @@ const readAsync = promisify(read);
 
 export interface EmptyFile {
   readonly device: bigint;
-  readonly open: (flags: number) => number;
+  readonly folder: { readonly fd: number };
+  readonly name: Buffer;
 }
 
 export class HiddenContents {
@@ -20,10 +21,10 @@ export class HiddenContents {
   readonly #known = new Map<bigint, boolean>();
 
   /** Whether a file of no size may have content there. Fails as system calls do. */
-  mayHave({ device, open }: EmptyFile): boolean {
+  mayHave({ device, folder, name }: EmptyFile): boolean {
     const known = this.#known.get(device);
     if (known !== undefined) return known;
-    const fd = open(OPEN_NAME);
+    const fd = openAt(folder.fd, name, OPEN_NAME);
     try {
       const { type, blocks } = statfsSync(`/proc/self/fd/${fd}`);
       // What keeps nothing has no blocks.

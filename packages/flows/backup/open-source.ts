@@ -4,7 +4,6 @@ import type { Disk } from '@coffer/disk/disk.ts';
 import { openImage } from '@coffer/disk/image.ts';
 import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import { isNbdUri, type NbdAddress, parseNbdUri } from '@coffer/disk/nbd/address.ts';
-import { openNbdDisk } from '@coffer/disk/nbd/nbd-disk.ts';
 import type { NbdTls } from '@coffer/disk/nbd/tls.ts';
 
 const CONNECT_TIMEOUT_MS = 15_000;
@@ -26,6 +25,7 @@ export async function openDiskSource(
 ): Promise<Disk> {
   if (!isNbdUri(source)) return await openImage(source, { format, clock, random });
   const address = parseNbdUri(source);
+  const { openNbdDisk } = await import('@coffer/disk/nbd/nbd-disk.ts');
   return await openNbdDisk({
     address,
     tls: tlsOf(address),

@@ -4,7 +4,6 @@ import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
 import { PointFiles } from './point-files.ts';
-import { openPointVolume } from './point-volumes.ts';
 
 /** A place in a point, as far as the user has named it. */
 export interface BrowsedPlace {
@@ -28,5 +27,7 @@ export async function openBrowsed(
   if (volume === undefined) {
     throw new CofferError('volume-not-found', { reason: 'no volume is named', disk: root.name });
   }
+  // Most points are browsed without any volume.
+  const { openPointVolume } = await import('./point-volumes.ts');
   return await openPointVolume(repository, point, { disk: root, volume, passphrase });
 }

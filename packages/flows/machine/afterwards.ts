@@ -3,12 +3,9 @@ import { dirname } from 'node:path';
 import { CofferError, type RunContext, tellPhase } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
+import type { Afterwards } from '../request.ts';
 import { vmOf } from './machine-point.ts';
 import { goOnWithMemory, memoryOf } from './memory.ts';
-
-/** `go-on`: with the memory of the point, instead of booting. */
-export const AFTERWARDS = ['leave-off', 'start', 'go-on'] as const;
-export type Afterwards = (typeof AFTERWARDS)[number];
 
 /** Holds the memory of a machine without disks. */
 const MEMORY_FOLDER = '/var/tmp';

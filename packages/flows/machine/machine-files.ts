@@ -12,7 +12,7 @@ import type { ImageFormat } from '@coffer/disk/image-format.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { DiskImage, Misfit, RestoredVm } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../manifest.ts';
-import { partialPathOf } from '../restore/disk-target.ts';
+import { partialPathOf } from '../restore/disk/disk-target.ts';
 import { makeFolder } from './made-folder.ts';
 import { restoreImage, type RestoreResult } from '../restore/restore.ts';
 

@@ -9,7 +9,8 @@ import {
 } from '@coffer/base';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { VmHost } from '@coffer/workloads/vm-host.ts';
-import { type Afterwards, goOnAfterwards, refuseGoingOn } from './afterwards.ts';
+import type { Afterwards } from '../request.ts';
+import { goOnAfterwards, refuseGoingOn } from './afterwards.ts';
 import { MadeFolder } from './made-folder.ts';
 import {
   fileMisfits,

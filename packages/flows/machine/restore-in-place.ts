@@ -22,7 +22,7 @@ import { openKeeping } from '@coffer/disk/overlay/keeping.ts';
 import type { PointRoot, RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import type { VmManifest } from '../manifest.ts';
-import { type DiskRestoreResult, restoreDisk } from '../restore/disk.ts';
+import { type DiskRestoreResult, restoreDisk } from '../restore/disk/disk.ts';
 import {
   fileMisfits,
   type PlannedFile,
@@ -37,7 +37,8 @@ import {
   planOriginal,
 } from './in-place-plan.ts';
 import type { VmRestoreResult } from './restore-as-new.ts';
-import { type Afterwards, goOnAfterwards, refuseGoingOn } from './afterwards.ts';
+import type { Afterwards } from '../request.ts';
+import { goOnAfterwards, refuseGoingOn } from './afterwards.ts';
 import { dataBytesOf, vmOf } from './machine-point.ts';
 import {
   keptPathOf,

@@ -10,7 +10,7 @@ import { openWritableImage } from '@coffer/disk/image.ts';
 import { bringBack } from '@coffer/disk/overlay/keeping.ts';
 import type { KnownVm, VmHost } from '@coffer/workloads/vm-host.ts';
 import { syncFolder } from '../record-folder.ts';
-import { partialPathOf } from '../restore/disk-target.ts';
+import { partialPathOf } from '../restore/disk/disk-target.ts';
 import {
   type KeptReplacement,
   type MovedReplacement,

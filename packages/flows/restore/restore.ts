@@ -4,9 +4,9 @@ import { shownText } from '@coffer/base/path-text.ts';
 import { isChunkError, type RecoveryPoint, type UnlockedRepository } from '@coffer/repository';
 import { diskOf } from '../point-disks.ts';
 import type { Conflict } from './conflict.ts';
-import { type DiskRestoreMode, type DiskRestoreResult, restoreDisk } from './disk.ts';
-import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk-target.ts';
-import { restoreToFolder } from './to-folder.ts';
+import { type DiskRestoreMode, type DiskRestoreResult, restoreDisk } from './disk/disk.ts';
+import { type ImageChoice, openDiskTarget, refuseOccupiedDisk } from './disk/disk-target.ts';
+import { restoreToFolder } from './files/to-folder.ts';
 
 /** What all restores to a path have in common. */
 interface PathRestore {

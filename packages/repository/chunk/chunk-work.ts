@@ -14,6 +14,7 @@ import {
   type SealerOptions,
   SlabSealer,
 } from './engine.ts';
+import type { Effort } from './compression.ts';
 import type { Slab, Span } from './slab.ts';
 
 export interface IdentifyJob {
@@ -31,6 +32,8 @@ export interface CutJob {
 export interface SealJob extends IdentifyJob {
   /** Ids of the spans, one after the other. */
   readonly ids: Buffer;
+  /** How hard to compress. */
+  readonly effort: Effort;
 }
 
 export interface OpenJob {
@@ -43,6 +46,8 @@ export interface OpenJob {
 export interface ChunkPool {
   /** Work under these keys. */
   work(keys: EngineKeys): ChunkWork;
+  /** Starts a thread ahead of its work, while the caller waits for something else. */
+  start(): void;
   /** Ends the threads; what they were asked fails. Work that comes later starts new ones. */
   close(): Promise<void>;
 }
@@ -75,7 +80,11 @@ export type OnPack = (pack: FinishedPack, recycle: () => void) => void;
 
 /** All in the caller's thread: for simulations, tests and small work. */
 export function inlineChunkPool(random: Random): ChunkPool {
-  return { work: (keys) => inlineChunkWork(keys, random), close: async () => {} };
+  return {
+    work: (keys) => inlineChunkWork(keys, random),
+    start: () => {},
+    close: async () => {},
+  };
 }
 
 export function inlineChunkWork(keys: EngineKeys, random: Random): ChunkWork {
@@ -92,8 +101,8 @@ export function inlineChunkWork(keys: EngineKeys, random: Random): ChunkWork {
 
 function inlineSealer(sealer: SlabSealer): ChunkSealer {
   return {
-    seal: async ({ slab, spans, ids }, onPack) => {
-      for (const pack of sealer.seal(slab.bytes, spans, ids)) {
+    seal: async ({ slab, spans, ids, effort }, onPack) => {
+      for (const pack of sealer.seal(slab.bytes, spans, { ids, effort })) {
         onPack(pack, () => sealer.recycle(pack.bytes.buffer as ArrayBuffer));
       }
     },

@@ -8,6 +8,7 @@ import { type FinishedPack, PackBuilder } from '../pack/pack-builder.ts';
 import { KEY_BOX_PURPOSE } from '../pack/pack-codec.ts';
 import { openBox } from '../sealed-box.ts';
 import { CHUNK_ID_SIZE_BYTES, ChunkHasher, isZero, ZERO_ID } from './chunk-id.ts';
+import type { Effort } from './compression.ts';
 import { Cutter } from './cutter.ts';
 import type { Padding } from './padding.ts';
 import { openChunkInto, type Seal } from './seal.ts';
@@ -113,11 +114,16 @@ export class SlabSealer {
   }
 
   /** Seals the spans; returns the packs that became full. */
-  seal(bytes: Buffer, spans: readonly Span[], ids: Buffer): FinishedPack[] {
+  seal(
+    bytes: Buffer,
+    spans: readonly Span[],
+    { ids, effort }: { readonly ids: Buffer; readonly effort: Effort },
+  ): FinishedPack[] {
     const packs: FinishedPack[] = [];
     spans.forEach(({ offset, length }, index) => {
       const id = ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES);
-      this.#builder.add(id, 'data', bytes.subarray(offset, offset + length));
+      const plain = bytes.subarray(offset, offset + length);
+      this.#builder.add(id, 'data', plain, undefined, effort);
       if (this.#builder.isFull) packs.push(this.#builder.finish());
     });
     return packs;

@@ -26,7 +26,7 @@ const ordinals = fc.nat(0xffff_ffff);
 
 function sealed(chunk: ChunkToSeal, padding?: Padding): { seal: Seal; bytes: Buffer } {
   const target = Buffer.alloc(sealedSizeMax(chunk.plain.length));
-  const { seal, length } = sealChunk(key, chunk, target, padding);
+  const { seal, length } = sealChunk(key, chunk, target, { padding });
   return { seal, bytes: target.subarray(0, length) };
 }
 

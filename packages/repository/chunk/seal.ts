@@ -7,7 +7,7 @@
 import { assert, CofferError } from '@coffer/base';
 import { AesGcm, GCM_NONCE_SIZE_BYTES, GCM_TAG_SIZE_BYTES } from '@coffer/base/aes-gcm.ts';
 import type { ChunkId, ChunkKind } from './chunk-id.ts';
-import { compress, decompressInto } from './compression.ts';
+import { compress, decompressInto, type Effort } from './compression.ts';
 import { type Padding, paddedSize } from './padding.ts';
 
 /** What sealing adds without padding; compression is used only when it makes the chunk smaller. */
@@ -55,16 +55,21 @@ interface Sealed {
   readonly length: number;
 }
 
+export interface SealOptions {
+  readonly padding?: Padding | undefined;
+  readonly effort?: Effort | undefined;
+}
+
 /** Seals a chunk into `target`, which has room for `sealedSizeMax`. */
 export function sealChunk(
   packKey: Buffer,
   chunk: ChunkToSeal,
   target: Buffer,
-  padding: Padding = 'none',
+  { padding = 'none', effort = 0 }: SealOptions = {},
 ): Sealed {
-  if (padding !== 'none') return sealPadded(packKey, chunk, target, padding);
+  if (padding !== 'none') return sealPadded(packKey, chunk, target, { padding, effort });
   const { id, kind, ordinal, plain } = chunk;
-  const smaller = compress(plain);
+  const smaller = compress(plain, effort);
   const facts = { compressed: smaller !== undefined, padded: false, plainLength: plain.length };
   const seal = { id, kind, ordinal, ...facts };
   return { seal, length: cipher.seal(messageOf(packKey, seal), smaller ?? plain, target) };
@@ -74,9 +79,9 @@ function sealPadded(
   packKey: Buffer,
   { id, kind, ordinal, plain }: ChunkToSeal,
   target: Buffer,
-  padding: Exclude<Padding, 'none'>,
+  { padding, effort }: { padding: Exclude<Padding, 'none'>; effort: Effort },
 ): Sealed {
-  const smaller = padding === 'full' ? undefined : compress(plain);
+  const smaller = padding === 'full' ? undefined : compress(plain, effort);
   const content = smaller ?? plain;
   const padded = scratchOf(PREFIX_SIZE_BYTES + paddedSize(content.length));
   padded.writeUInt32LE(content.length + (smaller ? IS_COMPRESSED : 0), 0);

@@ -2,6 +2,7 @@
 import { assert } from '@coffer/base';
 import { KEY_BOX_SIZE_BYTES, PACK_KEY_SIZE_BYTES } from '../pack/pack-codec.ts';
 import { CHUNK_ID_SIZE_BYTES } from './chunk-id.ts';
+import type { Effort } from './compression.ts';
 import type { Opened, OpenItem, SealerOptions } from './engine.ts';
 import type { Span } from './slab.ts';
 
@@ -41,6 +42,7 @@ export type ThreadRequest =
       readonly slab: SharedBytes;
       readonly spans: readonly Span[];
       readonly ids: Uint8Array;
+      readonly effort: Effort;
     }
   | {
       readonly type: 'open';

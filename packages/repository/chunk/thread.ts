@@ -96,8 +96,9 @@ function perform(request: ThreadRequest): ThreadResult {
       return { type: 'lengths', lengths };
     }
     case 'seal': {
-      const { slab, spans, ids } = request;
-      return packs(sealerOf(request).seal(fromShared(slab), spans, asBuffer(ids)));
+      const { slab, spans, ids, effort } = request;
+      const chunks = { ids: asBuffer(ids), effort };
+      return packs(sealerOf(request).seal(fromShared(slab), spans, chunks));
     }
     case 'open': {
       const { source, target } = request;

@@ -29,7 +29,11 @@ export function startChunkThreads(
   threadCount: number = Math.min(availableParallelism(), THREADS_MAX),
 ): ChunkPool {
   const pool = new ThreadPool(threadCount);
-  return { work: (keys) => threadedWork(pool, keys), close: () => pool.close() };
+  return {
+    work: (keys) => threadedWork(pool, keys),
+    start: () => void pool.idlest(),
+    close: () => pool.close(),
+  };
 }
 
 class ThreadPool {
@@ -122,12 +126,12 @@ function threadedSealer(pool: ThreadPool, keys: NumberedKeys, options: SealerOpt
   const sealer = pool.nextNumber();
   const used = new Set<ChunkThread>();
   return {
-    seal: async ({ slab, spans, ids }, onPack) => {
+    seal: async ({ slab, ...chunks }, onPack) => {
       const thread = pool.lastOf(slab);
       used.add(thread);
       const of = { keys: keys.number, sealer, options };
       const shared = toShared(slab.bytes);
-      const request: ThreadRequest = { type: 'seal', ...of, slab: shared, spans, ids };
+      const request: ThreadRequest = { type: 'seal', ...of, slab: shared, ...chunks };
       for (const pack of (await thread.askWith(keys, request, 'packs')).packs) {
         onPack(toFinishedPack(pack), () => thread.recycle(sealer, pack.memory));
       }

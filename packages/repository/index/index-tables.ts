@@ -6,7 +6,7 @@
  * removed: locations that name a removed pack stay, and must not come to mean another one. So the
  * next number is stored.
  */
-import { realpathSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { releaseMappedPages } from '@coffer/base/libc.ts';
 import { type Database, open, type RootDatabase } from 'lmdb';
@@ -24,6 +24,8 @@ import { SweepRecords } from './sweep-records.ts';
 
 /** After so many looks the mapped pages, 32 MiB by then, are given back: one look maps 64 KiB. */
 const TOUCHES_MAX = 512;
+/** An index up to this size stays mapped: it would be mapped again at once. */
+const STAYS_MAPPED_BYTES_MAX = 128 * 1024 * 1024;
 /** Under which the number of the next pack is stored. */
 const NEXT_PACK_NUMBER = 'nextPackNumber';
 /** Entries added in one transaction, which takes 0.05 s, unless one pack has more. */
@@ -208,7 +210,7 @@ export class IndexTables {
   #touch(): void {
     if (++this.#touches < TOUCHES_MAX) return;
     this.#touches = 0;
-    this.releasePages();
+    if (statSync(this.#file).size > STAYS_MAPPED_BYTES_MAX) this.releasePages();
   }
 
   #addEntries(packNumber: number, entries: readonly PackEntry[]): void {

@@ -6,6 +6,7 @@ import { assert, digest, type Random } from '@coffer/base';
 import { aligned, DIRECT_ALIGNMENT_BYTES } from '@coffer/base/libc.ts';
 import type { ChunkId, ChunkKind } from '../chunk/chunk-id.ts';
 import type { Padding } from '../chunk/padding.ts';
+import type { Effort } from '../chunk/compression.ts';
 import { sealChunk, sealedSizeMax } from '../chunk/seal.ts';
 import { CHUNK_SIZE_BYTES_MAX } from '../config.ts';
 import { sealBox } from '../sealed-box.ts';
@@ -88,14 +89,15 @@ export class PackBuilder {
   }
 
   /** Seals a chunk and appends it. `clear` is what of a node stands in clear. */
-  add(id: ChunkId, kind: ChunkKind, plain: Buffer, clear?: Buffer): void {
+  add(id: ChunkId, kind: ChunkKind, plain: Buffer, clear?: Buffer, effort?: Effort): void {
     const { key, keyIndex } = (this.#ownKey ??= this.#newKey());
     const ordinal = this.#entries.length;
     const offset = this.#begin();
     if (clear) this.#append(clear);
     this.#reserve(sealedSizeMax(plain.length));
     const target = this.#bytes!.subarray(this.#length);
-    const { seal, length } = sealChunk(key, { id, kind, ordinal, plain }, target, this.#padding);
+    const chunk = { id, kind, ordinal, plain };
+    const { seal, length } = sealChunk(key, chunk, target, { padding: this.#padding, effort });
     this.#length += length;
     // Ids are views of larger buffers; entries outlive those.
     const ownId = Buffer.from(id);

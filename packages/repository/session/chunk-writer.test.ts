@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { faulty } from '@coffer/storage/testing/faulty.ts';
@@ -69,6 +72,30 @@ test('a store that fails ends the session with its error, and nothing is publish
   await assert.rejects(test.host({ store: failing }), (error) =>
     isCofferError(error, 'store-unavailable'),
   );
+});
+
+const TEXT = readFileSync(join(import.meta.dirname, '../FORMAT.md'));
+
+test('what waits for the store is compressed harder', async () => {
+  const storedOf = async (isSlow: boolean): Promise<number> => {
+    await using test = await TestRepository.create({ packSizeBytes: 1000 });
+    const gate = Promise.withResolvers<void>();
+    if (!isSlow) gate.resolve();
+    const store = onPut(test.store, async (name) => {
+      if (name.startsWith('packs/')) await gate.promise;
+    });
+    const { writer } = await (await test.host({ store })).beginSession();
+    // As many as are put at once, and one that waits.
+    for (let content = 0; content < 5; content++) await writeAll(writer, [chunkOf(content, 2000)]);
+    const written = writeAll(writer, [TEXT]);
+    await setImmediate();
+    gate.resolve();
+    await written;
+    await writer.flush();
+    return writer.statistics.bytesStored;
+  };
+  const [fast, slow] = [await storedOf(false), await storedOf(true)];
+  assert.ok(slow < fast - TEXT.length / 100, `${slow} ${fast}`);
 });
 
 test('what trees take is told apart from data', async () => {

@@ -6,6 +6,7 @@ import {
   isZeroId,
   nodeId,
 } from '../chunk/chunk-id.ts';
+import { type Effort, nextEffort } from '../chunk/compression.ts';
 import type { ChunkSealer, ChunkWork } from '../chunk/chunk-work.ts';
 import type { Slab, Span } from '../chunk/slab.ts';
 import type { FinishedPack } from '../pack/pack-builder.ts';
@@ -25,6 +26,7 @@ export class ChunkWriter extends PackWriter {
   readonly #sealer: ChunkSealer;
   readonly #hasher: ChunkHasher;
   readonly #signal: AbortSignal;
+  #effort: Effort = 0;
 
   constructor(options: ChunkWriterOptions) {
     super(options);
@@ -44,6 +46,7 @@ export class ChunkWriter extends PackWriter {
   async write(slab: Slab, spans: readonly Span[]): Promise<ChunkId[]> {
     const ids = await this.#work.identify({ slab, spans });
     this.#signal.throwIfAborted();
+    const hasToWait = this.isStoreBehind;
     await this.backPressure();
     const all = spans.map((_span, index) =>
       ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES),
@@ -59,6 +62,7 @@ export class ChunkWriter extends PackWriter {
           slab,
           spans: unknown.map((index) => spans[index]!),
           ids: Buffer.concat(unknown.map((index) => all[index]!)),
+          effort: (this.#effort = nextEffort(this.#effort, hasToWait)),
         },
         (pack, recycle) => this.upload(pack, recycle),
       );

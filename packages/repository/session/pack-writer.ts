@@ -93,6 +93,8 @@ export class PackWriter {
   /** Writes an index object when it is time. */
   #indexing: Promise<void> = Promise.resolve();
   #isIndexing = false;
+  /** Packs that have not found their place among the uploads. */
+  #packsWaiting = 0;
   /** Resolves when every pack so far has found its place among the uploads. */
   #backPressure: Promise<void> = Promise.resolve();
 
@@ -167,6 +169,11 @@ export class PackWriter {
     await this.#options.lookFor?.(ids);
   }
 
+  /** True when packs are made faster than the store takes them. */
+  protected get isStoreBehind(): boolean {
+    return this.#packsWaiting > 0;
+  }
+
   protected async backPressure(): Promise<void> {
     await this.#backPressure;
   }
@@ -191,8 +198,10 @@ export class PackWriter {
 
   protected upload(pack: FinishedPack, recycle: () => void): void {
     const { bytes, ...description } = pack;
+    this.#packsWaiting++;
     this.#backPressure = this.#backPressure.then(() =>
       this.#uploads.add(async () => {
+        this.#packsWaiting--;
         await this.#put(packObjectName(pack.pack), bytes);
         this.statistics.bytesStored += bytes.length;
         // Data and nodes are never in one pack.

@@ -1,45 +1,75 @@
 /**
- * Threads that make new files. They start with the first batch that is worth it, one more when all
- * have work, and end with whoever has started them.
+ * Threads for calls of the system on many small files, which cost the same in each thread, and which a
+ * disk may answer late. They start with the first batch that is worth it, one more when all have work,
+ * and end with whoever has started them.
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { assert } from '@coffer/base';
+import { type FolderListing, listFolder } from './folder-listing.ts';
 import { makeNewFiles, type NewFileOutcome, type NewFilesRequest } from './new-files.ts';
+import { readSmallFiles, type SmallFileOutcome, type SmallFilesRequest } from './small-files.ts';
 
-export interface FileThreadRequest {
+/** Where a slab lies in memory that threads share. */
+interface SlabMemory {
   readonly memory: SharedArrayBuffer;
   readonly offset: number;
   readonly length: number;
-  readonly request: NewFilesRequest;
 }
 
-export type FileThreadResult =
-  | { readonly outcomes: (NewFileOutcome | undefined)[] }
-  | { readonly error: unknown };
+export type FileTask =
+  | { readonly kind: 'list'; readonly folder: number }
+  | ({ readonly kind: 'make'; readonly request: NewFilesRequest } & SlabMemory)
+  | ({ readonly kind: 'read'; readonly request: SmallFilesRequest } & SlabMemory);
+
+/** Of the kind of the task; those of files in their order. */
+type Outcome = FolderListing | undefined | (NewFileOutcome | undefined)[] | SmallFileOutcome[];
+
+export type FileThreadResult = { readonly outcome: Outcome } | { readonly error: unknown };
 
 /** Files in folders of one file system wait for each other; more threads than this only wait. */
 const THREADS_MAX = 4;
-/** Fewer files than this are made here, before a thread has loaded its code. */
+/** Fewer files than this are done here, before a thread has loaded its code. */
 const FILES_WORTH_A_THREAD = 64;
+const FOLDERS_WORTH_A_THREAD = 16;
 
 export class FileThreads implements AsyncDisposable {
   readonly #threadsMax: number;
   readonly #threads: FileThread[] = [];
+  #listed = 0;
 
   constructor(threadsMax = Math.min(availableParallelism(), THREADS_MAX)) {
     this.#threadsMax = threadsMax;
   }
 
+  get countMax(): number {
+    return this.#threadsMax;
+  }
+
+  /** The folder stays open until then. */
+  async list(folder: number): Promise<FolderListing | undefined> {
+    const isSmall = this.#threads.length === 0 && ++this.#listed <= FOLDERS_WORTH_A_THREAD;
+    if (isSmall || this.#threadsMax === 0) return listFolder(folder);
+    return (await this.#idlest().ask({ kind: 'list', folder })) as FolderListing | undefined;
+  }
+
   /** In the order of the files; the folders stay open until then. */
   async make(slab: Buffer, request: NewFilesRequest): Promise<(NewFileOutcome | undefined)[]> {
-    const { length } = request.files;
-    if (length === 0) return [];
+    if (this.#isDoneHere(request)) return makeNewFiles(slab, request);
+    const outcomes = await this.#idlest().ask({ kind: 'make', request, ...memoryOf(slab) });
+    return outcomes as (NewFileOutcome | undefined)[];
+  }
+
+  /** The same. */
+  async read(slab: Buffer, request: SmallFilesRequest): Promise<SmallFileOutcome[]> {
+    if (this.#isDoneHere(request)) return readSmallFiles(slab, request);
+    const outcomes = await this.#idlest().ask({ kind: 'read', request, ...memoryOf(slab) });
+    return outcomes as SmallFileOutcome[];
+  }
+
+  #isDoneHere({ files: { length } }: NewFilesRequest | SmallFilesRequest): boolean {
     const isSmall = length < FILES_WORTH_A_THREAD && this.#threads.length === 0;
-    if (isSmall || this.#threadsMax === 0) return makeNewFiles(slab, request);
-    const { buffer: memory, byteOffset: offset } = slab;
-    assert(memory instanceof SharedArrayBuffer, 'slabs are shared');
-    return await this.#idlest().ask({ memory, offset, length: slab.length, request });
+    return length === 0 || isSmall || this.#threadsMax === 0;
   }
 
   #idlest(): FileThread {
@@ -58,14 +88,22 @@ export class FileThreads implements AsyncDisposable {
   }
 }
 
+function memoryOf({ buffer: memory, byteOffset: offset, length }: Buffer): SlabMemory {
+  assert(memory instanceof SharedArrayBuffer, 'slabs are shared');
+  return { memory, offset, length };
+}
+
 interface Waiting {
-  readonly resolve: (outcomes: (NewFileOutcome | undefined)[]) => void;
+  readonly resolve: (outcome: Outcome) => void;
   readonly reject: (error: unknown) => void;
 }
 
 /** Answers come in the order of the requests. */
 class FileThread {
-  readonly #worker = new Worker(new URL('./new-files-thread.ts', import.meta.url));
+  // What it closes was opened by calls that Node does not know, on purpose.
+  readonly #worker = new Worker(new URL('./file-thread.ts', import.meta.url), {
+    trackUnmanagedFds: false,
+  });
   readonly #waiting: Waiting[] = [];
   readonly #ready = Promise.withResolvers<void>();
   #failure: { readonly error: unknown } | undefined;
@@ -74,7 +112,7 @@ class FileThread {
     this.#worker.on('message', (result: FileThreadResult | 'ready') => {
       if (result === 'ready') this.#ready.resolve();
       else if ('error' in result) this.#waiting.shift()?.reject(result.error);
-      else this.#waiting.shift()?.resolve(result.outcomes);
+      else this.#waiting.shift()?.resolve(result.outcome);
     });
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', () => this.#fail(new Error('a file thread ended')));
@@ -84,11 +122,11 @@ class FileThread {
     return this.#waiting.length;
   }
 
-  async ask(request: FileThreadRequest): Promise<(NewFileOutcome | undefined)[]> {
+  async ask(task: FileTask): Promise<Outcome> {
     if (this.#failure) throw this.#failure.error;
     return await new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#worker.postMessage(request);
+      this.#worker.postMessage(task);
     });
   }
 

@@ -9,7 +9,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import { OPEN_CREATE_NEW, OPEN_WRITE, openAt, removeAt } from '@coffer/base/folder-calls.ts';
 import { isSystemError, reasonOf } from '@coffer/base/errors.ts';
-import { type Property, setMetadataOfFile } from './target-metadata.ts';
+import { type OnRefused, type Property, setMetadataOfFile } from './target-metadata.ts';
 
 /** Bytes of a file: where they are in the slab, and where they go. */
 export interface NewPiece {
@@ -32,8 +32,12 @@ export interface NewFileRequest {
 }
 
 export interface NewFilesRequest {
-  /** Descriptors of open folders. */
-  readonly folders: readonly number[];
+  readonly folders: readonly {
+    /** Its descriptor. */
+    readonly fd: number;
+    /** Files that are made in it may have attributes of it. */
+    readonly inherits: boolean;
+  }[];
   readonly files: readonly NewFileRequest[];
 }
 
@@ -51,23 +55,22 @@ export function makeNewFiles(
 
 function makeNewFile(
   slab: Buffer,
-  folder: number,
+  folder: NewFilesRequest['folders'][number],
   { name: text, pieces, ...metadata }: NewFileRequest,
 ): NewFileOutcome | undefined {
   const name = Buffer.from(text, 'latin1');
   let fd: number | undefined;
   try {
-    fd = openAt(folder, name, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
+    fd = openAt(folder.fd, name, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
     for (const piece of pieces) writePiece(fd, slab, piece);
     const refused: { what: Property; reason: string }[] = [];
-    setMetadataOfFile(fd, { ...metadata, extendedAttributes: [] }, (what, error) =>
-      refused.push({ what, reason: reasonOf(error) }),
-    );
+    const onRefused: OnRefused = (what, error) => refused.push({ what, reason: reasonOf(error) });
+    setMetadataOfFile(fd, { ...metadata, extendedAttributes: [] }, onRefused, folder);
     closeSync(fd);
     return refused;
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    if (fd !== undefined) undo(folder, name, fd);
+    if (fd !== undefined) undo(folder.fd, name, fd);
     return undefined;
   }
 }

@@ -8,11 +8,13 @@ import { required } from '@coffer/base';
 import {
   type FileStats,
   OPEN_FOLDER,
+  OPEN_NAME,
   OPEN_READ,
   openAt,
   openPath,
   statOf,
 } from '@coffer/base/folder-calls.ts';
+import { ITSELF } from './metadata.ts';
 
 /** Folders above each other that are open at once. */
 const HELD_OPEN_MAX = 128;
@@ -47,9 +49,19 @@ export class SourceFolder {
     return entered;
   }
 
+  /** True when that is what was seen. */
+  is({ device, inode }: Identity): boolean {
+    return this.#identity.device === device && this.#identity.inode === inode;
+  }
+
   get fd(): number {
     this.#fd ??= this.#openAgain();
     return this.#fd;
+  }
+
+  /** A descriptor of its own, for what goes on while the walk leaves; the caller closes it. */
+  openApart(): number {
+    return openAt(this.fd, ITSELF, OPEN_NAME | OPEN_FOLDER);
   }
 
   close(): void {

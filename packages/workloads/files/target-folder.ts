@@ -29,10 +29,12 @@ import {
   statAt,
   statOf,
 } from '@coffer/base/folder-calls.ts';
+import { removeAttributeOfFile } from '@coffer/base/libc.ts';
 import { HeldFolder } from './held-folder.ts';
 import { ITSELF } from './metadata.ts';
 import {
   type FolderMetadata,
+  INHERITED_ATTRIBUTES,
   type OnRefused,
   setMetadataAt,
   setMetadataOfFile,
@@ -67,31 +69,38 @@ export interface NameInTarget {
   readonly name: Buffer;
 }
 
+interface NewTarget {
+  readonly name: Buffer;
+  readonly held: HeldFolder;
+  readonly opened: Opened;
+  readonly isNew: boolean;
+}
+
 export class TargetFolder {
   readonly #above: TargetFolder | undefined;
   readonly #name: Buffer;
   readonly #held: HeldFolder;
+  /** It was made by `enter`, so that nothing is in it but what was put there since. */
+  readonly isNew: boolean;
   #modeBefore: number | undefined;
   #names: ReadonlySet<string> | undefined;
   #isClosed = false;
 
-  private constructor(
-    above: TargetFolder | undefined,
-    { name, held, modeBefore }: { name: Buffer; held: HeldFolder; modeBefore: number | undefined },
-  ) {
+  private constructor(above: TargetFolder | undefined, { name, held, opened, isNew }: NewTarget) {
     this.#above = above;
     this.#name = name;
     this.#held = held;
-    this.#modeBefore = modeBefore;
+    this.isNew = isNew;
+    this.#modeBefore = opened.modeBefore;
   }
 
   /** Opens a folder by its path, which the user gave: links in it are followed. */
   static open(path: Buffer, openMax: number = OPEN_FOLDERS_MAX): TargetFolder {
     const named = openPath(path, OPEN_NAME | OPEN_FOLDER);
     try {
-      const { fd, modeBefore } = openFolder(named, ITSELF);
-      const held = HeldFolder.root(fd, { openFlags: OPEN_READ, openMax });
-      return new TargetFolder(undefined, { name: path, held, modeBefore });
+      const opened = openFolder(named, ITSELF);
+      const held = HeldFolder.root(opened.fd, { openFlags: OPEN_READ, openMax });
+      return new TargetFolder(undefined, { name: path, held, opened, isNew: false });
     } finally {
       closeSync(named);
     }
@@ -99,19 +108,27 @@ export class TargetFolder {
 
   /** Opens a folder in this one, and makes it when it is not there. Links are not followed. */
   enter(name: Buffer): TargetFolder {
-    const { fd, modeBefore } = this.#make(name);
-    const held = this.#held.hold(name, fd);
-    return new TargetFolder(this, { name, held, modeBefore });
+    const isNew = this.#makeUnlessThere(name);
+    const opened = isNew ? this.#openNew(name) : openFolder(this.#fd, name);
+    const held = this.#held.hold(name, opened.fd);
+    return new TargetFolder(this, { name, held, opened, isNew });
   }
 
-  #make(name: Buffer): Opened {
+  /** False for a folder that is there. */
+  #makeUnlessThere(name: Buffer): boolean {
     try {
       makeFolderAt(this.#fd, name, FOLDER_RIGHTS);
+      return true;
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
-      return openFolder(this.#fd, name);
+      return false;
     }
+  }
+
+  #openNew(name: Buffer): Opened {
     const fd = openAt(this.#fd, name, OPEN_READ | OPEN_FOLDER);
+    // What is made in it would inherit them, too.
+    for (const attribute of INHERITED_ATTRIBUTES) removeAttributeOfFile(fd, attribute);
     return { fd, modeBefore: undefined };
   }
 

@@ -41,7 +41,8 @@ const isRoot = (): boolean => process.getuid?.() === 0;
 /** Calls that change one file, whatever way it is named. */
 interface Changes {
   readonly setOwner: () => void;
-  readonly removeAttribute: (name: Buffer) => void;
+  /** Undefined where nothing was inherited. */
+  readonly removeAttribute: ((name: Buffer) => void) | undefined;
   readonly setAttribute: (name: Buffer, value: Buffer) => void;
   /** Undefined where nothing has a mode of its own: a link. */
   readonly setMode: ((mode: number) => void) | undefined;
@@ -49,16 +50,17 @@ interface Changes {
   readonly stats: () => FileStats;
 }
 
-/** Of a file or folder that is open. */
+/** Of a file or folder that is open; `inherits` says that it may have attributes of its folder. */
 export function setMetadataOfFile(
   fd: number,
   metadata: FolderMetadata,
   onRefused: OnRefused,
+  { inherits = true } = {},
 ): void {
   const { userId, groupId, modifiedNs } = metadata;
   const changes: Changes = {
     setOwner: () => fchownSync(fd, userId, groupId),
-    removeAttribute: (name) => removeAttributeOfFile(fd, name),
+    removeAttribute: inherits ? (name) => removeAttributeOfFile(fd, name) : undefined,
     setAttribute: (name, value) => setAttributeOfFile(fd, name, value),
     setMode: (mode) => fchmodSync(fd, mode),
     setTime: () => setModifiedOf(fd, modifiedNs),
@@ -98,7 +100,7 @@ function applyMetadata(changes: Changes, metadata: FolderMetadata, onRefused: On
   };
   if (isRoot()) attempt('owner', changes.setOwner);
   for (const name of INHERITED_ATTRIBUTES) {
-    if (!hasAttribute(metadata, name)) changes.removeAttribute(name);
+    if (!hasAttribute(metadata, name)) changes.removeAttribute?.(name);
   }
   for (const { name, value } of metadata.extendedAttributes) {
     attempt('attribute', () => changes.setAttribute(name, value));
@@ -134,9 +136,10 @@ const NOT_KEPT: Readonly<Record<Property, string>> = {
 };
 
 /** A new file has them of its folder, and they would let others in. */
-const INHERITED_ATTRIBUTES = ['system.posix_acl_access', 'system.posix_acl_default'].map((name) =>
-  Buffer.from(name),
-);
+export const INHERITED_ATTRIBUTES: readonly Buffer[] = [
+  'system.posix_acl_access',
+  'system.posix_acl_default',
+].map((name) => Buffer.from(name));
 
 function hasAttribute({ extendedAttributes }: FolderMetadata, wanted: Buffer): boolean {
   return extendedAttributes.some(({ name }) => name.equals(wanted));

@@ -85,6 +85,7 @@ export class Sandbox {
   async run(words: readonly string[], options?: RunOptions): Promise<Outcome> {
     const outcome = await outcomeOf(this.start(words, options));
     assert.doesNotMatch(outcome.stderr, /^\s+at .*:\d+:\d+\)?$/m, 'never a stack trace');
+    assert.doesNotMatch(outcome.stderr, /^\(node:\d+\)/m, 'never a warning of the runtime');
     return outcome;
   }
 

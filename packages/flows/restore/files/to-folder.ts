@@ -15,16 +15,15 @@ import { makePath, namesIn, OPEN_FOLDER, OPEN_READ, openPath } from '@coffer/bas
 import { bytesOfText } from '@coffer/base/path-text.ts';
 import type { RecoveryPoint } from '@coffer/repository';
 import { excludeBy } from '@coffer/workloads/files/selection.ts';
-import { openBrowsed } from '../browse/browsed.ts';
-import type { Conflict } from './conflict.ts';
+import { openBrowsed } from '../../browse/browsed.ts';
+import type { Conflict } from '../conflict.ts';
 import { restoreFiles } from './files.ts';
 import type { FilesSource } from './files-source.ts';
 import { measureFiles } from './measure.ts';
 import { PathFindings } from './path-findings.ts';
 import { openPointSource } from './point-source.ts';
-import type { FilesRestoreOptions } from './restore.ts';
+import type { FilesRestoreOptions } from '../restore.ts';
 import { verifyFiles } from './verify-files.ts';
-import { openVolumeSource } from './volume-source.ts';
 import type { WalkOptions } from './walk-source.ts';
 
 export interface FolderRestoreResult {
@@ -71,6 +70,7 @@ async function openSource(options: FilesRestoreOptions): Promise<FilesSource> {
   }
   const fileSystem = await openBrowsed(repository, point, { disk, volume, passphrase });
   try {
+    const { openVolumeSource } = await import('./volume-source.ts');
     return await openVolumeSource(fileSystem, path, { privileges });
   } catch (error) {
     await fileSystem.close();

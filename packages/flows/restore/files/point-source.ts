@@ -14,9 +14,9 @@ import {
   SLAB_SIZE_BYTES,
 } from '@coffer/repository';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
-import { parseManifest, rootMetadata } from '../manifest.ts';
-import { findNode } from '../browse/list.ts';
-import { PointFiles } from '../browse/point-files.ts';
+import { parseManifest, rootMetadata } from '../../manifest.ts';
+import { findNode } from '../../browse/list.ts';
+import { PointFiles } from '../../browse/point-files.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { PointContents } from './point-contents.ts';
 import type { RestoreRun } from './restore-run.ts';

@@ -1,7 +1,7 @@
 /** A walk over what is restored, without restoring it. */
 import type { FileMetadata, RunContext } from '@coffer/base';
-import { depthFirst } from '../depth-first.ts';
-import { RelativePath } from '../relative-path.ts';
+import { depthFirst } from '../../depth-first.ts';
+import { RelativePath } from '../../relative-path.ts';
 import type { FilesSource, FolderWalk } from './files-source.ts';
 import type { PathFindings } from './path-findings.ts';
 

@@ -10,7 +10,7 @@ import {
   openPath,
 } from '@coffer/base/folder-calls.ts';
 import { HeldFolder } from '@coffer/workloads/files/held-folder.ts';
-import type { RelativePath } from '../relative-path.ts';
+import type { RelativePath } from '../../relative-path.ts';
 import type { FilesSource } from './files-source.ts';
 import { type WalkedEntry, type WalkOptions, walkSource } from './walk-source.ts';
 

@@ -7,10 +7,16 @@ import { CofferError, type FileMetadata, systemErrorCode } from '@coffer/base';
 import { punchHole } from '@coffer/base/libc.ts';
 import { giveBack, type TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { isNameRefused, substituteName } from '@coffer/workloads/files/target-name.ts';
-import type { RelativePath } from '../relative-path.ts';
+import type { RelativePath } from '../../relative-path.ts';
 import type { OpenFolder } from './open-folder.ts';
 
 const ZEROES_SIZE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** What was found for a file to be written. */
+export interface LookedUp {
+  readonly name: Buffer;
+  readonly existing: 'none' | 'replace' | 'update';
+}
 
 /** A file to be written. */
 export interface FileJob<Node extends FileMetadata = FileMetadata> {
@@ -19,8 +25,13 @@ export interface FileJob<Node extends FileMetadata = FileMetadata> {
   readonly relative: RelativePath;
   /** The name it gets, which is another one when both versions are kept. */
   readonly name: Buffer;
-  /** Whether a file of that name is there, and is to be replaced or brought up to date. */
-  readonly existing: 'none' | 'replace' | 'update';
+  /**
+   * Whether a file of that name is there, and is to be replaced or brought up to date. `unseen` where
+   * nobody has looked: in a folder that was made for what is restored, making the file tells.
+   */
+  readonly existing: 'none' | 'replace' | 'update' | 'unseen';
+  /** Looks what is there by now; undefined when the file is not to be made, which was told. */
+  readonly look: () => LookedUp | undefined;
   /** Told the name that it has instead, where the target cannot hold its own. */
   readonly onRenamed: (name: Buffer) => void;
 }

@@ -8,15 +8,15 @@ import { isDeepStrictEqual } from 'node:util';
 import { type FileMetadata, type RunContext, systemErrorCode } from '@coffer/base';
 import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
-import { depthFirst } from '../depth-first.ts';
-import { RelativePath } from '../relative-path.ts';
-import { type Conflict, prepareName } from './conflict.ts';
+import { depthFirst } from '../../depth-first.ts';
+import { RelativePath } from '../../relative-path.ts';
+import { type Conflict, prepareName } from '../conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import type { PathFindings } from './path-findings.ts';
 import { isDevice, PRIVILEGED, withoutPrivileges } from './privileges.ts';
 import { type FilesRestoreResult, RestoreRun } from './restore-run.ts';
-import { type FileJob, inPlace } from './target-file.ts';
+import { type FileJob, inPlace, type LookedUp } from './target-file.ts';
 
 export interface FilesRestoreOptions {
   readonly findings: PathFindings;
@@ -161,25 +161,14 @@ class FilesRestore {
 
   async #file(entry: FileMetadata, place: Place, relative: RelativePath): Promise<void> {
     const { folder } = place;
-    const prepared = prepareName(folder.target, entry, this.#options.conflict);
-    if (prepared.outcome === 'keep') {
-      if (prepared.name !== entry.name) this.#run.named(relative, prepared.name);
-      this.#run.result.bytesKept += entry.sizeBytes;
-      return;
-    }
-    if (prepared.outcome === 'refuse') {
-      this.#run.findings.add('conflict', relative, { reason: prepared.reason });
-      return;
-    }
-    const admitted = this.#admitted(entry, relative);
+    const look = (): LookedUp | undefined => this.#look(entry, folder, relative);
+    const isUnseen = folder.target.isNew && !entry.hardLink && this.#contents.isBatched(entry);
+    const found = isUnseen ? ({ name: entry.name, existing: 'unseen' } as const) : look();
+    const admitted = found && this.#admitted(entry, relative);
     if (!admitted) return;
-    const { name, existing } = prepared;
     const onRenamed = this.#onRenamed(relative);
-    if (name !== entry.name) this.#renamed(relative, name);
-    await this.#create(
-      { entry: admitted, folder, relative, name, existing, onRenamed },
-      place.waits,
-    );
+    const job = { entry: admitted, folder, relative, ...found, look, onRenamed };
+    await this.#create(job, place.waits);
   }
 
   /** What this host takes of it; undefined for nothing. */
@@ -189,6 +178,22 @@ class FilesRestore {
     if (!isDevice(entry)) return withoutPrivileges(entry, findings.refused(relative));
     findings.missing('node', relative, PRIVILEGED);
     return undefined;
+  }
+
+  #look(entry: FileMetadata, folder: OpenFolder, relative: RelativePath): LookedUp | undefined {
+    const prepared = prepareName(folder.target, entry, this.#options.conflict);
+    if (prepared.outcome === 'keep') {
+      if (prepared.name !== entry.name) this.#run.named(relative, prepared.name);
+      this.#run.result.bytesKept += entry.sizeBytes;
+      return undefined;
+    }
+    if (prepared.outcome === 'refuse') {
+      this.#run.findings.add('conflict', relative, { reason: prepared.reason });
+      return undefined;
+    }
+    const { name, existing } = prepared;
+    if (name !== entry.name) this.#renamed(relative, name);
+    return { name, existing };
   }
 
   /** Undefined when something else has its place. */

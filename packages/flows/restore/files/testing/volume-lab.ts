@@ -7,8 +7,8 @@ import { openRawDisk } from '@coffer/disk/raw.ts';
 import { describeFolder } from '@coffer/file-system/testing/expected-tree.ts';
 import type { RecoveryPoint, UnlockedRepository } from '@coffer/repository';
 import { TestRepository } from '@coffer/repository/testing/test-repository.ts';
-import { backup } from '../../backup/backup.ts';
-import { restore, type RestoreOptions, type RestoreResult } from '../restore.ts';
+import { backup } from '../../../backup/backup.ts';
+import { restore, type RestoreOptions, type RestoreResult } from '../../restore.ts';
 
 export class VolumeLab implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'coffer-volume-'));

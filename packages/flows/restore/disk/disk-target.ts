@@ -5,8 +5,8 @@ import { type Clock, CofferError, type Random } from '@coffer/base';
 import type { WritableDisk } from '@coffer/disk/disk.ts';
 import { createImage, openWritableImage } from '@coffer/disk/image.ts';
 import { type ImageFormat, imageFormatByName } from '@coffer/disk/image-format.ts';
-import { syncFolder } from '../record-folder.ts';
-import type { Conflict } from './conflict.ts';
+import { syncFolder } from '../../record-folder.ts';
+import type { Conflict } from '../conflict.ts';
 import type { DiskRestoreMode } from './disk.ts';
 
 export interface ImageChoice {

@@ -2,8 +2,7 @@
  * Contents of the files of a recovery point. Small files are fetched hundreds at a time, large ones
  * in windows.
  */
-import { closeSync } from 'node:fs';
-import { type ContentPiece, type FileEntry, isSystemError, required } from '@coffer/base';
+import { assert, type ContentPiece, type FileEntry, isSystemError } from '@coffer/base';
 import {
   type ChunkReader,
   type ChunkRequest,
@@ -13,7 +12,9 @@ import {
   SLAB_SIZE_BYTES,
   SlabPool,
 } from '@coffer/repository';
+import { BatchFolders } from '@coffer/workloads/files/batch-folders.ts';
 import type { NewFileRequest } from '@coffer/workloads/files/new-files.ts';
+import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { FileWriter } from './file-writer.ts';
 import type { FileContents } from './files-source.ts';
 import type { OpenFolder } from './open-folder.ts';
@@ -58,24 +59,23 @@ export class PointContents implements FileContents<FileEntry> {
     this.#writer = new FileWriter({ ...options, slabs: this.#slabs });
   }
 
+  isBatched({ content, sizeBytes }: FileEntry): boolean {
+    return content?.form === 'pieces' && sizeBytes <= BATCHED_SIZE_BYTES_MAX;
+  }
+
   async write(job: FileJob<FileEntry>): Promise<{ stored: Promise<void> }> {
-    const { content, sizeBytes } = job.entry;
-    const isBatched =
-      content?.form === 'pieces' &&
-      sizeBytes <= BATCHED_SIZE_BYTES_MAX &&
-      job.existing !== 'update';
-    if (isBatched) return await this.#addToBatch(job, content.pieces);
-    return await this.writeAlone(job);
+    const isBatched = this.isBatched(job.entry) && job.existing !== 'update';
+    return await (isBatched ? this.#addToBatch(job) : this.writeAlone(job));
   }
 
   async writeAlone(job: FileJob<FileEntry>): Promise<{ stored: Promise<void> }> {
     return await this.#options.run.start(job.relative, () => this.#writer.writeLarge(job));
   }
 
-  async #addToBatch(
-    job: FileJob<FileEntry>,
-    pieces: readonly ContentPiece[],
-  ): Promise<{ stored: Promise<void> }> {
+  async #addToBatch(job: FileJob<FileEntry>): Promise<{ stored: Promise<void> }> {
+    const { content } = job.entry;
+    assert(content?.form === 'pieces', 'a small file has no tree');
+    const { pieces } = content;
     const isFull = (batch: Batch): boolean =>
       batch.used + job.entry.sizeBytes > SLAB_SIZE_BYTES ||
       batch.jobs.length >= FILES_PER_BATCH ||
@@ -122,21 +122,31 @@ export class PointContents implements FileContents<FileEntry> {
     const unmade = new Set(await this.#makeUsual(batch.slab, usual));
     const rest = whole.filter((file) => unmade.has(file) || !isUsual(file));
     for (const { job, offset, pieces } of rest) {
-      await run.findings.attempt(job.relative, () =>
-        this.#writer.writeSmall(job, batch.slab.bytes.subarray(offset), pieces),
-      );
+      await run.findings.attempt(job.relative, () => {
+        const found = job.existing === 'unseen' ? job.look() : job;
+        if (!found) return;
+        const bytes = batch.slab.bytes.subarray(offset);
+        this.#writer.writeSmall({ ...job, ...found }, bytes, pieces);
+      });
     }
   }
 
   /** Returns those that could not be made as files usually can. */
   async #makeUsual(slab: Slab, files: readonly BatchedFile[]): Promise<BatchedFile[]> {
-    using folders = new ApartFolders();
-    const placed = files.filter(({ job }) => folders.has(job.folder));
-    const request = {
-      folders: folders.descriptors,
-      files: placed.map((file) => newFileOf(file, folders.indexOf(file.job.folder))),
-    };
-    const outcomes = await this.#options.run.threads.make(slab.bytes, request);
+    using folders = new BatchFolders<TargetFolder>();
+    const placed: BatchedFile[] = [];
+    const requests: NewFileRequest[] = [];
+    for (const file of files) {
+      const folder = indexIn(folders, file.job.folder);
+      if (folder === undefined) continue;
+      placed.push(file);
+      requests.push(newFileOf(file, folder));
+    }
+    const opened = folders.opened.map(({ fd, folder }) => ({ fd, inherits: !folder.isNew }));
+    const outcomes = await this.#options.run.threads.make(slab.bytes, {
+      folders: opened,
+      files: requests,
+    });
     placed.forEach(({ job }, index) => {
       const refused = outcomes[index];
       if (refused) this.#writer.made(job, refused);
@@ -146,39 +156,20 @@ export class PointContents implements FileContents<FileEntry> {
   }
 }
 
-/** Folders that are open for a batch, apart from those that the walk holds. */
-class ApartFolders implements Disposable {
-  readonly #indexes = new Map<OpenFolder, number | undefined>();
-  readonly descriptors: number[] = [];
-
-  /** False for one that cannot be opened. */
-  has(folder: OpenFolder): boolean {
-    if (!this.#indexes.has(folder)) this.#indexes.set(folder, this.#open(folder));
-    return this.#indexes.get(folder) !== undefined;
-  }
-
-  indexOf(folder: OpenFolder): number {
-    return required(this.#indexes.get(folder), 'it was opened');
-  }
-
-  #open({ target }: OpenFolder): number | undefined {
-    try {
-      return this.descriptors.push(target.openApart()) - 1;
-    } catch (error) {
-      if (isSystemError(error)) return undefined;
-      throw error;
-    }
-  }
-
-  [Symbol.dispose](): void {
-    for (const fd of this.descriptors) closeSync(fd);
+/** Undefined for one that cannot be opened. */
+function indexIn(folders: BatchFolders<TargetFolder>, { target }: OpenFolder): number | undefined {
+  try {
+    return folders.indexOf(target);
+  } catch (error) {
+    if (isSystemError(error)) return undefined;
+    throw error;
   }
 }
 
 /** New, without holes, and without attributes: as nearly all are. */
 function isUsual({ job, pieces }: BatchedFile): boolean {
   return (
-    job.existing === 'none' &&
+    (job.existing === 'none' || job.existing === 'unseen') &&
     job.entry.extendedAttributes.length === 0 &&
     pieces.every(({ id }) => !isZeroId(id))
   );

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { CofferError, type FileMetadata, tellDone } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import { setMetadataOfFile } from '@coffer/workloads/files/target-metadata.ts';
-import { readFile } from '../browse/read-file.ts';
+import { readFile } from '../../browse/read-file.ts';
 import { blockRuns } from './block-runs.ts';
 import type { FileContents } from './files-source.ts';
 import type { RestoreRun } from './restore-run.ts';
@@ -27,6 +27,10 @@ export class VolumeContents implements FileContents {
   constructor(fileSystem: FileSystem, run: RestoreRun) {
     this.#fileSystem = fileSystem;
     this.#run = run;
+  }
+
+  isBatched(): boolean {
+    return false;
   }
 
   async write(job: FileJob): Promise<{ stored: Promise<void> }> {

@@ -36,6 +36,9 @@ export interface FolderWalk<Node extends FileMetadata = FileMetadata> {
 }
 
 export interface FileContents<Node extends FileMetadata = FileMetadata> {
+  /** True for a file that is written together with others, where nothing of its name is there. */
+  isBatched(entry: FileMetadata): boolean;
+
   /**
    * Has a file written, and waits while too many are under way. `stored` is resolved when the file
    * is there, and also when it became a finding.

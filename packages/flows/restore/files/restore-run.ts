@@ -1,7 +1,7 @@
 /** What the parts of one restore of files share: limits, counts, findings. */
 import { type RunContext, TaskQueue } from '@coffer/base';
 import { FileThreads } from '@coffer/workloads/files/file-threads.ts';
-import type { RelativePath } from '../relative-path.ts';
+import type { RelativePath } from '../../relative-path.ts';
 import type { PathFindings } from './path-findings.ts';
 
 /** Batches and single files under way at once. */

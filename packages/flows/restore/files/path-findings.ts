@@ -13,7 +13,7 @@ import {
 import { textOfBytes } from '@coffer/base/path-text.ts';
 import { isChunkError } from '@coffer/repository';
 import type { OnRefused } from '@coffer/workloads/files/target-metadata.ts';
-import type { RelativePath } from '../relative-path.ts';
+import type { RelativePath } from '../../relative-path.ts';
 
 export class PathFindings {
   readonly #run: Pick<RunContext, 'tell'>;

@@ -19,7 +19,7 @@ import { makeImage, whileMounted } from '@coffer/file-system/ext4/testing/mounte
 import { makeSampleTree } from '@coffer/file-system/ext4/testing/sample-tree.ts';
 import { tool } from '@coffer/file-system/testing/tool.ts';
 import type { RecoveryPoint } from '@coffer/repository';
-import type { Conflict } from './conflict.ts';
+import type { Conflict } from '../conflict.ts';
 import { type Facts, factsOf, VolumeLab } from './testing/volume-lab.ts';
 
 const MIB = 1024 * 1024;

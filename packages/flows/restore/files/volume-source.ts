@@ -5,7 +5,7 @@
 import { CofferError, type FileMetadata, isFileName } from '@coffer/base';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
-import { findNode, FOLDER_DEPTH_MAX } from '../browse/list.ts';
+import { findNode, FOLDER_DEPTH_MAX } from '../../browse/list.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import type { RestoreRun } from './restore-run.ts';
 import { differenceFromVolume, VolumeContents } from './volume-contents.ts';
