@@ -1,5 +1,5 @@
 /** Opens repositories for commands, and closes them whatever happens. */
-import { type Finding, findingOf } from '@coffer/base';
+import { CofferError, type Finding, findingOf } from '@coffer/base';
 import {
   findNamedPoint,
   type Nameable,
@@ -77,7 +77,10 @@ export async function withKeysIfGiven<T>(
   });
 }
 
-/** The points that can be read, as the query says; damaged ones are findings. */
+/**
+ * The points that can be read, as the query says; damaged ones are findings. Fails with
+ * `item-not-found` when an item is asked for that has no point.
+ */
 export async function readablePoints(
   repository: Repository,
   options: GlobalOptions,
@@ -91,18 +94,25 @@ export async function readablePoints(
   });
   damaged.push(...(await hiddenPoints(repository, query)));
   reportFindings(options, damaged);
+  const item = itemOf(query);
+  if (item !== undefined && points.length + damaged.length === 0) {
+    throw new CofferError('item-not-found', { item });
+  }
   return points;
 }
 
 /** Whoever can add objects can hide points; that looks like a repository without them. */
 async function hiddenPoints(
   repository: Repository,
-  { filter }: Pick<PointsOptions, 'filter'>,
+  query: Pick<PointsOptions, 'filter'>,
 ): Promise<Finding[]> {
-  const item = filter && 'item' in filter ? filter.item : undefined;
-  const count = await repository.countHiddenPoints(item);
+  const count = await repository.countHiddenPoints(itemOf(query));
   const subject = { kind: 'repository', name: repository.location } as const;
   return count === 0 ? [] : [{ code: 'points-hidden', subject, details: { points: count } }];
+}
+
+function itemOf({ filter }: Pick<PointsOptions, 'filter'>): string | undefined {
+  return filter && 'item' in filter ? filter.item : undefined;
 }
 
 /** The point that was named. Fails as `findNamedPoint` does. */

@@ -108,6 +108,9 @@ const FINDINGS_OF_REPOSITORIES = {
   'record-renewed': loss('a damaged record was written anew'),
   'record-dropped': loss('a damaged record was dropped'),
   'point-dropped': loss('the record of a point was damaged: the point was dropped'),
+  'clock-differs': warning(
+    'the clock of this host is not that of the store: one of them is wrong, and so are times of points',
+  ),
   'session-closed': loss('the record of a session was damaged: the session was closed'),
 } as const satisfies Record<string, FindingRow>;
 

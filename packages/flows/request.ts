@@ -42,6 +42,8 @@ export const RestoreRequest = v.variant('kind', [
     format: v.optional(imageFormat),
     /** Undefined: the target has to be empty, or not there. */
     conflict: v.optional(v.picklist(CONFLICTS)),
+    /** Of a volume: device nodes, set-id bits and capabilities are restored, too. */
+    privileges: no,
     /** Patterns in the syntax of gitignore. */
     include: list,
     dryRun: no,

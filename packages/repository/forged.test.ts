@@ -261,3 +261,129 @@ for (const what of ['was never there', 'is said to be smaller'] as const) {
     await assertWhole(other, copied!, chunkRange(0, 20));
   });
 }
+
+test('a copy with other keys finds the true chunk behind a shorter one', async () => {
+  await using test = await TestRepository.create();
+  await using other = await TestRepository.create({ seed: 2 });
+  const point = await protectDisk(await test.host(), chunkRange(0, 20));
+  const ids = await childrenOf(await test.host(), point);
+  await plant(test, (builder) => {
+    for (const id of ids) builder.add(id, 'data', Buffer.from('short'));
+  });
+  const pair = { source: await test.host(), target: await other.host() };
+  await copyPoints({ ...pair, isWanted: () => true });
+  const [copied] = await (await other.host()).points();
+  await assertWhole(other, copied!, chunkRange(0, 20));
+});
+
+/** Describes each pack of the repository so that the places of its chunks are those of others. */
+async function plantOtherOrder(test: TestRepository): Promise<string[]> {
+  const honest = await namesOf(test.store, 'index/');
+  for (const name of honest) {
+    const packs = decodeIndexObject({ name, bytes: await getWhole(test.store, name) });
+    const lies = packs.map((pack) => {
+      const places = pack.entries.toReversed();
+      const entries = pack.entries.map(({ id, kind }, index) => ({ ...places[index]!, id, kind }));
+      return { ...pack, entries: entries.toReversed() };
+    });
+    const forged = encodeIndexObject(lies, 0);
+    await test.store.put(forged.name, forged.bytes);
+  }
+  return honest;
+}
+
+test('places that an index object mixes up are passed over where others tell the true ones', async () => {
+  await using test = await TestRepository.create();
+  await using other = await TestRepository.create({ keys: test.keys, seed: 2 });
+  await using resealed = await TestRepository.create({ seed: 3 });
+  const point = await protectDisk(await test.host(), chunkRange(0, 20));
+  await plantOtherOrder(test);
+  await assertWhole(test, point, chunkRange(0, 20));
+  const again = await protectDisk(await test.host(), chunkRange(0, 25), { item: 'again' });
+  await assertWhole(test, again, chunkRange(0, 25));
+  for (const target of [other, resealed]) {
+    const pair = { source: await test.host(), target: await target.host() };
+    await copyPoints({ ...pair, isWanted: ({ item }) => item === 'again' });
+    const [copied] = await (await target.host()).points();
+    await assertWhole(target, copied!, chunkRange(0, 25));
+  }
+});
+
+test('a copy finds all that it needs of a pack whose places are mixed up', async () => {
+  await using test = await TestRepository.create();
+  await using other = await TestRepository.create({ keys: test.keys, seed: 2 });
+  const point = await protectDisk(await test.host(), chunkRange(0, 8));
+  for (const name of await plantOtherOrder(test)) await test.store.delete(name);
+  // Then only some of what is in the pack is wanted.
+  await protectDisk(await other.host(), chunkRange(0, 3), { item: 'other' });
+  const pair = { source: await test.lockedHost(), target: await other.lockedHost() };
+  const { findings } = await copyPoints({ ...pair, isWanted: () => true });
+  assert.deepEqual([...new Set(findings.map(({ code }) => code))], ['object-damaged']);
+  const copied = (await (await other.host()).points()).find(({ id }) => id === point.id);
+  await assertWhole(other, copied!, chunkRange(0, 8));
+});
+
+test('a copy makes no point when a chunk is only said to be where another one is', async () => {
+  await using test = await TestRepository.create();
+  await using other = await TestRepository.create({ keys: test.keys, seed: 2 });
+  const host = await test.host();
+  const alone = await protectDisk(host, chunkRange(0, 1), { item: 'alone' });
+  const point = await protectDisk(host, chunkRange(0, 8));
+  const [lost, ...others] = await childrenOf(host, point);
+  assert.deepEqual(await childrenOf(host, alone), [lost]);
+  await takeAway(test, lost!);
+  for (const stolen of others.slice(0, 2)) {
+    for (const pack of await packsIn(test)) {
+      const entry = pack.entries.find(({ id }) => id.equals(stolen));
+      if (!entry) continue;
+      const forged = encodeIndexObject([{ ...pack, entries: [{ ...entry, id: lost! }] }], 0);
+      await test.store.put(forged.name, forged.bytes);
+    }
+    const pair = { source: await test.lockedHost(), target: await other.lockedHost() };
+    const copying = copyPoints({ ...pair, isWanted: ({ id }) => id === point.id });
+    await assert.rejects(copying, isCofferError);
+    assert.deepEqual(await (await other.host()).points(), []);
+  }
+});
+
+async function packsIn(test: TestRepository): Promise<PackDescription[]> {
+  const packs: PackDescription[] = [];
+  for (const name of await namesOf(test.store, 'index/')) {
+    packs.push(...decodeIndexObject({ name, bytes: await getWhole(test.store, name) }));
+  }
+  return packs;
+}
+
+for (const damage of ['flipped', 'gone'] as const) {
+  test(`a copy takes a chunk from where it is whole when the first place is ${damage}`, async () => {
+    await using test = await TestRepository.create();
+    await using other = await TestRepository.create({ keys: test.keys, seed: 2 });
+    const point = await protectDisk(await test.host(), chunkRange(0, 20));
+    const pack = await plantChunk(test, point);
+    const bytes = await getWhole(test.store, pack);
+    await test.store.delete(pack);
+    bytes[30]! ^= 1;
+    if (damage === 'flipped') await test.store.put(pack, bytes);
+    const pair = { source: await test.lockedHost(), target: await other.lockedHost() };
+    await copyPoints({ ...pair, isWanted: () => true });
+    const [copied] = await (await other.host()).points();
+    await assertWhole(other, copied!, chunkRange(0, 20));
+  });
+}
+
+test('a place that an index object of an earlier generation tells counts for nothing', async () => {
+  await using test = await TestRepository.create();
+  const host = await test.host();
+  const point = await protectDisk(host, chunkRange(0, 20));
+  await host.removePoint(await protectDisk(host, chunkRange(50, 90), { item: 'gone' }));
+  await collectGarbage({ repository: await test.lockedHost(), plan: EAGER });
+  await plantOtherOrder(test);
+  const reader = await test.host();
+  const { objects } = await reader.index.synchronize(reader.store);
+  const stored = await namesOf(test.store, 'index/');
+  assert.ok(stored.length > objects.size, 'there are some');
+  await assertWhole(test, point, chunkRange(0, 20));
+  for (const id of await childrenOf(reader, point)) {
+    assert.equal(reader.index.places(id).length, 1);
+  }
+});

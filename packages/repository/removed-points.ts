@@ -25,6 +25,10 @@ export function parseRemovalName(name: string): string | undefined {
   return /^removed\/([0-9a-f]{32})$/.exec(name)?.[1];
 }
 
+export function encodeRemoval(removal: v.InferOutput<typeof Removal>): Buffer {
+  return encodeChecked('removed', Removal, removal);
+}
+
 /** Fails with `object-damaged`. */
 export function checkRemoval(bytes: Buffer, name: string): void {
   const { point } = decodeRecord('removed', Removal, bytes, name);
@@ -39,8 +43,7 @@ interface Noting {
 
 /** To be put before the point goes. */
 export async function noteRemoval({ store, clock }: Noting, point: string): Promise<void> {
-  const record = encodeChecked('removed', Removal, { point, at: clock.now() });
-  await putIfAbsent(store, PREFIX + point, record);
+  await putIfAbsent(store, PREFIX + point, encodeRemoval({ point, at: clock.now() }));
 }
 
 /** Of a note that is damaged: its name still says what counts. */

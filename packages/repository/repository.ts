@@ -411,8 +411,11 @@ export class WriterRepository extends Repository {
   }
 
   /** Begins a writer's run. */
-  async beginSession({ readsBack }: WritingOptions = {}): Promise<Session> {
-    return await this.begin({ readsBack, makeWriter: this.#writerMaker() });
+  async beginSession({
+    readsBack,
+    looksUpPacks,
+  }: WritingOptions & Pick<SessionOptions<PackWriter>, 'looksUpPacks'> = {}): Promise<Session> {
+    return await this.begin({ readsBack, looksUpPacks, makeWriter: this.#writerMaker() });
   }
 
   /**

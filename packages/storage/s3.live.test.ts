@@ -4,7 +4,7 @@ import { accessOfEnvironment, type S3Access } from './access.ts';
 import { createOnly } from './create-only.ts';
 import { openS3Store } from './s3.ts';
 import { objectStoreContract } from './testing/contract.ts';
-import { ANY_SIZE, failsWith } from './testing/expectations.ts';
+import { ANY_SIZE, failsWith, listAll } from './testing/expectations.ts';
 import { objectLockContract } from './testing/lock-contract.ts';
 import { type S3Server, startS3Server } from './testing/s3-server.ts';
 import { tryStore } from './try-store.ts';
@@ -68,10 +68,14 @@ describe('s3', () => {
   });
 
   it('finds out where conditions are ignored, as by RGW 16 in buckets with object lock', async () => {
-    const store = await openS3Store({ bucket: 'locked', prefix: 'shown', access: server.access });
-    await failsWith('store-unsupported', createOnly(store).put('a', Buffer.from('1')));
-    await failsWith('store-unsupported', tryStore(store, 'probes/a'));
-    await store.close();
+    for (const objectLock of [false, true]) {
+      const location = { bucket: 'locked', prefix: `shown-${objectLock}`, objectLock };
+      const store = await openS3Store({ ...location, access: server.access });
+      await failsWith('store-unsupported', createOnly(store).put('a', Buffer.from('1')));
+      await failsWith('store-unsupported', tryStore(store, 'probes/a'));
+      assert.deepEqual(await listAll(store, 'probes/'), [], 'nothing of what was tried stays');
+      await store.close();
+    }
   });
 
   it('takes endpoint, region and credentials from the environment', async () => {

@@ -42,9 +42,17 @@ async function lackOf(trial: Trial, store: ObjectStore, name: string): Promise<s
     if (!isCofferError(error, 'store-unsupported')) throw error;
     return String(error.details.reason ?? error.message);
   } finally {
-    await store.delete(name).catch(() => {
+    await removeAll(store, name).catch(() => {
       // Who may only add cannot; a collection of garbage deletes it a day later.
     });
+  }
+}
+
+/** What was replaced, where the store keeps versions, comes back once its replacement is deleted. */
+async function removeAll(store: ObjectStore, name: string): Promise<void> {
+  for (let versions = 0; versions < WRITERS_AT_ONCE; versions++) {
+    await store.delete(name);
+    if (!(await store.stat(name))) return;
   }
 }
 

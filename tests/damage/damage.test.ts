@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type Random, seededRandom, systemRandom } from '@coffer/base';
 import { bitFlips, type Damage, strangers, swaps, wholeObjectDamages } from './damages.ts';
 import { Forgeries } from './forgeries.ts';
 import { DamageMatrix } from './matrix.ts';
+import { objectKinds } from './names.ts';
 
 const FLIPS = 100;
 const REPAIRS = 6;
@@ -23,6 +25,28 @@ for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
         await matrix.check(damage, { thorough: index < repairs });
       }
     }
+
+    it('objects of every kind that the format has are damaged, and forged', () => {
+      const { objects, points } = matrix.intact;
+      const forged = new Forgeries(matrix.intact, seed).all();
+      const all = {
+        'is there': Array.from(objects.keys()),
+        'is flipped': namesOf(bitFlips(objects, 1, random, points)),
+        'is damaged': namesOf(wholeObjectDamages(objects, random, points)),
+        'is swapped': namesOf(swaps(objects, points)),
+        'is forged': namesOf(forged),
+      };
+      for (const [what, names] of Object.entries(all)) {
+        for (const { name, pattern } of objectKinds()) {
+          // A renewal has no bit.
+          if (what === 'is flipped' && name.includes('-renewed-')) continue;
+          assert.ok(
+            names.some((each) => pattern.test(each)),
+            `${name} ${what}`,
+          );
+        }
+      }
+    });
 
     it('a flipped bit is found, and touches what it touches only', async () => {
       const { objects, points } = matrix.intact;
@@ -52,6 +76,10 @@ for (const seed of [1, Math.floor(systemRandom.fraction() * 1e9)]) {
       await check(strangers(random), 15, 15);
     });
   });
+}
+
+function namesOf(damages: Iterable<Damage>): string[] {
+  return Array.from(damages, ({ changes }) => Array.from(changes.keys())).flat();
 }
 
 function sample<T>(all: readonly T[], count: number, random: Random): T[] {

@@ -30,7 +30,7 @@ export function* bitFlips(
       yield {
         description: `a flipped bit in byte ${offset} of ${bytes.length} of ${name}`,
         changes: new Map([[name, changed]]),
-        isFound: true,
+        isFound: !isTold(name),
         touches: touchedBy(name, points, offset),
         isExact: name.startsWith('packs/'),
       };
@@ -69,8 +69,7 @@ export function* wholeObjectDamages(
       yield {
         description: `${how}: ${name}`,
         changes: new Map([[name, changed]]),
-        // A renewal is empty; that it is there is all that it says.
-        isFound: (changed !== undefined || isNeededBy(name, points)) && !name.includes('-renewed-'),
+        isFound: (changed !== undefined || isNeededBy(name, points)) && !isTold(name),
         touches: touchedBy(name, points),
         isExact: false,
       };
@@ -93,7 +92,7 @@ export function* swaps(objects: Objects, points: readonly IntactPoint[]): Genera
           [name, objects.get(other)],
           [other, objects.get(name)],
         ]),
-        // Slots of keys are known by their names, and renewals say nothing.
+        // Slots of keys are known by their names.
         isFound: !isInterchangeable(name, other),
         touches: (point) => touchesOne(point) || touchesOther(point),
         isExact: false,
@@ -122,13 +121,16 @@ export function* strangers(random: Random): Generator<Damage> {
     `receipts/${hex.slice(0, 32)}`,
     `removed/${hex.slice(0, 32)}`,
     `jobs/${hex.slice(0, 20)}`,
+    `damaged/${hex.slice(0, 32)}`,
+    `sessions/${hex.slice(0, 32)}-renewed-000001`,
+    `probes/${hex}`,
   ];
   for (const name of names) {
     yield {
       description: `random bytes under the new name ${name}`,
       changes: new Map([[name, content]]),
       // A pack that nothing names is garbage, whatever it holds.
-      isFound: !name.startsWith('packs/'),
+      isFound: !name.startsWith('packs/') && !isTold(name),
       touches: () => false,
       isExact: true,
     };
@@ -136,8 +138,12 @@ export function* strangers(random: Random): Generator<Damage> {
 }
 
 function isInterchangeable(a: string, b: string): boolean {
-  const isOf = (kind: RegExp): boolean => kind.test(a) && kind.test(b);
-  return isOf(/^keys\//) || isOf(/^sessions\/.*-renewed-/);
+  return (isTold(a) && isTold(b)) || [a, b].every((name) => name.startsWith('keys/'));
+}
+
+/** By its name alone: what it holds does not count. */
+function isTold(name: string): boolean {
+  return /^(damaged|probes)\/|^sessions\/.*-renewed-/.test(name);
 }
 
 function isNeededBy(name: string, points: readonly IntactPoint[]): boolean {

@@ -6,6 +6,8 @@ import { type Random, seededRandom } from '@coffer/base';
 import { decodeKeySlot, encodeKeySlot, type RepositoryKeys } from '@coffer/repository/keys.ts';
 import { decodeConfig, encodeConfig, type RepositoryConfig } from '@coffer/repository/config.ts';
 import { encodeMark } from '@coffer/repository/damaged-points.ts';
+import { encodeRemoval } from '@coffer/repository/removed-points.ts';
+import { encodeJob, jobName } from '@coffer/repository/session/job.ts';
 import { deletionName, encodeDeletion } from '@coffer/repository/deleted-points.ts';
 import {
   type CondemnedRecord,
@@ -27,6 +29,7 @@ import { encodeReceipt, receiptName } from '@coffer/repository/receipt.ts';
 import {
   beginName,
   encodeBegin,
+  renewalName,
   encodeEnd,
   endName,
 } from '@coffer/repository/session/session-record.ts';
@@ -97,7 +100,8 @@ export class Forgeries {
   *#keySlots(): Generator<Damage> {
     for (const name of this.#names(/^keys\//)) {
       const slot = decodeKeySlot(name.slice('keys/'.length), this.#objects.get(name)!);
-      const other = encodeKeySlot({ ...slot, wrapped: 'ef'.repeat(80) });
+      const wrapped = 'ef'.repeat(slot.wrapped.length / 2);
+      const other = encodeKeySlot({ ...slot, wrapped });
       yield forged(`a slot that does not hold the keys: ${name}`, [[name, other]], HARMLESS);
       const added = `keys/${NOBODY.slice(0, 16)}`;
       yield forged('a slot that nobody has the secret of', [[added, other]], HARMLESS);
@@ -210,6 +214,8 @@ export class Forgeries {
   *#sessions(): Generator<Damage> {
     const begin = encodeBegin({ session: NOBODY, startedAt: 1, host: 'nobody' });
     yield forged('the begin of a session', [[beginName(NOBODY), begin]], HARMLESS);
+    const renewal = renewalName(NOBODY, 999_999);
+    yield forged('a renewal of no session', [[renewal, Buffer.alloc(0)]], HARMLESS);
     const { id, item, bytes } = this.#point('cd'.repeat(32));
     const points = [{ id, item, record: bytes.toString('base64') }];
     const committed = { outcome: 'committed', generation: GENERATION, points } as const;
@@ -239,6 +245,32 @@ export class Forgeries {
       const record = encodeGcRecord(step, records[step]);
       yield forged(`a ${step} alone`, [[gcObjectName(generation, step), record]], HARMLESS);
     }
+    yield* this.#replacedCollections();
+  }
+
+  /** What a collection that goes on has to know is said otherwise. */
+  *#replacedCollections(): Generator<Damage> {
+    const packs = this.#packs.map(({ pack }) => pack.toString('hex'));
+    for (const name of this.#names(/^gc\//)) {
+      const [, digits = '', step] = /^gc\/(\d+)-(\w+)$/.exec(name) ?? [];
+      const own = { generation: Number(digits), collection: NOBODY };
+      const condemned: CondemnedRecord = { ...own, packs, sessions: [], indexObjects: [] };
+      const waiting: WaitingRecord = { ...own, sessions: [] };
+      const sweep: SweepRecord = { ...own, packs: [], survivors: [], indexObjects: [] };
+      if (step === 'condemned') {
+        const record = encodeGcRecord(step, condemned);
+        yield forged('a collection that condemns all packs', [[name, record]], HARMLESS);
+      }
+      if (step === 'waiting') {
+        const record = encodeGcRecord(step, waiting);
+        yield forged('a collection that waits for nobody', [[name, record]], HARMLESS);
+      }
+      if (step === 'sweep') {
+        const hiding = { isFound: true, isExact: false, touches: () => true };
+        const record = encodeGcRecord(step, sweep);
+        yield forged('a sweep that names no point', [[name, record]], hiding);
+      }
+    }
   }
 
   *#besidePoints(): Generator<Damage> {
@@ -258,6 +290,37 @@ export class Forgeries {
       }
     }
     for (const { id } of this.#points) yield* this.#marks(id);
+    yield* this.#notes();
+  }
+
+  /** What was removed, what jobs have made, and what says nothing. */
+  *#notes(): Generator<Damage> {
+    for (const { id } of this.#points) {
+      const note = encodeRemoval({ point: id, at: 1 });
+      yield forged('the removal of a point that is there', [[`removed/${id}`, note]], HARMLESS);
+    }
+    const removal = encodeRemoval({ point: NOBODY, at: 1 });
+    yield forged('the removal of no point', [[`removed/${NOBODY}`, removal]], HARMLESS);
+    const nobody = { job: NOBODY.slice(0, 20), session: NOBODY, points: [] };
+    const job = encodeJob(nobody);
+    yield forged('what no job has made', [[jobName(nobody.job), job]], HARMLESS);
+    for (const [kind, record] of [
+      [/^removed\//, removal],
+      [/^jobs\//, job],
+    ] as const) {
+      for (const name of this.#names(kind)) {
+        yield forged(`the record of another: ${name}`, [[name, record]], FOUND);
+      }
+    }
+    for (const name of this.#names(/^jobs\//)) {
+      const others = encodeJob({ ...nobody, job: name.slice('jobs/'.length) });
+      yield forged('a job that has made nothing', [[name, others]], HARMLESS);
+    }
+    for (const name of this.#names(/^damaged\//)) {
+      const other = encodeMark({ point: NOBODY, foundAt: 1 });
+      yield forged('a mark that tells of another point', [[name, other]], HARMLESS);
+    }
+    yield forged('a probe', [['probes/nobody', Buffer.from('anything')]], HARMLESS);
   }
 
   *#marks(id: string): Generator<Damage> {

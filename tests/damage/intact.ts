@@ -1,7 +1,9 @@
 /**
- * A small repository that holds a bit of everything: points of disks and files, a hold, two key
- * slots, a finished collection and one that waits, a session that is open, one that was abandoned,
- * and one that committed and could not list its point. It says which bytes each point needs.
+ * A small repository that holds an object of every kind: points of disks and files, held, deleted,
+ * received, and marked as damaged (though it is whole); key slots of each kind; a finished collection
+ * and one that waits; a removal since then; a session that is open, one that was abandoned, and one
+ * that committed and could not list its point; what a job has made. It says which bytes each point
+ * needs.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,7 +24,10 @@ import { sleepUntilAborted } from '@coffer/repository/testing/test-repository.ts
 import { isZeroId } from '@coffer/repository/chunk/chunk-id.ts';
 import { RecordReader } from '@coffer/repository/chunk/record-reader.ts';
 import { GC_PLAN_DEFAULTS } from '@coffer/repository/gc/plan.ts';
-import type { RepositoryKeys } from '@coffer/repository/keys.ts';
+import { addMarks } from '@coffer/repository/damaged-points.ts';
+import { addKeySlot, newSealedSlot, type RepositoryKeys } from '@coffer/repository/keys.ts';
+import { generateKeyPair, type KeyPair } from '@coffer/repository/sealed-box.ts';
+import { attemptSessionId, encodeJob, jobIdOf, jobName } from '@coffer/repository/session/job.ts';
 import { packObjectName } from '@coffer/repository/pack/pack-codec.ts';
 import { renewalName } from '@coffer/repository/session/session-record.ts';
 import { openMemoryStore } from '@coffer/storage/memory.ts';
@@ -32,6 +37,7 @@ import { SmallSource, type SourceKind, stateOf } from '../power-loss/small-sourc
 export const PASSPHRASE = 'correct horse battery staple';
 const PACK_SIZE_BYTES = 160 * 1024;
 const START_MS = 1_800_000_000_000;
+const DAY_MS = 24 * 3_600_000;
 
 export interface IntactPoint {
   readonly id: string;
@@ -58,6 +64,8 @@ export class IntactRepository {
   readonly folder: string;
   readonly random: Random;
   readonly recoveryKey: string;
+  /** That a slot is sealed to. */
+  readonly service: KeyPair;
   readonly source: SmallSource;
   readonly objects = new Map<string, Buffer>();
   points: readonly IntactPoint[] = [];
@@ -68,6 +76,7 @@ export class IntactRepository {
     this.folder = folder;
     this.random = random;
     this.recoveryKey = generateRecoveryKey(random);
+    this.service = generateKeyPair(random);
     mkdirSync(folder, { recursive: true });
     this.source = new SmallSource(folder, random);
     this.#index = ChunkIndex.open(join(folder, 'index'));
@@ -122,10 +131,12 @@ export class IntactRepository {
     await initRepository({ store, clock, random, passphrase: PASSPHRASE, recoveryKey });
     const repository = await (await this.open(store)).unlock(PASSPHRASE);
     this.keys = repository.allKeys;
+    const slot = { keys: this.keys, label: 'service', createdAt: START_MS, random };
+    await addKeySlot(store, newSealedSlot({ ...slot, sealedTo: this.service.publicKey }));
     const first = await this.backUp(repository, 'disk');
     await this.backUp(repository, 'files');
     this.source.change('disk');
-    await this.backUp(repository, 'disk');
+    const hidden = await this.backUp(repository, 'disk');
     await this.#remove(repository, first);
     await collectGarbage({ repository, plan: EAGER_PLAN });
     this.source.change('files');
@@ -134,6 +145,16 @@ export class IntactRepository {
     await repository.hold(held, { holder: 'person', reason: 'kept', by: 'somebody' });
     const receipt = { point: held.id, arrivedAt: START_MS, agent: 'agent', job: 'job' };
     await repository.putReceipt(receipt, Buffer.alloc(32));
+    await repository.softDelete({ id: hidden }, { until: START_MS + 14 * DAY_MS, by: 'somebody' });
+    await addMarks(repository.context, [held.id]);
+    const attempt = { key: 'a job', number: 1 };
+    const made = {
+      session: attemptSessionId(attempt, [], random),
+      points: [{ id: held.id, item: held.item }],
+    };
+    const job = jobIdOf(attempt);
+    await store.put(jobName(job), encodeJob({ job, ...made }));
+    await store.put('probes/somebody', Buffer.from('looks how the store behaves'));
     const garbage = await this.backUp(repository, 'disk');
     await (await repository.beginSession()).abandon();
     const open = await repository.beginSession();
@@ -179,7 +200,9 @@ export class IntactRepository {
     await index.synchronize(store);
     const records = new RecordReader({ store, index });
     const described: IntactPoint[] = [];
-    for (const { id, item, kind, roots, tags } of await repository.points()) {
+    for (const { id, item, kind, roots, tags } of await repository.points({
+      deleted: true,
+    })) {
       const needs = new Map<string, NeededRecord[]>();
       const indexObjects = new Set<string>();
       const visit = async (chunk: Buffer): Promise<void> => {

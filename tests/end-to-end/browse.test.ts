@@ -184,6 +184,9 @@ test('points and items are listed, and points have many names', async () => {
     ofOther.map(({ point }) => point),
     [later.point],
   );
+  await sandbox.fails(['points', '--item', 'nope'], 'item-not-found', 12);
+  await sandbox.fails(['points', '--deleted', '--item', 'nope', '--json'], 'item-not-found', 12);
+  assert.deepEqual(await sandbox.json(['points', '--deleted', '--item', 'other']), []);
   const items = await sandbox.json<{ item: string; points: number }[]>(['items']);
   assert.deepEqual(items.map(({ item, points }) => `${points} ${item}`).sort(), [
     '1 other',

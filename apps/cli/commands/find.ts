@@ -1,5 +1,5 @@
 /** `coffer find`. */
-import { CofferError, type Finding, findingOf, isCofferError } from '@coffer/base';
+import { type Finding, findingOf, isCofferError } from '@coffer/base';
 import { type FoundPath, PathSearch } from '@coffer/flows/browse/find.ts';
 import { compilePattern } from '@coffer/flows/browse/glob.ts';
 import { rootFolder } from '@coffer/flows/root-folder.ts';
@@ -61,11 +61,10 @@ async function searchedPoints(
   repository: UnlockedRepository,
   options: FindCommandOptions,
 ): Promise<RecoveryPoint[]> {
-  const points = await readablePoints(repository, options);
   const { item } = options;
-  const ofItem = points.filter((point) => item === undefined || point.item === item);
-  if (item !== undefined && ofItem.length === 0) throw new CofferError('item-not-found', { item });
-  return ofItem.filter(({ kind }) => kind === 'files');
+  const filter = item === undefined ? undefined : { item };
+  const points = await readablePoints(repository, options, { filter });
+  return points.filter(({ kind }) => kind === 'files');
 }
 
 function toDocument(point: RecoveryPoint, { path, entry }: FoundPath): unknown {

@@ -15,7 +15,8 @@ export async function runPoints(options: PointsCommandOptions): Promise<void> {
   const { item, deleted = false } = options;
   const filter = item === undefined ? undefined : { item };
   const { shown, holds } = await withRepository(options, async (repository) => {
-    const points = await readablePoints(repository, options, { filter, deleted });
+    // An item whose points are all deleted is one.
+    const points = await readablePoints(repository, options, { filter, deleted: true });
     const holds = points.some(({ held }) => held) ? await repository.holds() : [];
     return { shown: points.filter(({ deletion }) => deleted === (deletion !== undefined)), holds };
   });

@@ -36,6 +36,8 @@ export interface RestoreCommandOptions extends GlobalOptions, ConfirmOptions {
   readonly include: readonly string[];
   readonly onConflict?: string;
   readonly delta?: boolean;
+  /** Device nodes, set-id bits and capabilities of a volume. */
+  readonly withPrivileges?: boolean;
   readonly dryRun?: boolean;
   readonly verify?: boolean;
 }
@@ -76,10 +78,10 @@ export function restoreRequestOf(source: string, options: RestoreCommandOptions)
     const folder = absolutePath(required(options.to, 'say --to FOLDER'));
     return parseRequest(RestoreRequest, { kind: 'disks', point, disks: disk, folder, format });
   }
-  const { format, include, dryRun, verify } = options;
+  const { format, include, dryRun, verify, withPrivileges: privileges } = options;
   const target = absolutePath(required(options.to, 'say --to PATH'));
   const conflict = chooseConflict(options);
-  const rest = { target, format, conflict, include, dryRun, verify };
+  const rest = { target, format, conflict, privileges, include, dryRun, verify };
   return parseRequest(RestoreRequest, { kind: 'path', point, ...place, ...rest });
 }
 
@@ -137,11 +139,12 @@ function isOfMachine(options: RestoreCommandOptions): boolean {
 
 /** What a machine cannot be restored with is not passed over in silence. */
 function refuseOptionsOfFiles(options: RestoreCommandOptions): void {
-  const { dryRun, verify, include, onConflict, delta, original } = options;
+  const { dryRun, verify, include, onConflict, delta, original, withPrivileges } = options;
   const given = {
     '--dry-run': dryRun,
     '--verify': verify,
     '--include': include.length > 0,
+    '--with-privileges': withPrivileges,
     '--on-conflict': onConflict !== undefined,
     '--delta': delta && !original,
   };

@@ -116,6 +116,7 @@ function addRestore(program: Command): void {
     )
     .option('--delta', 'write onto the existing target only what differs')
     .option('--volume-passphrase-file <file>', 'opens encrypted volumes (LUKS)')
+    .option('--with-privileges', 'of a volume, also device nodes, set-id bits and capabilities')
     .option('--dry-run', 'tell what would be restored')
     .option('--verify', 'read back and compare with the point')
     .action(async (point: string, _options, self: Command) => {

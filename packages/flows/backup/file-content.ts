@@ -30,6 +30,7 @@ import {
 } from '@coffer/repository';
 import type { FileThreads } from '@coffer/workloads/files/file-threads.ts';
 import type { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
+import { type EmptyFile, HiddenContents, readToEnd } from './hidden-content.ts';
 import { SmallFiles, type UnreadFile } from './small-files.ts';
 
 /** A file up to the smallest chunk is one chunk, whatever it holds. */
@@ -79,6 +80,7 @@ export class ContentStore implements AsyncDisposable {
   readonly #options: ContentStoreOptions;
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
+  readonly #hidden = new HiddenContents();
   #batch: SmallFiles | undefined;
   bytesRead = 0;
 
@@ -94,17 +96,23 @@ export class ContentStore implements AsyncDisposable {
 
   /** Takes a file. One that cannot be read is a finding. */
   async store(file: FileToStore): Promise<Stored> {
-    if (file.sizeBytes === 0) {
+    if (file.sizeBytes === 0 && !this.mayHide(file)) {
       file.onStored({ form: 'pieces', pieces: [] }, 0);
       return NOTHING;
     }
-    if (file.sizeBytes <= SMALL_SIZE_BYTES_MAX) return await this.#storeSmall(file);
+    if (file.sizeBytes > 0 && file.sizeBytes <= SMALL_SIZE_BYTES_MAX)
+      return await this.#storeSmall(file);
     const stored = Promise.withResolvers<void>();
     stored.promise.catch(() => {});
     await this.#tasks.add(
       async () => await settle(stored, () => this.#storeAlone(file, file.folder.fd)),
     );
     return { stored: stored.promise };
+  }
+
+  /** Whether the file may have content though it says that it is empty. */
+  mayHide(file: EmptyFile): boolean {
+    return this.#hidden.mayHave(file);
   }
 
   /** Returns when all that was taken is stored. */
@@ -168,7 +176,7 @@ export class ContentStore implements AsyncDisposable {
     try {
       const fd = openForReading(file, folder);
       try {
-        await this.#storeOpen(fd, file);
+        await (file.sizeBytes === 0 ? this.#storeHidden(fd, file) : this.#storeOpen(fd, file));
       } finally {
         closeSync(fd);
       }
@@ -180,6 +188,29 @@ export class ContentStore implements AsyncDisposable {
       const other = code === 'ESTALE' && !isAgain ? file.lookAgain(folder) : undefined;
       if (other) await this.#storeAlone(other, folder, true);
       else file.onFinding(code === 'ENOENT' ? 'vanished' : 'unreadable', error);
+    }
+  }
+
+  /** Stores what a file holds that says it is empty. */
+  async #storeHidden(fd: number, file: FileToStore): Promise<void> {
+    const content = new ContentBuilder(this.#options.writeNode);
+    const length = await this.#slabs.use(async (slab) => {
+      const read = await readToEnd(fd, slab.bytes);
+      if (read > 0) await this.#storeSlab(slab, read, content);
+      return read;
+    });
+    this.bytesRead += length;
+    tellChange(fd, file);
+    file.onStored(await content.finish(), length);
+  }
+
+  async #storeSlab(slab: Slab, length: number, content: ContentBuilder): Promise<void> {
+    const { writer } = this.#options.session;
+    const spans = consecutive(await writer.cut(slab, { offset: 0, length }, true));
+    const ids = await writer.write(slab, spans);
+    for (const [index, span] of spans.entries()) {
+      await content.add({ id: required(ids[index], 'each span has an id'), length: span.length });
+      tellDone(this.#run, { bytes: span.length });
     }
   }
 

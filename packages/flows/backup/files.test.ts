@@ -3,6 +3,7 @@ import {
   linkSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -40,11 +41,11 @@ interface Walked {
   readonly findings: readonly Finding[];
 }
 
-/** The walk tells of each path after it has looked at it, and before it reads it. */
+/** The walk tells of each path after it has looked at it, and before it reads it or leaves it out. */
 async function walked(
   repository: UnlockedRepository,
   path: string,
-  onPath: (relative: string) => void,
+  onPath: (relative: string) => unknown,
 ): Promise<Walked> {
   const { run, findings } = collecting(testRun());
   const [made] = await makePoints(run, { repository, tags: {} }, async function* ({ session }) {
@@ -56,8 +57,7 @@ async function walked(
       reader: repository.reader(),
       slabCount: 1,
       isExcluded: (relative) => {
-        onPath(relative.bytes.toString());
-        return false;
+        return onPath(relative.bytes.toString()) === 'leave-out';
       },
       oneFileSystem: false,
       parentTakenAt: 0,
@@ -153,6 +153,25 @@ test('a large file that is replaced before its turn comes is the new one', async
   assert.deepEqual(findings, []);
   const target = await restored(repository, point);
   assert.ok(readFileSync(join(target, 'file')).equals(now));
+});
+
+test('what says that it is empty and is not is protected with its content', async () => {
+  await using repositories = await TestRepository.create();
+  const repository = await repositories.host();
+  const small = ['version', 'filesystems'];
+  for (const name of small) assert.equal(statSync(join('/proc', name)).size, 0, name);
+  // Eight bytes for each page of memory: more than is read at once.
+  const wanted = [...small, 'kpageflags'];
+  const { point, findings } = await walked(repository, '/proc', (name) =>
+    wanted.includes(name) ? undefined : 'leave-out',
+  );
+  const told = findings.map(({ code, subject }) => `${code} ${subject.name}`);
+  assert.deepEqual(told, ['unreadable kpageflags']);
+  const target = await restored(repository, point);
+  assert.deepEqual(readdirSync(target).sort(), small.sort());
+  for (const name of small) {
+    assert.equal(readFileSync(join(target, name), 'utf8'), readFileSync(`/proc/${name}`, 'utf8'));
+  }
 });
 
 test('a store that does not answer is no file that cannot be read', async () => {

@@ -242,7 +242,8 @@ class FilesBackup {
       const isKnown =
         before &&
         isUnchanged(before, stats, this.#parentTakenAtOn({ folder: folder.fd, name }, stats));
-      if (isKnown && (await this.#isReusable(before))) return this.#reuse(before, stats);
+      const isTold = isKnown && !this.#mayHide(folder, before, stats);
+      if (isTold && (await this.#isReusable(before))) return this.#reuse(before, stats);
       const metadata = this.#metadata(folder.fd, name, stats, relative);
       if (!metadata) return undefined;
       const draft: Draft = { metadata, content: undefined, folder: undefined };
@@ -342,6 +343,11 @@ class FilesBackup {
     tellDone(this.#run, { bytes: before.sizeBytes });
     const hardLink = before.hardLink && { device, inode };
     return { metadata: { ...before, hardLink }, content: before.content, folder: undefined };
+  }
+
+  /** Its content may be another one by now, and its metadata the same. */
+  #mayHide(folder: SourceFolder, { name, sizeBytes }: FileEntry, { device }: FileStats): boolean {
+    return sizeBytes === 0 && this.#contents.mayHide({ device, folder, name });
   }
 
   async #isReusable({ content }: FileEntry): Promise<boolean> {

@@ -36,6 +36,8 @@ export interface FilesRestoreOptions extends PathRestore {
   readonly passphrase?: Buffer | undefined;
   /** Path in a point of files or on a volume; empty for all of it. */
   readonly path: string;
+  /** Of a volume: what gives rights on this host is restored, too (`privileges.ts`). */
+  readonly privileges?: boolean | undefined;
   /** Undefined: the target has to be empty, or not there. */
   readonly conflict?: Conflict | undefined;
   /** Patterns in the syntax of gitignore; with none, everything is restored. */

@@ -18,7 +18,7 @@ import { damagedName } from '../damaged-points.ts';
 import { type EncodedPoint, encodePointAgain, type RecoveryPoint } from '../recovery-point.ts';
 import { type Repository, UnlockedRepository } from '../repository.ts';
 import type { Session } from '../session/session.ts';
-import { type Copied, copyIn, type Copying } from './copying.ts';
+import { chunksLookedForMax, type Copied, copyIn, type Copying, leastChunksOf } from './copying.ts';
 import { copyReceipt } from './receipts.ts';
 import { resealTree } from './reseal.ts';
 import { copySealed } from './sealed.ts';
@@ -102,7 +102,8 @@ async function copyOnce(copying: Copying, point: RecoveryPoint): Promise<Copied>
   const { source, target } = copying;
   if (source.sharesKeysWith(target)) return await copySealed(copying, point);
   const unlocked = { source: requireUnlocked(source), target: requireUnlocked(target) };
-  const session = await unlocked.target.beginSession();
+  const looksUpPacks = leastChunksOf(point) <= (await chunksLookedForMax(copying));
+  const session = await unlocked.target.beginSession({ looksUpPacks });
   const copied = await copyIn(session, () => copyOpened(unlocked, point, session));
   return required(copied, 'what is sealed anew is copied whole');
 }

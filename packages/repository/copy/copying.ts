@@ -1,5 +1,6 @@
 /** What copies of single points share: each is a session of its own in the target. */
 import type { RunContext } from '@coffer/base';
+import { GEOMETRY } from '../config.ts';
 import type { EncodedPoint, RecoveryPoint } from '../recovery-point.ts';
 import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
@@ -18,6 +19,23 @@ export interface Copied {
   readonly id: string;
   readonly chunksNew: number;
   readonly bytesStored: number;
+}
+
+/** So many chunks are looked for as long as it takes to list one pack. */
+const CHUNKS_PER_PACK_LISTED = 16;
+
+/** A point with more chunks is copied faster when the packs of the target are listed. */
+export async function chunksLookedForMax({ target, isForFew }: Copying): Promise<number> {
+  if (!isForFew) return 0;
+  // A local index that is new knows of no pack.
+  await target.index.synchronize(target.store, target.run.signal);
+  return target.index.packCount * CHUNKS_PER_PACK_LISTED;
+}
+
+/** What holes and files that are alike leave of it is less, and what small files make of it more. */
+export function leastChunksOf({ roots }: RecoveryPoint): number {
+  const sizeBytes = roots.reduce((sum, root) => sum + root.sizeBytes, 0);
+  return sizeBytes / GEOMETRY.diskChunkSizeBytes;
 }
 
 /** Undefined when `copy` gives up. */

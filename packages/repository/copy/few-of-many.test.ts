@@ -16,15 +16,12 @@ import {
 import { verifyRepository } from '../verify/verify.ts';
 import { copyPoints } from './copy.ts';
 
-const MANY = 20_000;
-const ITEMS = 1000;
+const MANY = 5000;
+const ITEMS = 500;
 
-/** Two of one key domain, each with many points and packs. */
-async function largePair(source: TestRepository, target: TestRepository): Promise<void> {
-  const put = async (name: string, bytes: Buffer): Promise<void> => {
-    for (const { store } of [source, target]) await store.put(name, bytes);
-  };
-  const { keys, random } = source;
+/** With many points and packs. */
+async function enlarge({ keys, random, store }: TestRepository): Promise<void> {
+  const put = (name: string, bytes: Buffer): Promise<void> => store.put(name, bytes);
   await putPacks(random, MANY, put);
   await putPoints({ ...keys, random }, { count: MANY, itemCount: ITEMS }, put);
 }
@@ -34,39 +31,54 @@ async function copyOf(target: Repository, { id, item }: RecoveryPoint): Promise<
   return points.find((point) => point.id === id)!;
 }
 
-test('one point of many is copied without a list of all points or packs of either side', async () => {
-  await using source = await TestRepository.create();
-  await using target = await TestRepository.create({ keys: source.keys, seed: 2 });
-  await largePair(source, target);
-  const host = await source.host();
-  const item = 'item-7';
-  const first = await protectDisk(host, chunkRange(0, 200), { item });
-  const second = await protectDisk(host, chunkRange(5, 205), { item, takenAt: first.takenAt + 1 });
-  const [from, to] = [counted(source.store), counted(target.store)];
-  const pair = {
-    source: await source.lockedHost({ store: from.store }),
-    target: await target.lockedHost({ store: to.store }),
-  };
-  // The index objects are read once.
-  for (const each of [pair.source, pair.target]) await each.index.synchronize(each.store);
-  for (const [point, chunksMax] of [
-    [first, 201],
-    [second, 6],
-    [second, 0],
-  ] as const) {
-    for (const { asked } of [from, to]) Object.assign(asked, { calls: 0, namesListed: 0 });
-    const { chunksNew, findings } = await copyPoints({ ...pair, points: [point] });
-    assert.deepEqual(findings, []);
-    assert.ok(chunksNew <= chunksMax, `${chunksNew} chunks`);
-    for (const { asked } of [from, to]) {
-      assert.ok(asked.calls < 60, `${asked.calls} calls`);
-      assert.ok(asked.namesListed < 120, `${asked.namesListed} names`);
+const KEYS = ['of one key domain', 'with other keys'] as const;
+const CACHES = ['that is known', 'that is new here'] as const;
+
+for (const [keys, cache] of KEYS.flatMap((each) => CACHES.map((other) => [each, other] as const))) {
+  test(`one of many points is copied without a list, ${keys}, to a target ${cache}`, async () => {
+    await using source = await TestRepository.create();
+    const shared = keys === 'of one key domain' ? { keys: source.keys } : {};
+    await using target = await TestRepository.create({ ...shared, seed: 2 });
+    for (const each of [source, target]) await enlarge(each);
+    const host = await source.host();
+    const item = 'item-7';
+    const first = await protectDisk(host, chunkRange(0, 200), { item });
+    const second = await protectDisk(host, chunkRange(5, 205), {
+      item,
+      takenAt: first.takenAt + 1,
+    });
+    const [from, to] = [counted(source.store), counted(target.store)];
+    const pair = {
+      source: await source.host({ store: from.store }),
+      target: await target.host({ store: to.store }),
+    };
+    // The index objects are read once.
+    const known = cache === 'that is known' ? [pair.source, pair.target] : [pair.source];
+    for (const each of known) await each.index.synchronize(each.store);
+    for (const [point, chunksMax] of [
+      [first, 201],
+      [second, 6],
+      [second, 0],
+    ] as const) {
+      for (const { asked } of [from, to]) Object.assign(asked, { calls: 0, namesListed: 0 });
+      const { chunksNew, findings } = await copyPoints({ ...pair, points: [point] });
+      assert.deepEqual(findings, []);
+      assert.ok(chunksNew <= chunksMax, `${chunksNew} chunks`);
+      const isReading = cache !== 'that is known' && point === first;
+      for (const { asked } of [from, to]) {
+        assert.ok(asked.calls < (isReading ? 200 : 70), `${asked.calls} calls`);
+        assert.ok(asked.namesListed < 200, `${asked.namesListed} names`);
+      }
     }
-  }
-  const reader = await target.host();
-  assert.deepEqual(await readDisk(reader, await copyOf(reader, first)), chunkRange(0, 200));
-  assert.deepEqual(await readDisk(reader, await copyOf(reader, second)), chunkRange(5, 205));
-});
+    const reader = await target.host();
+    const copies = (await reader.points({ filter: { item } })).sort(
+      (a, b) => a.takenAt - b.takenAt,
+    );
+    const [copyOfFirst, copyOfSecond] = copies.slice(-2);
+    assert.deepEqual(await readDisk(reader, copyOfFirst!), chunkRange(0, 200));
+    assert.deepEqual(await readDisk(reader, copyOfSecond!), chunkRange(5, 205));
+  });
+}
 
 for (const lost of ['packs/', 'index/'] as const) {
   test(`a point that is given is copied whole, though the target has lost ${lost}`, async () => {

@@ -2,9 +2,9 @@
  * Seals a tree anew for another key domain. Bodies of nodes refer to their children by place, so
  * they stay as they are; only the ids of the children change.
  */
-import { CofferError } from '@coffer/base';
-import { type ChunkId, idKey, isZeroId } from '../chunk/chunk-id.ts';
+import { type ChunkId, idKey, isZeroId, kindOf } from '../chunk/chunk-id.ts';
 import type { ChunkReader, ChunkRequest } from '../chunk/chunk-reader.ts';
+import { missing } from '../chunk/record-reader.ts';
 import { SLAB_SIZE_BYTES, SlabPool } from '../chunk/slab.ts';
 import type { UnlockedRepository } from '../repository.ts';
 import type { ChunkWriter } from '../session/chunk-writer.ts';
@@ -66,16 +66,18 @@ class Resealing {
     let used = 0;
     for (const id of children) {
       if (isZeroId(id)) continue;
-      const location = index.find(id);
-      if (!location) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
-      if (location.kind === 'node') continue;
-      if (used + location.plainLength > SLAB_SIZE_BYTES) {
+      if (kindOf(id) === 'node') continue;
+      // Which place is the true one is known once it is open.
+      const lengths = index.places(id).map(({ plainLength }) => plainLength);
+      if (lengths.length === 0) throw missing(id);
+      const room = Math.max(...lengths);
+      if (used + room > SLAB_SIZE_BYTES) {
         await this.#window(window, resealed);
         window = [];
         used = 0;
       }
-      window.push({ id, room: location.plainLength, targetOffset: used });
-      used += location.plainLength;
+      window.push({ id, room, targetOffset: used });
+      used += room;
     }
     if (window.length > 0) await this.#window(window, resealed);
     return resealed;

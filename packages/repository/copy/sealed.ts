@@ -5,6 +5,7 @@
 import {
   CofferError,
   findingOf,
+  isCofferError,
   mapAhead,
   required,
   type RunContext,
@@ -13,11 +14,11 @@ import {
   tellTotal,
 } from '@coffer/base';
 import { type ChunkId, idKey } from '../chunk/chunk-id.ts';
-import { RecordReader } from '../chunk/record-reader.ts';
-import { GEOMETRY } from '../config.ts';
+import { damaged, RecordReader } from '../chunk/record-reader.ts';
 import type { ChunkIndex, IndexedPack } from '../index/chunk-index.ts';
 import { EntrySet } from '../index/entry-set.ts';
 import type { Location } from '../index/location.ts';
+import { MeantIds } from './meant-ids.ts';
 import { moveChunks, type MoveChunksOptions } from '../pack/move-chunks.ts';
 import type { MovedChunk } from '../pack/pack-builder.ts';
 import { PacksLookedUp } from '../pack/packs-looked-up.ts';
@@ -26,18 +27,15 @@ import type { Repository } from '../repository.ts';
 import type { PackWriter } from '../session/pack-writer.ts';
 import type { Session } from '../session/session.ts';
 import { chunksOnlyIn, type FoundChunk } from '../reach/difference.ts';
-import { type Copied, copyIn, type Copying } from './copying.ts';
-
-/** So many chunks are looked for as long as it takes to list one pack. */
-const CHUNKS_PER_PACK_LISTED = 16;
+import { chunksLookedForMax, type Copied, copyIn, type Copying, leastChunksOf } from './copying.ts';
 
 /**
  * One point of a few: without listing the packs of the target, as long as it has few chunks beside
  * that. What the target has is looked for chunk by chunk then.
  */
 export async function copySealed(copying: Copying, point: RecoveryPoint): Promise<Copied> {
-  const { target, isForFew } = copying;
-  const chunksMax = isForFew ? target.index.packCount * CHUNKS_PER_PACK_LISTED : 0;
+  const { target } = copying;
+  const chunksMax = await chunksLookedForMax(copying);
   if (leastChunksOf(point) <= chunksMax) {
     const session = await target.beginMove({ looksUpPacks: true });
     const moving = { session, chunksMax, baseRoots: [] };
@@ -51,11 +49,6 @@ export async function copySealed(copying: Copying, point: RecoveryPoint): Promis
     return await moveMissing(copying, point, { ...moving, baseRoots: base ? rootsOf(base) : [] });
   });
   return required(copied, 'any number of chunks is copied');
-}
-
-function leastChunksOf({ roots }: RecoveryPoint): number {
-  const sizeBytes = roots.reduce((sum, root) => sum + root.sizeBytes, 0);
-  return sizeBytes / GEOMETRY.diskChunkSizeBytes;
 }
 
 interface Moving {
@@ -79,9 +72,11 @@ async function moveMissing(
   const walk = { index, records, signal: source.run.signal };
   const found = chunksOnlyIn(rootsOf(point), baseRoots, walk);
   const wanted = new EntrySet(index);
+  const meant = new MeantIds(run.random);
   const severalPlaces = new Set<string>();
   const sourcePacks = new PacksLookedUp(store, source.run.signal);
   let chunkCount = 0;
+  let doubt: CofferError | undefined;
   for await (const { id, isStored } of lookedFor(found, session)) {
     if (++chunkCount > chunksMax) return undefined;
     if (isStored) continue;
@@ -89,15 +84,29 @@ async function moveMissing(
     // Looked up and added at once: a collection may take a pack out of the index while we wait.
     const chosen = placesThere(index.places(id), index, sourcePacks);
     if (chosen.length === 0) throw new CofferError('chunk-missing', { chunk: id.toString('hex') });
-    for (const place of chosen) wanted.add(place);
+    const own = chosen.filter((place) => wanted.add(place));
+    for (const place of own) meant.add(packNameOf(place, index), id);
+    if (own.length === 0) doubt ??= damaged(id, 'another chunk is said to lie where it does');
     if (chosen.length > 1) severalPlaces.add(idKey(id));
   }
   const { writer } = session;
   // Without a key nobody can tell which place of several is forged: all are copied.
   const move = (chunk: MovedChunk): Promise<void> =>
     severalPlaces.has(idKey(chunk.entry.id)) ? writer.moveBeside(chunk) : writer.move(chunk);
-  await moveWanted(run, source, { wanted, move });
+  const told = await moveWanted(run, source, { wanted, move, isMeant: meant.are });
+  doubt ??= told;
+  if (doubt) await requireStored(chunksOnlyIn(rootsOf(point), baseRoots, walk), session, doubt);
   return await readEncoded(source, point);
+}
+
+/** Fails with the doubt when a chunk has been moved from none of its places. */
+async function requireStored(
+  found: AsyncIterable<FoundChunk>,
+  session: Session<PackWriter>,
+  doubt: CofferError,
+): Promise<void> {
+  await session.writer.flush();
+  for await (const { isStored } of lookedFor(found, session)) if (!isStored) throw doubt;
 }
 
 interface LookedFor extends FoundChunk {
@@ -120,24 +129,37 @@ async function* lookedFor(
   });
 }
 
+/** Returns the first reason why what is wanted may not have been moved; each is told. */
 async function moveWanted(
   run: RunContext,
   source: Repository,
-  { wanted, move }: Pick<MoveChunksOptions, 'wanted' | 'move'>,
-): Promise<void> {
+  chosen: Pick<MoveChunksOptions, 'wanted' | 'move' | 'isMeant'>,
+): Promise<CofferError | undefined> {
+  const { wanted } = chosen;
   const packs = packsNamed(source, wanted);
   const bytesOf = ({ pack }: IndexedPack): number => wanted.use(pack.toString('hex'))?.bytes ?? 0;
   const bytes = packs.reduce((sum, pack) => sum + bytesOf(pack), 0);
   tellTotal(run, { bytes, items: packs.length });
   const onPackDone = (pack: IndexedPack): void => tellDone(run, { bytes: bytesOf(pack), items: 1 });
-  const onMisdescribed = ({ object }: IndexedPack): void => {
-    const error = new CofferError('object-damaged', {
-      object,
-      reason: 'it describes a pack wrongly',
-    });
+  let doubt: CofferError | undefined;
+  const onUnusable = (_pack: IndexedPack, error: CofferError): void => {
+    doubt ??= error;
+    // A collection may have moved what was in it.
+    if (isCofferError(error, 'object-not-found')) return;
     tellFinding(run, findingOf(error, { kind: 'repository', name: source.location }));
   };
-  await moveChunks({ source, packs, wanted, move, onPackDone, onMisdescribed });
+  const onMisdescribed = (pack: IndexedPack): void => {
+    const { object } = pack;
+    const reason = 'it describes a pack wrongly';
+    onUnusable(pack, new CofferError('object-damaged', { object, reason }));
+  };
+  await moveChunks({ source, packs, ...chosen, onPackDone, onMisdescribed, onUnusable });
+  return doubt;
+}
+
+/** In hexadecimal. */
+function packNameOf({ packNumber }: Location, index: ChunkIndex): string {
+  return index.requiredPack(packNumber).pack.toString('hex');
 }
 
 /** Of one place, nobody asks: that its pack is gone is met when it is fetched. */

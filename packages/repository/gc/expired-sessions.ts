@@ -1,4 +1,7 @@
-/** Which sessions a collection still waits for. The lease decides when one is fenced, never whether. */
+/**
+ * Which sessions a collection still waits for. The lease decides when one is fenced, never whether; and
+ * it runs by the clock of the store, which stamps the signs of life, not by that of this host.
+ */
 import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import type { Repository } from '../repository.ts';
@@ -10,18 +13,20 @@ import {
   type StoredSession,
   writeEnd,
 } from '../session/session-record.ts';
+import type { AskNow } from './store-clock.ts';
 
 /** Fences the sessions that gave no sign of life for too long; returns how many are open. */
 export async function endExpired(
   repository: Repository,
   waiting: readonly string[],
+  askNow: AskNow,
 ): Promise<number> {
-  const { store, run } = repository;
+  const { store } = repository;
   const wanted = new Set(waiting);
   let open = 0;
   for (const session of await listSessions(store)) {
     if (!wanted.has(session.session) || session.hasEnd) continue;
-    if (await isExpired(repository, session, run.clock.now())) {
+    if (await isExpired(repository, session, await askNow())) {
       const end = {
         session: session.session,
         outcome: 'fenced',
@@ -36,10 +41,9 @@ export async function endExpired(
 }
 
 /** Sessions that were abandoned or fenced are cleaned up by the next sweep. */
-export async function hasEndedSessions(repository: Repository): Promise<boolean> {
-  const { store, run } = repository;
-  for (const session of await listSessions(store)) {
-    if (session.hasEnd || (await isExpired(repository, session, run.clock.now()))) return true;
+export async function hasEndedSessions(repository: Repository, askNow: AskNow): Promise<boolean> {
+  for (const session of await listSessions(repository.store)) {
+    if (session.hasEnd || (await isExpired(repository, session, await askNow()))) return true;
   }
   return false;
 }

@@ -8,6 +8,7 @@ import { removeRecordsOfGonePoints } from '../beside-points.ts';
 import { dropNotedRemovals } from '../removed-points.ts';
 import type { Repository } from '../repository.ts';
 import { removeOldJobs } from '../session/job.ts';
+import type { AskNow } from './store-clock.ts';
 
 const PROBES = 'probes/';
 
@@ -19,14 +20,13 @@ export function probeName(random: Random): string {
   return `${PROBES}${random.bytes(16).toString('hex')}`;
 }
 
-/** A wrong clock here, or in the store, costs a probe too early or too late, and nothing else. */
-export async function removeLeftovers({ store, run }: Repository): Promise<void> {
+/** How old they are, the store says, whatever clock this host has. */
+export async function removeLeftovers({ store }: Repository, askNow: AskNow): Promise<void> {
   await store.removeLeftovers(LEFTOVER_AGE_MS);
   await removeRecordsOfGonePoints(store);
   await dropNotedRemovals(store);
-  const now = run.clock.now();
-  await removeOldJobs(store, now);
+  await removeOldJobs(store, askNow);
   for await (const { name, createdAt } of store.list(PROBES)) {
-    if (now - createdAt > LEFTOVER_AGE_MS) await store.delete(name);
+    if ((await askNow()) - createdAt > LEFTOVER_AGE_MS) await store.delete(name);
   }
 }

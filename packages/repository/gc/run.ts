@@ -4,7 +4,7 @@
  * any two writes; the next one carries it on. PROTOCOL.md has the argument why nothing live is lost.
  */
 import { CofferError, isCofferError, tellPhase } from '@coffer/base';
-import { type ObjectStore, refuseAppendOnly } from '@coffer/storage/object-store.ts';
+import { refuseAppendOnly } from '@coffer/storage/object-store.ts';
 import type { ChunkId } from '../chunk/chunk-id.ts';
 import { RecordReader } from '../chunk/record-reader.ts';
 import { writeReplacements } from '../index/leave-out.ts';
@@ -26,6 +26,7 @@ import {
   type SweepRecord,
   writeGcRecord,
 } from '../generations/gc-record.ts';
+import { requireDecided } from './decided.ts';
 import { changedMeanwhile, synchronize } from './index-in-step.ts';
 import { dropJunkRecords } from './junk-records.ts';
 import { removeLeftovers } from './leftovers.ts';
@@ -40,6 +41,7 @@ import {
   planGc,
 } from './plan.ts';
 import { NOTHING_MOVED, repack, requireMoved } from './repack.ts';
+import { type AskNow, storeClock } from './store-clock.ts';
 import { removeOldRecords, sweep } from './sweep.ts';
 
 export interface GcOptions {
@@ -66,22 +68,25 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   const { store, run } = repository;
   if (options.dryRun) return { outcome: 'planned', plan: (await makePlan(options)).plan };
   refuseAppendOnly(store);
+  const askNow = storeClock(repository);
   await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const state = await readGcState(store);
   await refusePassingOver(repository, state);
   await refuseLost(repository);
   const { unfinished } = state;
   if (unfinished) {
-    return await unlessOvertaken(repository, state, () => carryOn(options, unfinished, undefined));
+    return await unlessOvertaken(repository, state, () =>
+      carryOn({ ...options, askNow }, unfinished, undefined),
+    );
   }
   await dropJunkRecords(repository, await readGcState(store));
   const planned = await unlessOvertaken(repository, state, () => makePlan(options));
   const { plan } = planned;
   const packs = [...plan.remove, ...plan.repack];
-  if (packs.length === 0 && !(await hasEndedSessions(repository))) {
+  if (packs.length === 0 && !(await hasEndedSessions(repository, askNow))) {
     // The last one may have been killed before it could.
     await removeOldRecords(store, state.generation);
-    await removeLeftovers(repository);
+    await removeLeftovers(repository, askNow);
     return { outcome: 'nothing-to-do', plan };
   }
   const moved = await unlessOvertaken(repository, state, () =>
@@ -96,7 +101,7 @@ export async function collectGarbage(options: GcOptions): Promise<GcResult> {
   await condemn(repository, record);
   const condemned = { ...state, generation: record.generation, unfinished: record };
   return await unlessOvertaken(repository, condemned, () =>
-    carryOn(options, record, { ...planned, moved }),
+    carryOn({ ...options, askNow }, record, { ...planned, moved }),
   );
 }
 
@@ -229,42 +234,30 @@ async function condemn({ store }: Repository, record: CondemnedRecord): Promise<
 
 /** From the condemned list to the end; every step can be repeated, by anyone. */
 async function carryOn(
-  options: GcOptions,
+  options: GcOptions & { readonly askNow: AskNow },
   condemned: CondemnedRecord,
   planned: Planned | undefined,
 ): Promise<GcResult> {
-  const { repository } = options;
+  const { repository, askNow } = options;
   const { store, run } = repository;
   const { generation, collection } = condemned;
   const listed = (await listSessions(store)).map(({ session }) => session);
   const { sessions } = await agreeOnWaiting(store, { generation, collection, sessions: listed });
   tellPhase(run, 'wait-for-sessions');
-  const open = await endExpired(repository, sessions);
+  const open = await endExpired(repository, sessions, askNow);
   if (open > 0) return { outcome: 'waiting', sessions: open, plan: planned?.plan };
   await finishCommittedSessions(store, (error, name) => tellDamaged(repository, error, name));
   const proposed = await rescue(options, condemned, planned);
   await requireMoved(repository, planned?.moved ?? NOTHING_MOVED);
   const { untouched: _, ...own } = proposed;
   const record = await agreeOnSweep(store, own);
-  await refuseOvertaken(store, record);
+  // Once a later collection is done, the sweep of this one is gone, and nobody agreed on ours.
+  await requireDecided(repository, record);
   refuseForged(record, proposed, condemned);
   tellPhase(run, 'sweep');
   const bytesFreed = await sweep(repository, record, condemned.sessions);
-  await removeLeftovers(repository);
+  await removeLeftovers(repository, askNow);
   return { outcome: 'done', packsRemoved: record.packs.length, bytesFreed, plan: planned?.plan };
-}
-
-/**
- * Once a later collection is done, the sweep record of this one is gone, and what we wrote in its
- * place was agreed on by nobody. While no later sweep is decided, it is the one that counts.
- */
-async function refuseOvertaken(
-  store: ObjectStore,
-  { generation, collection }: SweepRecord,
-): Promise<void> {
-  const { sweep: newest } = await readGcState(store);
-  if (newest?.collection === collection) return;
-  throw new CofferError('gc-superseded', { generation });
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
  * Deletes what a sweep record says. The order matters: first the index objects that name the packs,
- * which do not count any more, then the packs, last the records; so it can be killed and repeated anywhere.
+ * which do not count any more, then the packs, last the records; so it can be killed and repeated
+ * anywhere. Before each part it looks whether the record still decides.
  */
 import { mapBounded, tellDone, tellTotal } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
@@ -9,6 +10,7 @@ import { packObjectName } from '../pack/pack-codec.ts';
 import { parsePointObjectName } from '../recovery-point.ts';
 import type { Repository } from '../repository.ts';
 import { listSessions, removeSession } from '../session/session-record.ts';
+import { requireDecided } from './decided.ts';
 import { synchronize } from './index-in-step.ts';
 import {
   type GcState,
@@ -21,6 +23,8 @@ import {
 
 /** Deletions under way at once. */
 const DELETIONS_AT_ONCE = 16;
+/** Packs that are deleted between two looks at what is decided: some seconds. */
+const PACKS_PER_LOOK = 256;
 
 /** Returns the bytes of the packs that were deleted, as far as they were there. */
 export async function sweep(
@@ -29,19 +33,33 @@ export async function sweep(
   sessions: readonly string[],
 ): Promise<number> {
   const { index, store } = repository;
+  await requireDecided(repository, record);
   await deleteVoidIndexObjects(repository, record);
+  await requireDecided(repository, record);
   await replaceLaterIndexObjects(repository, record);
-  const bytesFreed = await deletePacks(repository, record.packs);
+  const bytesFreed = await deletePacks(repository, record);
+  await requireDecided(repository, record);
   await deleteVoidPoints(repository, record);
   await deleteSessions(repository, new Set(sessions));
+  await requireDecided(repository, record);
   await finish(repository, record.generation);
   await index.synchronize(store);
   await index.dropStale();
   return bytesFreed;
 }
 
-async function deletePacks({ store, run }: Repository, packs: readonly string[]): Promise<number> {
-  tellTotal(run, { items: packs.length });
+async function deletePacks(repository: Repository, record: SweepRecord): Promise<number> {
+  const { packs } = record;
+  tellTotal(repository.run, { items: packs.length });
+  let bytesFreed = 0;
+  for (let start = 0; start < packs.length; start += PACKS_PER_LOOK) {
+    await requireDecided(repository, record);
+    bytesFreed += await deleteSome(repository, packs.slice(start, start + PACKS_PER_LOOK));
+  }
+  return bytesFreed;
+}
+
+async function deleteSome({ store, run }: Repository, packs: readonly string[]): Promise<number> {
   const sizes = await mapBounded(packs, DELETIONS_AT_ONCE, async (pack) => {
     const name = packObjectName(Buffer.from(pack, 'hex'));
     const info = await store.stat(name);

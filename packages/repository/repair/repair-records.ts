@@ -23,6 +23,7 @@ import {
   INDEX_OBJECT_SIZE_BYTES_MAX,
   indexGenerationOf,
 } from '../index/index-codec.ts';
+import { type AskNow, storeClock } from '../gc/store-clock.ts';
 import { indexObjectsPassedOver, pointsPassedOver } from '../generations/passed-over.ts';
 import { readKeySlots } from '../keys.ts';
 import { decodePointObject, parsePointObjectName } from '../recovery-point.ts';
@@ -51,8 +52,9 @@ export async function repairRecords(repository: Repository): Promise<void> {
     tellOf(repository, 'record-renewed', String(details['object']));
   }
   await repairGcRecords(repository);
+  const askNow = storeClock(repository);
   for (const session of await listSessions(store)) {
-    await repairSession(repository, session);
+    await repairSession(repository, session, askNow);
   }
   await repairSmallRecords(repository);
   await dropKeySlots(repository);
@@ -213,12 +215,17 @@ async function packsBefore(generation: number, store: ObjectStore): Promise<stri
 }
 
 /** A session that may still run is left alone: the next repair finds it ended. */
-async function repairSession(repository: Repository, session: StoredSession): Promise<void> {
-  const { store, run } = repository;
+async function repairSession(
+  repository: Repository,
+  session: StoredSession,
+  askNow: AskNow,
+): Promise<void> {
+  const { store } = repository;
   const id = session.session;
   const endDamage = await damageOf(() => readEnd(store, id));
   const beginDamage = await damageOf(() => readBegin(store, id));
-  const sinceMs = run.clock.now() - session.lastSignAt;
+  if (!endDamage && !beginDamage) return;
+  const sinceMs = (await askNow()) - session.lastSignAt;
   if (sinceMs <= LEASE_MS && sinceMs >= -CLOCK_DIFFERENCE_MS_MAX) return;
   if (endDamage) {
     tellOf(repository, 'record-dropped', endName(id), endDamage);

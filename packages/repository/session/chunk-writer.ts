@@ -48,11 +48,12 @@ export class ChunkWriter extends PackWriter {
     this.#signal.throwIfAborted();
     const hasToWait = this.isStoreBehind;
     await this.backPressure();
-    const all: ChunkId[] = [];
+    const all = spans.map((_span, index) =>
+      ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES),
+    );
+    await this.lookFor(all);
     const unknown: number[] = [];
-    for (let index = 0; index < spans.length; index++) {
-      const id = ids.subarray(index * CHUNK_ID_SIZE_BYTES, (index + 1) * CHUNK_ID_SIZE_BYTES);
-      all.push(id);
+    for (const [index, id] of all.entries()) {
       if (!isZeroId(id) && this.claim(id, spans[index]!.length)) unknown.push(index);
     }
     if (unknown.length > 0) {
@@ -75,6 +76,7 @@ export class ChunkWriter extends PackWriter {
     const head = encodeNodeHead(children);
     const tag = this.#hasher.nodeTag(head, body);
     const id = nodeId(head, tag);
+    await this.lookFor([id]);
     if (this.claim(id, head.length + body.length)) {
       this.nodes.add(id, 'node', body, encodeNodeClear(head, tag));
       if (this.nodes.isFull) this.uploadFrom(this.nodes);

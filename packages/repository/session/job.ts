@@ -101,10 +101,13 @@ export async function readJob(store: ObjectStore, job: string): Promise<JobResul
 /** So long nobody asks again: a job is given up before. */
 const JOB_AGE_MS_MAX = 35 * 24 * 60 * 60_000;
 
-/** A wrong clock here, or in the store, may have a job that is tried again make a second point. */
-export async function removeOldJobs(store: ObjectStore, now: number): Promise<void> {
+/** By the store's clock: when that is wrong, a job that is tried again may make a second point. */
+export async function removeOldJobs(
+  store: ObjectStore,
+  askNow: () => Promise<number>,
+): Promise<void> {
   for await (const { name, createdAt } of store.list(PREFIX)) {
     const isOurs = parseJobName(name) !== undefined;
-    if (isOurs && now - createdAt > JOB_AGE_MS_MAX) await store.delete(name);
+    if (isOurs && (await askNow()) - createdAt > JOB_AGE_MS_MAX) await store.delete(name);
   }
 }

@@ -4,12 +4,16 @@ import { test } from 'node:test';
 import { isCofferError } from '@coffer/base';
 import type { ObjectStore } from '@coffer/storage/object-store.ts';
 import { copyPoints } from '../copy/copy.ts';
+import { GC_PLAN_DEFAULTS } from '../gc/plan.ts';
+import { collectGarbage } from '../gc/run.ts';
 import { decodeIndexObject, encodeIndexObject } from '../index/index-codec.ts';
 import type { RecoveryPoint } from '../recovery-point.ts';
+import { repairRepository } from '../repair/repair.ts';
 import {
   chunkRange,
   getWhole,
   namesOf,
+  onDelete,
   protectDisk,
   readDisk,
   TestRepository,
@@ -31,6 +35,9 @@ async function snapshotOf(store: ObjectStore): Promise<() => Promise<void>> {
     }
   };
 }
+
+/** Every wasteful pack is emptied. */
+const EAGER = { ...GC_PLAN_DEFAULTS, wasteMax: 0 };
 
 function isRolledBack(error: unknown): boolean {
   return isCofferError(error, 'store-rolled-back');
@@ -149,3 +156,40 @@ test('a pack that was found, and that another index object names by now, is reli
   const made = (await reader.points()).find(({ id }) => id === point.id);
   assert.deepEqual(await readDisk(reader, made as RecoveryPoint), chunks);
 });
+
+/** What is deleted first when the store is set back, and what may not be deleted after that. */
+const DELETED: readonly [first: string, later: string][] = [
+  ['index/', 'packs/'],
+  ['packs/', 'gc/'],
+];
+
+for (const [first, later] of DELETED) {
+  test(`a collection deletes no ${later} when the store is set back under it`, async () => {
+    await using test = await TestRepository.create();
+    const repository = await test.host();
+    await protectDisk(repository, chunkRange(40, 50));
+    const garbage = await protectDisk(repository, chunkRange(0, 20));
+    for (const each of [garbage, await protectDisk(repository, chunkRange(60, 70))]) {
+      await repository.removePoint(each);
+      if (each === garbage) await collectGarbage({ repository, plan: EAGER });
+    }
+    // The garbage of the second collection is a point again.
+    const point = await protectDisk(repository, chunkRange(60, 70));
+    const setBack = await snapshotOf(test.store);
+    await repository.removePoint(point);
+    let deletedLater = 0;
+    let isSetBack = false;
+    const store = onDelete(test.store, async (name) => {
+      if (isSetBack && name.startsWith(later)) deletedLater++;
+      if (isSetBack || !name.startsWith(first)) return;
+      isSetBack = true;
+      await setBack();
+    });
+    const collecting = collectGarbage({ repository: await test.host({ store }), plan: EAGER });
+    await assert.rejects(collecting, isRolledBack);
+    assert.deepEqual([isSetBack, deletedLater], [true, 0]);
+    if (first === 'packs/') return;
+    await repairRepository({ repository: await test.host(), rebuildIndex: true });
+    assert.deepEqual(await readDisk(await test.host(), point), chunkRange(60, 70));
+  });
+}

@@ -44,6 +44,8 @@ export interface PackWriterOptions {
   readonly generation: number;
   /** False for packs whose chunks count as absent. */
   readonly acceptsPack: AcceptsPack;
+  /** Where packs are looked for one by one: to be asked before chunks can be found stored. */
+  readonly lookFor?: ((ids: readonly ChunkId[]) => Promise<void>) | undefined;
   readonly packSizeBytes?: number | undefined;
   /** What was stored is read again before anything refers to it. */
   readonly readsBack?: boolean | undefined;
@@ -161,6 +163,10 @@ export class PackWriter {
     await this.#indexing;
     await this.#backPressure.catch(() => {});
     await this.#uploads[Symbol.asyncDispose]();
+  }
+
+  protected async lookFor(ids: readonly ChunkId[]): Promise<void> {
+    await this.#options.lookFor?.(ids);
   }
 
   /** True when packs are made faster than the store takes them. */

@@ -82,6 +82,7 @@ export class Session<W extends PackWriter = ChunkWriter> {
       readsBack,
       generation: seen.state.generation,
       acceptsPack: seen.acceptsPack,
+      lookFor: this.looksUpPacks ? (ids) => this.#lookFor(ids) : undefined,
     });
     this.#renewing = this.#keepRenewing(context);
   }
@@ -183,13 +184,17 @@ export class Session<W extends PackWriter = ChunkWriter> {
 
   /** True when a chunk is stored, and may be referred to. */
   async isStored(id: ChunkId): Promise<boolean> {
-    const { packs } = this.#seen;
-    if (packs instanceof PacksLookedUp) {
-      const { index } = this.#context;
-      const places = index.places(id).map(({ packNumber }) => index.requiredPack(packNumber));
-      await packs.look(places);
-    }
+    if (this.looksUpPacks) await this.#lookFor([id]);
     return this.writer.isStored(id);
+  }
+
+  /** Asks for the packs of these chunks, which do not count as there before. */
+  async #lookFor(ids: readonly ChunkId[]): Promise<void> {
+    const { packs } = this.#seen;
+    if (!(packs instanceof PacksLookedUp)) return;
+    const { index } = this.#context;
+    const places = ids.flatMap((id) => index.places(id));
+    await packs.look(places.map(({ packNumber }) => index.requiredPack(packNumber)));
   }
 
   /** Says that whole trees of an older point are taken over: then no pack may vanish meanwhile. */

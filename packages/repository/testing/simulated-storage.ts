@@ -2,6 +2,7 @@
  * A repository of the simulation: its storage, which may be set back, lose a part or be cloned, all
  * in one moment between two calls, when it is a single store; and what its users were promised of it.
  */
+import type { Clock } from '@coffer/base';
 import type { StoredObject } from '@coffer/storage/memory.ts';
 import { decodeIndexObject } from '../index/index-codec.ts';
 import { decodePack } from '../pack/pack-codec.ts';
@@ -12,6 +13,15 @@ import {
   type SimulatedPlace,
   singlePlace,
 } from './simulation-places.ts';
+
+/** A collection that has looked deletes for so long until it looks again. */
+const LOOK_MS_MAX = 60_000;
+
+export interface StorageOptions extends PlaceOptions {
+  readonly replicated: boolean;
+  /** Chunks that a point reaches, in hexadecimal. */
+  readonly reachedBy: (pointId: string) => ReadonlySet<string>;
+}
 
 export interface StorageState {
   readonly objects: ReadonlyMap<string, StoredObject>;
@@ -29,12 +39,18 @@ export class SimulatedStorage {
   /** Points that may miss chunks, by what the storage lost. */
   readonly excused = new Set<string>();
   readonly #objects = new Map<string, StoredObject>();
+  readonly #clock: Clock;
+  readonly #reachedBy: StorageOptions['reachedBy'];
   #lossCount = 0;
+  #setBackAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ replicated, ...options }: PlaceOptions & { readonly replicated: boolean }) {
+  constructor({ replicated, reachedBy, ...options }: StorageOptions) {
+    this.#clock = options.clock;
+    this.#reachedBy = reachedBy;
+    const onDelete = (name: string): void => this.#deleting(name);
     this.place = replicated
       ? replicatedPlace(options)
-      : singlePlace({ ...options, objects: this.#objects });
+      : singlePlace({ ...options, objects: this.#objects, onDelete });
   }
 
   /** How often it has lost something. */
@@ -60,6 +76,7 @@ export class SimulatedStorage {
   /** What was promised later does not hold any more, and may be there in part. */
   setBackTo({ objects, promised }: StorageState): void {
     this.#lossCount++;
+    this.#setBackAt = this.#clock.now();
     this.#objects.clear();
     for (const [name, object] of objects) this.#objects.set(name, object);
     for (const id of this.committing) if (!promised.has(id)) this.excused.add(id);
@@ -67,8 +84,7 @@ export class SimulatedStorage {
     for (const id of promised) this.promise(id);
   }
 
-  /** Returns the ids of the chunks that lay in what was lost, in hexadecimal. */
-  lose(isLost: (name: string) => boolean): ReadonlySet<string> {
+  lose(isLost: (name: string) => boolean): void {
     this.#lossCount++;
     const chunks = new Set<string>();
     for (const [name, { bytes }] of this.#objects) {
@@ -81,7 +97,21 @@ export class SimulatedStorage {
       this.promised.delete(point.id);
       this.excused.add(point.id);
     }
-    return chunks;
+    this.#excuse(chunks);
+  }
+
+  /** What a collection had decided to delete, when the storage was set back under it. */
+  #deleting(name: string): void {
+    const object = this.#objects.get(name);
+    const isLate = this.#clock.now() - this.#setBackAt <= LOOK_MS_MAX;
+    if (object && isLate) this.#excuse(new Set(chunksOf(name, object.bytes)));
+  }
+
+  /** Points whose commit was begun may miss these. */
+  #excuse(chunks: ReadonlySet<string>): void {
+    for (const id of this.committing) {
+      if ([...this.#reachedBy(id)].some((chunk) => chunks.has(chunk))) this.excused.add(id);
+    }
   }
 }
 

@@ -11,6 +11,7 @@ import { absentUnits, returnUnit } from '@coffer/storage/replicated/return.ts';
 import { retrying } from '@coffer/storage/retrying.ts';
 import { faulty } from '@coffer/storage/testing/faulty.ts';
 import { Weather, withOutages } from '@coffer/storage/testing/outage.ts';
+import { onDeleting } from './test-repository.ts';
 
 /** The store as one process meets it. */
 export interface SimulatedStore {
@@ -40,6 +41,8 @@ export interface PlaceOptions {
 export interface SinglePlaceOptions extends PlaceOptions {
   /** What it holds, by name, for an adversary to change. */
   readonly objects: Map<string, StoredObject>;
+  /** Told of what a process deletes, before it is gone. */
+  readonly onDelete: (name: string) => void;
 }
 
 const FAULTS = {
@@ -50,12 +53,14 @@ const FAULTS = {
   delayMsMax: 200,
 };
 
-export function singlePlace({ clock, random, objects }: SinglePlaceOptions): SimulatedPlace {
+export function singlePlace(options: SinglePlaceOptions): SimulatedPlace {
+  const { clock, random, objects, onDelete } = options;
   const quiet = openMemoryStore({ clock, objects });
+  const watched = onDeleting(quiet, onDelete);
   return {
     quiet,
     open: () => {
-      const store = faulty(quiet, { ...FAULTS, clock, random });
+      const store = faulty(watched, { ...FAULTS, clock, random });
       return { store, maintain: async () => {}, crash: () => store.crash() };
     },
     begin: async () => {},

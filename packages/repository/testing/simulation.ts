@@ -149,8 +149,9 @@ class Simulation {
     this.#hosts = hosts;
     this.#adversary = adversary;
     const [random, clock] = [this.#random, this.#clock];
+    const reachedBy = (id: string): ReadonlySet<string> => this.#expected.get(id)!.reached;
     const all = replicated ? [SOURCE, TARGET] : [SOURCE, TARGET, CLONE];
-    this.#storages = all.map(() => new SimulatedStorage({ clock, random, replicated }));
+    this.#storages = all.map(() => new SimulatedStorage({ clock, random, replicated, reachedBy }));
     this.#keys = { ...generateKeyPair(this.#random), hashKey: this.#random.bytes(32) };
     this.#jobs = new SimulatedJobs(random);
     const { publicKey } = this.#keys;
@@ -257,11 +258,7 @@ class Simulation {
     const kinds = [/^packs\//, /^index\//, /^points\//, /^sessions\/.*-begin$/];
     const kind = kinds[Math.floor(this.#random.fraction() * kinds.length)]!;
     const share = this.#random.fraction();
-    const lost = storage.lose((name) => kind.test(name) && this.#random.fraction() < share);
-    for (const id of storage.committing) {
-      const { reached } = this.#expected.get(id)!;
-      if ([...reached].some((chunk) => lost.has(chunk))) storage.excused.add(id);
-    }
+    storage.lose((name) => kind.test(name) && this.#random.fraction() < share);
   }
 
   /** One process on one host: it does one thing, and may crash in the midst of it. */

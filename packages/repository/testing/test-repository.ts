@@ -260,6 +260,27 @@ export function onPut(
   return overridden(store, { put });
 }
 
+/** A store that tells of a deletion before it is made. */
+export function onDeleting(store: ObjectStore, told: (name: string) => void): ObjectStore {
+  const tellAndDelete: ObjectStore['delete'] = async (name, ...rest) => {
+    told(name);
+    await store.delete(name, ...rest);
+  };
+  return overridden(store, { delete: tellAndDelete });
+}
+
+/** A store that tells of a deletion once it is made. */
+export function onDelete(
+  store: ObjectStore,
+  after: (name: string) => Promise<void> | void,
+): ObjectStore {
+  const deleteAndTell: ObjectStore['delete'] = async (name, ...rest) => {
+    await store.delete(name, ...rest);
+    await after(name);
+  };
+  return overridden(store, { delete: deleteAndTell });
+}
+
 function overridden(store: ObjectStore, methods: object): ObjectStore {
   return new Proxy(store, {
     get(target, property) {

@@ -10,6 +10,8 @@ import type { FileJob } from './target-file.ts';
 export interface FilesSource<Node extends FileMetadata = FileMetadata> {
   /** What is asked for: a folder with all that is in it, or one thing alone. */
   readonly wanted: Node;
+  /** True where whoever made it must not get rights on this host by it (`privileges.ts`). */
+  readonly isForeign: boolean;
   /** What the folder that is restored into gets; undefined when `wanted` is no folder. */
   readonly rootMetadata: FolderMetadata | undefined;
 

@@ -14,6 +14,7 @@ import { type Conflict, prepareName } from '../conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import type { PathFindings } from './path-findings.ts';
+import { isDevice, PRIVILEGED, withoutPrivileges } from './privileges.ts';
 import { type FilesRestoreResult, RestoreRun } from './restore-run.ts';
 import { type FileJob, inPlace, type LookedUp } from './target-file.ts';
 
@@ -163,9 +164,20 @@ class FilesRestore {
     const look = (): LookedUp | undefined => this.#look(entry, folder, relative);
     const isUnseen = folder.target.isNew && !entry.hardLink && this.#contents.isBatched(entry);
     const found = isUnseen ? ({ name: entry.name, existing: 'unseen' } as const) : look();
-    if (!found) return;
+    const admitted = found && this.#admitted(entry, relative);
+    if (!admitted) return;
     const onRenamed = this.#onRenamed(relative);
-    await this.#create({ entry, folder, relative, ...found, look, onRenamed }, place.waits);
+    const job = { entry: admitted, folder, relative, ...found, look, onRenamed };
+    await this.#create(job, place.waits);
+  }
+
+  /** What this host takes of it; undefined for nothing. */
+  #admitted(entry: FileMetadata, relative: RelativePath): FileMetadata | undefined {
+    if (!this.#source.isForeign) return entry;
+    const { findings } = this.#run;
+    if (!isDevice(entry)) return withoutPrivileges(entry, findings.refused(relative));
+    findings.missing('node', relative, PRIVILEGED);
+    return undefined;
   }
 
   #look(entry: FileMetadata, folder: OpenFolder, relative: RelativePath): LookedUp | undefined {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { CofferError, collecting } from '@coffer/base';
+import { listAttributes } from '@coffer/base/libc.ts';
 import { testRun } from '@coffer/base/testing/run.ts';
 import type { FileSystem } from '@coffer/file-system/file-system.ts';
 import {
@@ -16,7 +17,7 @@ import {
 import { type FilesRestoreOptions, restoreFiles } from './files.ts';
 import { measureFiles } from './measure.ts';
 import { PathFindings } from './path-findings.ts';
-import { openVolumeSource } from './volume-source.ts';
+import { openVolumeSource, type VolumeSourceOptions } from './volume-source.ts';
 
 let folder: string;
 let target: string;
@@ -48,19 +49,25 @@ async function restored(
   fileSystem: FileSystem<MemoryNode>,
   {
     depthMax,
+    privileges,
     signal,
     ...options
-  }: Partial<FilesRestoreOptions> & { depthMax?: number; signal?: AbortSignal } = {},
+  }: Partial<FilesRestoreOptions> & VolumeSourceOptions & { signal?: AbortSignal } = {},
 ): Promise<string[]> {
   const { run, findings: found } = collecting(testRun(signal && { signal }));
   const findings = new PathFindings(run);
-  await restoreFiles(run, await openVolumeSource(fileSystem, '', depthMax), Buffer.from(target), {
-    findings,
-    conflict: undefined,
-    isNewTarget: true,
-    isIncluded: () => true,
-    ...options,
-  });
+  await restoreFiles(
+    run,
+    await openVolumeSource(fileSystem, '', { depthMax, privileges }),
+    Buffer.from(target),
+    {
+      findings,
+      conflict: undefined,
+      isNewTarget: true,
+      isIncluded: () => true,
+      ...options,
+    },
+  );
   return found.map(({ code, subject }) => `${code} ${subject.name}`);
 }
 
@@ -99,6 +106,46 @@ test('2^40 folders out of 40 come to an end', async () => {
   }
   const found = await restored(memoryFileSystem([level]));
   assert.equal(found.length, 40);
+});
+
+/** What would give its maker rights on this host. */
+function privileged(): MemoryNode[] {
+  const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
+  const attributes = [
+    { name: Buffer.from('security.capability'), value: capability },
+    { name: Buffer.from('user.kept'), value: Buffer.from('kept') },
+  ];
+  return [
+    memoryNode('disk', { type: 'block-device', deviceNumber: 0x801n }),
+    memoryNode('memory', { type: 'character-device', deviceNumber: 0x101n }),
+    memoryNode('fifo', { type: 'fifo' }),
+    memoryNode('set-id', { content: Buffer.from('a program'), mode: 0o6755 }),
+    memoryNode('capable', { content: Buffer.from('another'), extendedAttributes: attributes }),
+    memoryNode('folder', { children: [], mode: 0o2775 }),
+  ];
+}
+
+test('what gives rights on the host is left out, and told', async () => {
+  const found = await restored(memoryFileSystem(privileged()));
+  assert.deepEqual(found.sort(), [
+    'attribute-not-restored capable',
+    'mode-not-restored set-id',
+    'node-not-restored disk',
+  ]);
+  assert.deepEqual(readdirSync(target).sort(), ['capable', 'fifo', 'folder', 'set-id']);
+  assert.equal(statSync(join(target, 'set-id')).mode & 0o7777, 0o755);
+  assert.equal(statSync(join(target, 'folder')).mode & 0o7777, 0o2775);
+  const names = listAttributes(Buffer.from(join(target, 'capable'))).map(String);
+  assert.deepEqual(names, ['user.kept']);
+});
+
+test('what gives rights on the host is restored when that was asked for', async () => {
+  assert.deepEqual(await restored(memoryFileSystem(privileged()), { privileges: true }), []);
+  assert.ok(statSync(join(target, 'disk')).isBlockDevice());
+  assert.ok(statSync(join(target, 'memory')).isCharacterDevice());
+  assert.equal(statSync(join(target, 'set-id')).mode & 0o7777, 0o6755);
+  const names = listAttributes(Buffer.from(join(target, 'capable'))).map(String);
+  assert.deepEqual(names.sort(), ['security.capability', 'user.kept']);
 });
 
 test('empty folders of one number are no loop', async () => {

@@ -41,6 +41,8 @@ function metadataOfFolder(node: FileEntry): FolderMetadata | undefined {
 
 class PointSource implements FilesSource<FileEntry> {
   readonly wanted: FileEntry;
+  /** The system that it was made of is the one that it is restored to, or stands in for it. */
+  readonly isForeign = false;
   readonly rootMetadata: FolderMetadata | undefined;
   readonly #repository: UnlockedRepository;
   readonly #reader: ChunkReader;

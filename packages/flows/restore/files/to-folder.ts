@@ -64,14 +64,14 @@ function isLoss(finding: Finding): boolean {
 }
 
 async function openSource(options: FilesRestoreOptions): Promise<FilesSource> {
-  const { repository, point, disk, volume, passphrase, path } = options;
+  const { repository, point, disk, volume, passphrase, path, privileges } = options;
   if (point.kind === 'files' && disk === undefined) {
     return await openPointSource(repository, point, path);
   }
   const fileSystem = await openBrowsed(repository, point, { disk, volume, passphrase });
   try {
     const { openVolumeSource } = await import('./volume-source.ts');
-    return await openVolumeSource(fileSystem, path);
+    return await openVolumeSource(fileSystem, path, { privileges });
   } catch (error) {
     await fileSystem.close();
     throw error;

@@ -93,7 +93,11 @@ test('a volume is restored with all that its kernel sees on it', async () => {
     done.bytes += event.bytes;
     done.items += event.items;
   };
-  const result = await lab.restore(point, { target, verify: true }, testRun({ tell }));
+  const result = await lab.restore(
+    point,
+    { target, verify: true, privileges: true },
+    testRun({ tell }),
+  );
   assert.deepEqual(result.findings, []);
   assert.equal(result.verified, true);
   const restored = factsOf(target);

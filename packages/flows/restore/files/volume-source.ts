@@ -10,27 +10,34 @@ import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import type { RestoreRun } from './restore-run.ts';
 import { differenceFromVolume, VolumeContents } from './volume-contents.ts';
 
-/**
- * Takes the file system over, unless it fails. Folders are followed to `depthMax` levels below `path`.
- * Fails with `path-not-found`.
- */
+export interface VolumeSourceOptions {
+  /** Folders are followed to so many levels below the path. */
+  readonly depthMax?: number | undefined;
+  /** What gives rights on this host is restored, too. */
+  readonly privileges?: boolean | undefined;
+}
+
+/** Takes the file system over, unless it fails. Fails with `path-not-found`. */
 export async function openVolumeSource(
   fileSystem: FileSystem,
   path: string,
-  depthMax: number = FOLDER_DEPTH_MAX,
+  options: VolumeSourceOptions = {},
 ): Promise<FilesSource> {
   const { node } = await findNode(fileSystem, path);
-  return new VolumeSource(fileSystem, node, depthMax);
+  return new VolumeSource(fileSystem, node, options);
 }
 
 class VolumeSource implements FilesSource {
   readonly wanted: FileMetadata;
+  readonly isForeign: boolean;
   readonly rootMetadata: FolderMetadata | undefined;
   readonly #fileSystem: FileSystem;
   readonly #depthMax: number;
 
-  constructor(fileSystem: FileSystem, wanted: FileMetadata, depthMax: number) {
+  constructor(fileSystem: FileSystem, wanted: FileMetadata, options: VolumeSourceOptions) {
+    const { depthMax = FOLDER_DEPTH_MAX, privileges = false } = options;
     this.wanted = wanted;
+    this.isForeign = !privileges;
     this.rootMetadata = wanted.type === 'directory' ? wanted : undefined;
     this.#fileSystem = fileSystem;
     this.#depthMax = depthMax;
