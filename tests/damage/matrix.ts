@@ -34,6 +34,8 @@ export class DamageMatrix {
   readonly intact: IntactRepository;
   /** What each path of each point holds when it is whole. */
   readonly #whole = new Map<string, Record<string, string>>();
+  /** Hours since the fixture was made, by the clock of the store. */
+  #hours = 0;
 
   private constructor(intact: IntactRepository) {
     this.intact = intact;
@@ -70,7 +72,7 @@ export class DamageMatrix {
     const changes = new Map(lost.map((name) => [name, undefined]));
     const store = await this.#damagedStore({ ...NOTHING, changes });
     this.intact.forget();
-    const locked = await this.intact.open(store, 2);
+    const locked = await this.#openLater(store);
     const { indexRebuilt } = await repairRepository({ repository: locked, rebuildIndex: true });
     assert.ok(indexRebuilt);
     const repository = locked.unlockWith(this.intact.keys);
@@ -183,7 +185,7 @@ export class DamageMatrix {
 
   /** Repair drops what is damaged and no more; the next backup makes whole what it meets. */
   async #checkRepair(store: ObjectStore, damage: Damage): Promise<void> {
-    const repository = (await this.intact.open(store, 2)).unlockWith(this.intact.keys);
+    const repository = (await this.#openLater(store)).unlockWith(this.intact.keys);
     const repaired = await repairRepository({ repository, rebuildIndex: false });
     const named = new Set([...repaired.pointsDamaged, ...repaired.pointsDropped]);
     const after = await verifyRepository({ repository, readFraction: 1 });
@@ -229,8 +231,16 @@ export class DamageMatrix {
     }
   }
 
+  /** When leases are over that were not when it was damaged. */
+  async #openLater(store: ObjectStore): Promise<Repository> {
+    this.#hours = 2;
+    return await this.intact.open(store, this.#hours);
+  }
+
   async #damagedStore({ changes }: Damage): Promise<ObjectStore> {
-    const store = openMemoryStore({ clock: stillClock(0) });
+    this.#hours = 0;
+    const clock = { ...stillClock(0), now: () => stillClock(this.#hours).now() };
+    const store = openMemoryStore({ clock });
     for (const [name, bytes] of new Map([...this.intact.objects, ...changes])) {
       if (bytes) await store.put(name, bytes);
     }

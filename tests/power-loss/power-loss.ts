@@ -34,6 +34,8 @@ import type { RepositoryKeys } from '@coffer/repository/keys.ts';
 import { generateKeyPair } from '@coffer/repository/sealed-box.ts';
 import type { FileCalls } from '@coffer/storage/filesystem/calls.ts';
 import { openFilesystemStore } from '@coffer/storage/filesystem.ts';
+import type { ObjectInfo, ObjectStore } from '@coffer/storage/object-store.ts';
+import { overridden } from '@coffer/storage/testing/overridden.ts';
 import { SmallSource, type SourceKind, stateOf } from './small-source.ts';
 import { crashState, type Loss, writeState } from './crash-state.ts';
 import { recordCalls, type Step, unsyncedCalls } from './recorded-calls.ts';
@@ -86,7 +88,7 @@ export class PowerLoss {
     await writeConfig(store, config);
     const stores = [store];
     const open = async (hours: number): Promise<UnlockedRepository> => {
-      const repository = await this.#open(root, calls, laterBy(hours));
+      const repository = await this.#open(root, calls, hours);
       stores.push(repository.store);
       return repository;
     };
@@ -145,7 +147,7 @@ export class PowerLoss {
   ): Promise<void> {
     let repository: UnlockedRepository;
     try {
-      repository = await this.#open(root, unsyncedCalls, laterBy(6));
+      repository = await this.#open(root, unsyncedCalls, 6);
     } catch (error) {
       if (isCofferError(error, 'repository-not-found') && promised.size === 0) return;
       throw error;
@@ -204,10 +206,11 @@ export class PowerLoss {
     await collectGarbage({ repository, plan: EAGER_PLAN });
   }
 
-  async #open(root: string, calls: FileCalls, clock: Clock): Promise<UnlockedRepository> {
+  async #open(root: string, calls: FileCalls, hours: number): Promise<UnlockedRepository> {
     const random = this.#random;
+    const clock = CLOCK;
     const repository = await Repository.open(testRun({ clock, random }), {
-      store: await openFilesystemStore(root, { calls, clock, random }),
+      store: agedBy(hours, await openFilesystemStore(root, { calls, clock, random })),
       index: this.#index,
       processes: systemProcesses,
       chunkPool: inlineChunkPool(random),
@@ -231,10 +234,31 @@ function eventsOf(record: readonly Step[]): {
   return { promised, removing };
 }
 
-/** So that leases of those who died are over. Nobody renews one: nothing here takes so long. */
-function laterBy(hours: number): Clock {
-  return {
-    now: () => systemClock.now() + hours * HOUR_MS,
-    sleep: (_durationMs, signal) => sleepUntilAborted(signal),
-  };
+/**
+ * What others have put is older by so many hours, so that leases of those who died are over. Nobody
+ * renews one: nothing here takes so long.
+ */
+function agedBy(hours: number, store: ObjectStore): ObjectStore {
+  const own = new Set<string>();
+  const aged = (info: ObjectInfo): ObjectInfo =>
+    own.has(info.name) ? info : { ...info, createdAt: info.createdAt - hours * HOUR_MS };
+  return overridden(store, {
+    put: async (name, ...rest) => {
+      own.add(name);
+      await store.put(name, ...rest);
+    },
+    stat: async (...asked) => {
+      const info = await store.stat(...asked);
+      return info && aged(info);
+    },
+    async *list(...asked) {
+      for await (const info of store.list(...asked)) yield aged(info);
+    },
+  });
 }
+
+/** Nothing passes by itself. */
+const CLOCK: Clock = {
+  now: () => systemClock.now(),
+  sleep: (_durationMs, signal) => sleepUntilAborted(signal),
+};
