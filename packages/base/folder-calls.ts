@@ -269,9 +269,8 @@ export function renameAt(folder: number, from: Buffer, to: Buffer): void {
 }
 
 /** Fails with `EEXIST` where there is something of the name; with `EINVAL` where nobody knows how. */
-export function renameToNew(from: Buffer, to: Buffer): void {
+export function renameToNew(from: Buffer, to: Buffer, folder = CURRENT_FOLDER): void {
   const [source, target] = [terminated(from), terminated(to)];
-  const folder = CURRENT_FOLDER;
   check(renameat2(folder, source, folder, target, RENAME_NO_REPLACE), 'renameat2');
 }
 

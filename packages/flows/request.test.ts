@@ -10,6 +10,7 @@ test('what is not said has the same default for everybody', () => {
     point: 'a',
     path: '',
     target: '/t',
+    privileges: false,
     include: [],
     dryRun: false,
     verify: false,

@@ -5,6 +5,7 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -12,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { OPEN_FOLDER, OPEN_READ, openPath, statAt } from '@coffer/base/folder-calls.ts';
@@ -78,6 +80,27 @@ for (const threadsMax of [0, 1, 3]) {
       }
     });
 
+    test('who looks meanwhile sees whole files only', async () => {
+      await using threads = new FileThreads(threadsMax);
+      using folder = newFolder();
+      const slab = Buffer.from(new SharedArrayBuffer(1024 * 1024)).fill('x');
+      const pieces = Array.from({ length: 64 }, (_, index) => {
+        return { slabOffset: 0, fileOffset: index * 16_384, length: 16_384 };
+      });
+      const files = newFiles(newSlab()).map((file) => ({ ...file, pieces }));
+      const folders = [{ fd: folder.fd, inherits: false }];
+      let isDone = false;
+      const making = threads.make(slab, { folders, files }).finally(() => (isDone = true));
+      for (; !isDone; await setImmediate()) {
+        for (const name of readdirSync(folder.path)) {
+          if (name.startsWith('.coffer-')) continue;
+          assert.equal(lstatSync(join(folder.path, name)).size, 1024 * 1024, name);
+        }
+      }
+      assert.deepEqual(await making, Array(FILES).fill([]));
+      assert.equal(readdirSync(folder.path).length, FILES);
+    });
+
     test('a name that is taken keeps what it has', async () => {
       await using threads = new FileThreads(threadsMax);
       using folder = newFolder();
@@ -88,6 +111,7 @@ for (const threadsMax of [0, 1, 3]) {
       const outcomes = await threads.make(slab, { folders, files: newFiles(slab) });
       const unmade = outcomes.flatMap((outcome, index) => (outcome ? [] : [index]));
       assert.deepEqual(unmade, [3, 5]);
+      assert.equal(readdirSync(folder.path).length, FILES, 'nothing else is left');
       assert.equal(readFileSync(join(folder.path, 'f3'), 'utf8'), 'of somebody');
       assert.equal(lstatSync(join(root, 'elsewhere'), { throwIfNoEntry: false }), undefined);
     });

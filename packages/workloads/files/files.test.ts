@@ -227,3 +227,21 @@ test('a folder counts as a cache by the signature in its tag, not by the name of
   writeFileSync(path('CACHEDIR.TAG'), 'Signature: 8a477f597d28d172789f06886806bc55\n# more');
   assert.ok(isTagged());
 });
+
+test('another file that took the place of the first name is not linked to', () => {
+  writeFileSync(path('first'), 'genuine');
+  const target = TargetFolder.open(Buffer.from(folder));
+  const [first, second] = [Buffer.from('first'), Buffer.from('second')];
+  const meant = target.identityOf(first);
+  target.createHardLink({ folder: target, name: first }, second, meant);
+  assert.equal(readFileSync(path('second'), 'utf8'), 'genuine');
+  target.remove(second);
+  writeFileSync(path('other'), 'of somebody');
+  renameSync(path('other'), path('first'));
+  assert.throws(
+    () => target.createHardLink({ folder: target, name: first }, second, meant),
+    (error) => systemErrorCode(error) === 'ESTALE',
+  );
+  assert.equal(target.identityOf(second), undefined);
+  target.close();
+});

@@ -116,7 +116,8 @@ test('a target goes on in folders that were released, and joins names from close
     all[level]!.setMetadata(METADATA, () => assert.fail('all can be kept'));
     all[level]!.close();
   }
-  all[2]!.createHardLink({ folder: all[6]!, name: Buffer.from('file') }, Buffer.from('name'));
+  const [file, name] = [Buffer.from('file'), Buffer.from('name')];
+  all[2]!.createHardLink({ folder: all[6]!, name: file }, name, all[6]!.identityOf(file));
   for (const level of [2, 1, 0]) all[level]!.close();
   assert.equal(readFileSync(join(pathOf(2), 'name'), 'utf8'), '6');
   for (let level = 0; level <= 6; level++) {

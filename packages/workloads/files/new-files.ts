@@ -7,8 +7,15 @@
  * it again by the way that knows all cases.
  */
 import { closeSync, writeSync } from 'node:fs';
-import { OPEN_CREATE_NEW, OPEN_WRITE, openAt, removeAt } from '@coffer/base/folder-calls.ts';
-import { isSystemError, reasonOf } from '@coffer/base/errors.ts';
+import { threadId } from 'node:worker_threads';
+import { isSystemError, reasonOf, systemErrorCode } from '@coffer/base/errors.ts';
+import {
+  OPEN_CREATE_NEW,
+  OPEN_WRITE,
+  openAt,
+  removeAt,
+  renameToNew,
+} from '@coffer/base/folder-calls.ts';
 import { type OnRefused, type Property, setMetadataOfFile } from './target-metadata.ts';
 
 /** Bytes of a file: where they are in the slab, and where they go. */
@@ -46,32 +53,45 @@ export type NewFileOutcome = readonly { readonly what: Property; readonly reason
 
 const FILE_RIGHTS = 0o600;
 
+/** A file has its name when it is whole: one that a killed run leaves cut is under no name of another. */
 export function makeNewFiles(
   slab: Buffer,
   { folders, files }: NewFilesRequest,
 ): (NewFileOutcome | undefined)[] {
-  return files.map((file) => makeNewFile(slab, folders[file.folder]!, file));
+  let isRefused = false;
+  return files.map((file) => {
+    // Where a name cannot be given to what has none yet, it is so for all of them.
+    if (isRefused) return undefined;
+    const made = makeNewFile(slab, folders[file.folder]!, file);
+    isRefused = made === 'no-renames';
+    return made === 'no-renames' ? undefined : made;
+  });
 }
+
+let namesTaken = 0;
 
 function makeNewFile(
   slab: Buffer,
   folder: NewFilesRequest['folders'][number],
-  { name: text, pieces, ...metadata }: NewFileRequest,
-): NewFileOutcome | undefined {
-  const name = Buffer.from(text, 'latin1');
+  { name, pieces, ...metadata }: NewFileRequest,
+): NewFileOutcome | undefined | 'no-renames' {
+  const temporary = Buffer.from(`.coffer-${process.pid}-${threadId}-${namesTaken++}`);
   let fd: number | undefined;
+  let step: 'write' | 'name' = 'write';
   try {
-    fd = openAt(folder.fd, name, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
+    fd = openAt(folder.fd, temporary, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
     for (const piece of pieces) writePiece(fd, slab, piece);
     const refused: { what: Property; reason: string }[] = [];
     const onRefused: OnRefused = (what, error) => refused.push({ what, reason: reasonOf(error) });
     setMetadataOfFile(fd, { ...metadata, extendedAttributes: [] }, onRefused, folder);
+    step = 'name';
+    renameToNew(temporary, Buffer.from(name, 'latin1'), folder.fd);
     closeSync(fd);
     return refused;
   } catch (error) {
     if (!isSystemError(error)) throw error;
-    if (fd !== undefined) undo(folder.fd, name, fd);
-    return undefined;
+    if (fd !== undefined) undo(folder.fd, temporary, fd);
+    return step === 'name' && systemErrorCode(error) === 'EINVAL' ? 'no-renames' : undefined;
   }
 }
 

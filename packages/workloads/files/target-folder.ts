@@ -63,6 +63,9 @@ export interface Opened {
  */
 const OPEN_FOLDERS_MAX = 1024;
 
+/** Which file it is, whatever name it has. */
+export type FileIdentity = Pick<FileStats, 'device' | 'inode'>;
+
 /** A name in a folder, which may be finished. */
 export interface NameInTarget {
   readonly folder: TargetFolder;
@@ -224,14 +227,32 @@ export class TargetFolder {
     return this.#stats(name).linkCount > 1;
   }
 
-  /** The file may be in a folder that is closed. Fails with `ESTALE` when another took its place. */
-  createHardLink(existing: NameInTarget, name: Buffer): void {
+  /** Which file has a name; undefined when none has. */
+  identityOf(name: Buffer): FileIdentity | undefined {
+    try {
+      const { device, inode } = this.#stats(name);
+      return { device, inode };
+    } catch (error) {
+      if (isNoName(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * The file may be in a folder that is closed. Fails with `ESTALE` when another folder took the place
+   * of that, or another file that of the one that is meant.
+   */
+  createHardLink(existing: NameInTarget, name: Buffer, meant: FileIdentity | undefined): void {
     const from = TargetFolder.#openApart(existing.folder);
     try {
       linkAt({ folder: from.fd, name: existing.name }, { folder: this.#fd, name });
     } finally {
       leave(from);
     }
+    const linked = this.identityOf(name);
+    if (linked && meant?.inode === linked.inode && meant.device === linked.device) return;
+    if (linked) this.remove(name);
+    throw Object.assign(new Error('another file took its name'), { code: 'ESTALE' });
   }
 
   /** Opens a folder apart from those that are held, from the nearest above it that is not closed. */

@@ -38,7 +38,7 @@ export class FileWriter {
 
   /** Writes a file whose pieces are there, one after the other. */
   writeSmall(job: FileJob<FileEntry>, bytes: Buffer, pieces: readonly ContentPiece[]): void {
-    const file = new NewFile(job, { whole: true });
+    const file = new NewFile(job);
     try {
       writePieces(file.fd, bytes, pieces);
       this.#finishFile(file.fd, job);

@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type FileMetadata, type RunContext, systemErrorCode } from '@coffer/base';
-import { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { type FileIdentity, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { depthFirst } from '../../depth-first.ts';
 import { RelativePath } from '../../relative-path.ts';
@@ -57,7 +57,8 @@ interface FirstName {
   readonly relative: RelativePath;
   /** The name that it has by now. */
   readonly name: () => Buffer;
-  readonly stored: Promise<void>;
+  /** What it is, once it is there: its folder may be given to somebody who puts another one there. */
+  readonly stored: Promise<FileIdentity | undefined>;
 }
 
 class FilesRestore {
@@ -240,8 +241,14 @@ class FilesRestore {
     const stored = entry.type === 'file' ? (await this.#contents.write(job)).stored : DONE;
     if (entry.type !== 'file') this.#createOther(job);
     waits.add(stored);
+    if (linkKey === undefined) return;
     const name = (): Buffer => this.#run.result.names.get(relative.key) ?? job.name;
-    if (linkKey !== undefined) this.#linked.set(linkKey, { entry, folder, relative, name, stored });
+    const identified = stored.then(() => folder.target.identityOf(name()));
+    // Its folder waits for that before it is anybody else's; a failure is thrown there.
+    const known = identified.then(() => {});
+    known.catch(() => {});
+    waits.add(known);
+    this.#linked.set(linkKey, { entry, folder, relative, name, stored: identified });
   }
 
   /** Both are kept where that was asked for; else the target takes another name for this one. */
@@ -278,14 +285,14 @@ class FilesRestore {
   #link(first: FirstName, job: FileJob): Promise<void> {
     const { relative } = job;
     const { findings } = this.#run;
-    const linked = first.stored.then(async () => {
+    const linked = first.stored.then(async (identity) => {
       if (findings.hasFailed(first.relative)) {
         // What is under its first name, if anything, is another file.
         const reason = 'the first name of the file was not restored';
         findings.add('not-restored', relative, { reason });
         return;
       }
-      await findings.attempt(relative, () => this.#linkOrCopy(first, job));
+      await findings.attempt(relative, () => this.#linkOrCopy(first, identity, job));
     });
     linked.catch(() => {
       // It is thrown where the root is awaited, unless the run has failed before that.
@@ -294,11 +301,15 @@ class FilesRestore {
   }
 
   /** Where the target has no hard links, each name is a file of its own. */
-  async #linkOrCopy(first: FirstName, job: FileJob): Promise<void> {
+  async #linkOrCopy(
+    first: FirstName,
+    identity: FileIdentity | undefined,
+    job: FileJob,
+  ): Promise<void> {
     const { entry, folder, relative } = job;
     try {
       inPlace(job, (newName) =>
-        folder.target.createHardLink(first.folder.at(first.name()), newName),
+        folder.target.createHardLink(first.folder.at(first.name()), newName, identity),
       );
       return;
     } catch (error) {

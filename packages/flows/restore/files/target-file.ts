@@ -36,36 +36,29 @@ export interface FileJob<Node extends FileMetadata = FileMetadata> {
   readonly onRenamed: (name: Buffer) => void;
 }
 
-/** `whole` says that it is written in one go; else it has another name until it is whole. */
+/** It has another name until it is whole: what a killed run leaves is not taken for it. */
 export class NewFile {
   readonly fd: number;
   readonly #job: FileJob;
-  /** The name that it has now. */
-  readonly #name: Buffer;
-  readonly #temporary: Buffer | undefined;
+  readonly #temporary: Buffer;
   #isOpen = true;
 
-  constructor(job: FileJob, { whole }: { readonly whole: boolean }) {
+  constructor(job: FileJob) {
     this.#job = job;
-    const { existing, folder } = job;
-    const isDirect = whole && existing === 'none';
-    const create = (newName: Buffer): number => folder.target.createFile(newName);
-    const { name, made } = isDirect ? underItsName(job, create) : underFreeName(create);
-    this.#temporary = isDirect ? undefined : name;
-    this.#name = name;
+    const { name, made } = underFreeName((free) => job.folder.target.createFile(free));
+    this.#temporary = name;
     this.fd = made;
   }
 
   /** Gives it its name, or another one where the target cannot hold that, or has it taken. */
   finish(): void {
     this.#close();
-    const temporary = this.#temporary;
-    if (temporary !== undefined) giveName(this.#job, temporary);
+    giveName(this.#job, this.#temporary);
   }
 
   discard(): void {
     this.#close();
-    this.#job.folder.target.remove(this.#name);
+    this.#job.folder.target.remove(this.#temporary);
   }
 
   #close(): void {
@@ -144,7 +137,7 @@ export async function withNewFile(
   job: FileJob,
   write: (fd: number) => Promise<void>,
 ): Promise<void> {
-  const file = new NewFile(job, { whole: false });
+  const file = new NewFile(job);
   try {
     await write(file.fd);
     file.finish();
