@@ -278,8 +278,9 @@ export function removeAt(folder: number, name: Buffer): void {
   check(unlinkat(folder, terminated(name), 0), 'unlinkat');
 }
 
-export function setOwnerAt(folder: number, name: Buffer, userId: number, groupId: number): void {
-  check(fchownat(folder, terminated(name), userId, groupId, NO_FOLLOW), 'fchownat');
+/** Of what is open, if only as a name (`OPEN_NAME`). */
+export function setOwnerOf(fd: number, userId: number, groupId: number): void {
+  check(fchownat(fd, EMPTY, userId, groupId, EMPTY_PATH), 'fchownat');
 }
 
 /** Sets the time of modification, in ns since 1970. */

@@ -91,7 +91,8 @@ for (const threadsMax of [0, 1, 3]) {
       const folders = [{ fd: folder.fd, inherits: false }];
       let isDone = false;
       const making = threads.make(slab, { folders, files }).finally(() => (isDone = true));
-      for (; !isDone; await setImmediate()) {
+      while (!isDone) {
+        await setImmediate();
         for (const name of readdirSync(folder.path)) {
           if (name.startsWith('.coffer-')) continue;
           assert.equal(lstatSync(join(folder.path, name)).size, 1024 * 1024, name);

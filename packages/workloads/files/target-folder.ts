@@ -5,7 +5,15 @@
  * Invariant: a folder or file of ours that lacked the right to write has its mode back when it is
  * closed, unless it was given another one.
  */
-import { accessSync, chmodSync, closeSync, constants, fchmodSync, openSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  openSync,
+  statfsSync,
+} from 'node:fs';
 import { type FileMetadata, type FileType, required, systemErrorCode } from '@coffer/base';
 import {
   type FileStats,
@@ -130,6 +138,13 @@ export class TargetFolder {
 
   #openNew(name: Buffer): Opened {
     const fd = openAt(this.#fd, name, OPEN_READ | OPEN_FOLDER);
+    const stats = statOf(fd);
+    // Whoever may write above it may have put one of his own in its place.
+    const isAsMade = isOurs(stats) && (stats.mode & 0o777) === FOLDER_RIGHTS;
+    if (!isAsMade && keepsOwners(fd)) {
+      closeSync(fd);
+      throw Object.assign(new Error('another folder took its name'), { code: 'ESTALE' });
+    }
     // What is made in it would inherit them, too.
     for (const attribute of INHERITED_ATTRIBUTES) removeAttributeOfFile(fd, attribute);
     return { fd, modeBefore: undefined };
@@ -348,6 +363,15 @@ function isWritable(fd: number): boolean {
 
 function isOurs({ userId }: FileStats): boolean {
   return userId === process.geteuid?.();
+}
+
+/** ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS and overlays: what is made there is its maker's. */
+const OWNERS_KEPT: ReadonlySet<number> = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0xf2f52010, 0x2fc12fc1, 0x794c7630,
+]);
+
+function keepsOwners(fd: number): boolean {
+  return OWNERS_KEPT.has(statfsSync(`/proc/self/fd/${fd}`).type >>> 0);
 }
 
 /** Opens by `open`; what its owner may not open gets these rights first, when the owner is us. */

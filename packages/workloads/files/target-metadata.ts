@@ -12,7 +12,7 @@ import {
   pathAt,
   setModifiedAt,
   setModifiedOf,
-  setOwnerAt,
+  setOwnerOf,
   statAt,
   statOf,
 } from '@coffer/base/folder-calls.ts';
@@ -75,7 +75,7 @@ export function setMetadataAt(at: NameIn, metadata: FileMetadata, onRefused: OnR
   const { type, userId, groupId, modifiedNs } = metadata;
   const path = pathAt(folder, name);
   const changes: Changes = {
-    setOwner: () => setOwnerAt(folder, name, userId, groupId),
+    setOwner: () => changeOwner(at, type, { userId, groupId }),
     removeAttribute: (attribute) => removeAttribute(path, attribute),
     setAttribute: (attribute, value) => setAttribute(path, attribute, value),
     setMode: type === 'symlink' ? undefined : (mode) => changeMode(at, type, mode),
@@ -169,6 +169,23 @@ function changeMode({ folder, name }: NameIn, type: FileType, mode: number): voi
   try {
     if (statOf(fd).type !== type) throw stale();
     chmodSync(`/proc/self/fd/${fd}`, mode);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Somebody may have put a file in the place that is not theirs, to be given it. */
+function changeOwner(
+  { folder, name }: NameIn,
+  type: FileType,
+  { userId, groupId }: Pick<FileMetadata, 'userId' | 'groupId'>,
+): void {
+  const fd = openAt(folder, name, OPEN_NAME);
+  try {
+    const stats = statOf(fd);
+    const isAsMade = stats.type === type && stats.linkCount === 1;
+    if (!isAsMade || stats.userId !== process.geteuid?.()) throw stale();
+    setOwnerOf(fd, userId, groupId);
   } finally {
     closeSync(fd);
   }
