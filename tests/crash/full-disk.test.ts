@@ -1,7 +1,7 @@
 /** A store on a small volume that fills up. Mounting needs root: without it these are not run. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmdirSync, rmSync, statfsSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -12,6 +12,8 @@ import { EAGER_PLAN, IntactRepository, stillClock } from '../damage/intact.ts';
 
 const notRoot = process.getuid?.() === 0 ? false : 'NOT RUN: mounting a volume needs root';
 const VOLUME_BYTES = 8 * 1024 * 1024;
+/** In seconds since 1970. */
+const LONG_AGO = 1_000_000_000;
 
 describe('a store without space', { skip: notRoot }, () => {
   it('fails a backup clearly, loses nothing, and works when there is space again', async (t) => {
@@ -77,10 +79,13 @@ async function smallVolume(
     rmdirSync(volume);
     await intact.close();
   });
-  // Late enough that the sessions that the fixture left open are over.
+  // Late enough that the sessions that the fixture left open are over, and old enough in the store.
   const clock = stillClock(24 * 365 * 100);
   const store = await openFilesystemStore(volume, { clock, random: seededRandom(9) });
-  for (const [name, bytes] of intact.objects) await store.put(name, bytes);
+  for (const [name, bytes] of intact.objects) {
+    await store.put(name, bytes);
+    utimesSync(join(volume, name), LONG_AGO, LONG_AGO);
+  }
   const repository = (await intact.open(store, 24 * 365 * 100)).unlockWith(intact.keys);
   return { intact, repository, volume };
 }
