@@ -157,6 +157,8 @@ export function openAt(folder: number, name: Buffer, flags: number, mode = 0): n
 /** The kernel takes so much of a path at once. */
 const PATH_PIECE_SIZE_MAX = 4000;
 const SLASH = 0x2f;
+/** What the umask leaves of it. */
+const ANYBODY = 0o777;
 
 /** Opens what a path of any length names. Links in it are followed: it is the user's. */
 export function openPath(path: Buffer, flags: number): number {
@@ -196,23 +198,26 @@ function openChain(
   return folder;
 }
 
-/** Makes the folder that a path of any length names, and those above it; false when it was there. */
-export function makePath(path: Buffer): boolean {
+/**
+ * Makes the folder that a path of any length names, and those above it; false when it was there.
+ * `mode` is of the folder itself.
+ */
+export function makePath(path: Buffer, mode = ANYBODY): boolean {
   const ends: number[] = [];
   for (let at = 0; at < path.length; at++) {
     if (path[at] === SLASH && at > 0) ends.push(at);
   }
-  const isMade = [...ends, path.length].map((end) => makeUnlessThere(path, end));
-  return isMade.at(-1) ?? false;
+  for (const end of ends) makeUnlessThere(path, end, ANYBODY);
+  return makeUnlessThere(path, path.length, mode);
 }
 
-function makeUnlessThere(path: Buffer, end: number): boolean {
+function makeUnlessThere(path: Buffer, end: number, mode: number): boolean {
   const start = path.lastIndexOf(SLASH, end - 1) + 1;
   const name = path.subarray(start, end);
   if (name.length === 0) return false;
   const above = openPath(start === 0 ? Buffer.from('.') : path.subarray(0, start), OPEN_NAME);
   try {
-    makeFolderAt(above, name, 0o777);
+    makeFolderAt(above, name, mode);
     return true;
   } catch (error) {
     if (error instanceof SystemError && error.code === 'EEXIST') return false;

@@ -97,7 +97,8 @@ async function restoreAndVerify(
   const { run, findings } = collecting(outer);
   const { conflict } = options;
   const target = bytesOfText(options.target);
-  const isNewTarget = makeFolder(options.target);
+  // Until it has its own mode, what is in it is for nobody else.
+  const isNewTarget = makeFolder(options.target, source.rootMetadata ? 0o700 : undefined);
   tellPhase(run, 'restore-files');
   tellTotal(run, { bytes: bytesKnownOf(source, options) });
   const walkOptions = walkOptionsOf(run, options);
@@ -158,9 +159,9 @@ function isEmpty(target: string): boolean {
 }
 
 /** False when it was there. */
-function makeFolder(target: string): boolean {
+function makeFolder(target: string, mode: number | undefined): boolean {
   try {
-    return makePath(bytesOfText(target));
+    return makePath(bytesOfText(target), mode);
   } catch (error) {
     throw new CofferError('target-unwritable', { target }, error);
   }
