@@ -4,6 +4,7 @@ import {
   type ErrorCode,
   firstFailure,
   isCofferError,
+  isOutOfResources,
   isOutOfSpace,
   reasonOf,
   systemErrorCode,
@@ -126,7 +127,10 @@ function toFailure(thrown: unknown): CofferError {
   const error = firstFailure(thrown);
   if (isCofferError(error)) return error;
   const reason = reasonOf(error);
-  if (error instanceof CommanderError) return new CofferError('usage', { reason }, error);
+  if (error instanceof CommanderError) {
+    const isHelp = error.code === 'commander.help';
+    return new CofferError('usage', { reason: isHelp ? 'no command is named' : reason }, error);
+  }
   const code = foreseen(error);
   // What nobody foresaw. Its message is shown, its stack only with COFFER_DEBUG.
   return new CofferError(code ?? 'internal', { reason }, error);
@@ -135,6 +139,7 @@ function toFailure(thrown: unknown): CofferError {
 /** Failed system calls that did not pass through a store, a source or a target. */
 function foreseen(error: unknown): ErrorCode | undefined {
   if (isOutOfSpace(error)) return 'target-full';
+  if (isOutOfResources(error)) return 'resources-exhausted';
   const code = systemErrorCode(error);
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return 'target-unwritable';
   return undefined;

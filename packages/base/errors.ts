@@ -15,6 +15,11 @@ export const ERRORS = {
   internal: row(500, 'never', 'Coffer met a state it does not expect'),
   usage: row(400, 'never', 'Wrong usage'),
   interrupted: row(499, 'later', 'Interrupted'),
+  'resources-exhausted': row(
+    503,
+    'later',
+    'The system gives this process no more open files or threads',
+  ),
   'tool-missing': row(500, 'never', 'A program that is needed is not installed'),
   'tool-failed': row(500, 'later', 'A program that was called has failed'),
 
@@ -72,6 +77,12 @@ export function factsOf(details: ErrorDetails): string {
 /** True when a system call failed for want of space, on the disk or in a quota. */
 export function isOutOfSpace(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(systemErrorCode(error) ?? '');
+}
+
+/** True when a system call failed for want of something that every other one would want, too. */
+export function isOutOfResources(error: unknown): boolean {
+  const code = systemErrorCode(error) ?? '';
+  return ['EMFILE', 'ENFILE', 'ENOMEM', 'ERR_WORKER_INIT_FAILED'].includes(code);
 }
 
 /** True for a failed system call. */

@@ -283,8 +283,8 @@ export function removeAt(folder: number, name: Buffer): void {
   check(unlinkat(folder, terminated(name), 0), 'unlinkat');
 }
 
-/** Of what is open, if only as a name (`OPEN_NAME`). */
-export function setOwnerOf(fd: number, userId: number, groupId: number): void {
+/** Of what is open as a name only (`OPEN_NAME`), if it is a link. */
+export function setOwnerOfNamed(fd: number, userId: number, groupId: number): void {
   check(fchownat(fd, EMPTY, userId, groupId, EMPTY_PATH), 'fchownat');
 }
 
@@ -297,6 +297,12 @@ export function setModifiedAt(folder: number, name: Buffer, modifiedNs: bigint):
 /** The same of an open file. */
 export function setModifiedOf(fd: number, modifiedNs: bigint): void {
   check(futimens(fd, modifiedTimes(modifiedNs)), 'futimens');
+}
+
+/** The same of what is open as a name only, if it is a link. */
+export function setModifiedOfNamed(fd: number, modifiedNs: bigint): void {
+  const path = terminated(Buffer.from(`/proc/self/fd/${fd}`));
+  check(utimensat(CURRENT_FOLDER, path, modifiedTimes(modifiedNs), 0), 'utimensat');
 }
 
 const UTIME_OMIT = 0x3ffffffen;

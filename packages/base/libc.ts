@@ -30,7 +30,10 @@ const lsetxattr = library.func(
 );
 
 const fremovexattr = library.func('int fremovexattr(int fd, void *name)');
-const lremovexattr = library.func('int lremovexattr(void *path, void *name)');
+const removexattr = library.func('int removexattr(void *path, void *name)');
+const setxattr = library.func(
+  'int setxattr(void *path, void *name, void *value, size_t size, int flags)',
+);
 const fsetxattr = library.func(
   'int fsetxattr(int fd, void *name, void *value, size_t size, int flags)',
 );
@@ -270,9 +273,19 @@ export function removeAttributeOfFile(fd: number, name: Buffer): void {
   fremovexattr(fd, terminated(name));
 }
 
-/** The same of a path, which is not followed. */
-export function removeAttribute(path: Buffer, name: Buffer): void {
-  lremovexattr(terminated(path), terminated(name));
+/** Of what is open as a name only, if it is a link. Linux follows that to itself, and no further. */
+export function setAttributeOfNamed(fd: number, name: Buffer, value: Buffer): void {
+  const path = terminated(pathOfNamed(fd));
+  check(setxattr(path, terminated(name), value, value.length, 0), 'setxattr');
+}
+
+/** The same: nothing happens where there is none. */
+export function removeAttributeOfNamed(fd: number, name: Buffer): void {
+  removexattr(terminated(pathOfNamed(fd)), terminated(name));
+}
+
+function pathOfNamed(fd: number): Buffer {
+  return Buffer.from(`/proc/self/fd/${fd}`);
 }
 
 const ZERO_BYTE = Buffer.alloc(1);

@@ -1,5 +1,5 @@
 /** The point that somebody has named. */
-import { isCofferError } from '@coffer/base';
+import { CofferError, isCofferError } from '@coffer/base';
 import { filterOf, isFromFuture, resolvePoint } from './point-name.ts';
 import type { RecoveryPoint } from './recovery-point.ts';
 import type { Repository } from './repository.ts';
@@ -33,6 +33,12 @@ export async function findNamedPoint(
   const now = repository.run.clock.now();
   try {
     const named = points.filter(({ deletion }) => nameable !== 'deleted' || deletion !== undefined);
+    if (named.length === 0 && points.length > 0) {
+      throw new CofferError('point-not-found', {
+        point: name,
+        reason: 'none of that name is deleted',
+      });
+    }
     const point = resolvePoint(named, name, now);
     const ahead = name.endsWith('@latest') ? named.filter((each) => isFromFuture(each, now)) : [];
     return { point, fromFuture: ahead };

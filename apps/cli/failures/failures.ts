@@ -10,8 +10,9 @@ const FAILURES: Readonly<Record<ErrorCode, FailureRow>> = {
   usage: row(2, 'See `coffer help`.'),
   interrupted: row(
     130,
-    'Run the command again; what was left behind is removed by the next `coffer gc`.',
+    'Run the command again: what was left in a repository is removed by the next `coffer gc`, and a restore into a folder goes on with `--on-conflict skip`, or with `--delta`.',
   ),
+  'resources-exhausted': row(1, 'Raise the limit of open files, perhaps: `ulimit -n 4096`.'),
   'tool-missing': row(24, 'Install the package that is named.'),
   'tool-failed': row(1, 'What it said stands above.'),
 

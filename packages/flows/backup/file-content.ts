@@ -8,6 +8,7 @@ import {
   type ContentPiece,
   type FileContent,
   type FindingCode,
+  isOutOfResources,
   mapAhead,
   required,
   type RunContext,
@@ -31,7 +32,7 @@ import {
 import type { FileThreads } from '@coffer/workloads/files/file-threads.ts';
 import type { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { type EmptyFile, HiddenContents, readToEnd } from './hidden-content.ts';
-import { SmallFiles, type UnreadFile } from './small-files.ts';
+import { SmallFileBatch, type UnreadFile } from './small-file-batch.ts';
 
 /** A file up to the smallest chunk is one chunk, whatever it holds. */
 const SMALL_SIZE_BYTES_MAX = GEOMETRY.fileChunkSizeBytes.min;
@@ -81,7 +82,7 @@ export class ContentStore implements AsyncDisposable {
   readonly #slabs: SlabPool;
   readonly #tasks: TaskQueue;
   readonly #hidden = new HiddenContents();
-  #batch: SmallFiles | undefined;
+  #batch: SmallFileBatch | undefined;
   bytesRead = 0;
 
   constructor(run: RunContext, options: ContentStoreOptions) {
@@ -129,7 +130,7 @@ export class ContentStore implements AsyncDisposable {
 
   async #storeSmall(file: FileToStore): Promise<Stored> {
     if (this.#batch && !this.#batch.hasRoomFor(file)) await this.#flushBatch();
-    this.#batch ??= new SmallFiles(await this.#slabs.acquire());
+    this.#batch ??= new SmallFileBatch(await this.#slabs.acquire());
     this.#batch.add(file);
     return { stored: this.#batch.stored.promise };
   }
@@ -141,7 +142,7 @@ export class ContentStore implements AsyncDisposable {
     await this.#tasks.add(async () => await settle(batch.stored, () => this.#storeBatch(batch)));
   }
 
-  async #storeBatch(batch: SmallFiles): Promise<void> {
+  async #storeBatch(batch: SmallFileBatch): Promise<void> {
     using _ = batch;
     let unread: readonly UnreadFile[];
     try {
@@ -155,14 +156,14 @@ export class ContentStore implements AsyncDisposable {
   }
 
   /** Returns those that have to be read by themselves. */
-  async #readBatch(batch: SmallFiles): Promise<readonly UnreadFile[]> {
+  async #readBatch(batch: SmallFileBatch): Promise<readonly UnreadFile[]> {
     const { unread, bytesRead } = await batch.read(this.#options.threads);
     this.bytesRead += bytesRead;
     tellDone(this.#run, { bytes: bytesRead });
     return unread;
   }
 
-  async #writeBatch({ slab, whole }: SmallFiles): Promise<void> {
+  async #writeBatch({ slab, whole }: SmallFileBatch): Promise<void> {
     const spans = whole.map(({ span }) => span);
     const ids = await this.#options.session.writer.write(slab, spans);
     whole.forEach(({ file, span: { length } }, index) => {
@@ -182,8 +183,8 @@ export class ContentStore implements AsyncDisposable {
       }
     } catch (error) {
       const code = systemErrorCode(error);
-      // What the file system refuses is a finding; what the repository refuses ends the run.
-      if (code === undefined) throw error;
+      // What the file system refuses is a finding; what concerns more than the file ends the run.
+      if (code === undefined || isOutOfResources(error)) throw error;
       // Programs that save a file put a new one in its place, which may be long after it was seen.
       const other = code === 'ESTALE' && !isAgain ? file.lookAgain(folder) : undefined;
       if (other) await this.#storeAlone(other, folder, true);

@@ -9,55 +9,42 @@ import {
   type FileMetadata,
   type Finding,
   type FindingCode,
+  isOutOfResources,
   reasonOf,
   type RunContext,
   systemErrorCode,
   tellDone,
   tellFinding,
 } from '@coffer/base';
-import { type FileStats, statAt, type NameIn } from '@coffer/base/folder-calls.ts';
+import { type FileStats, statAt } from '@coffer/base/folder-calls.ts';
 import {
   type ChunkId,
-  isChunkError,
-  isContentStored,
-  type NodeReader,
-  readFolderWhole,
   type Session,
   storableAttributes,
   unstorable,
   writeFolder,
   type WriteNode,
 } from '@coffer/repository';
-import {
-  clockDoubtNs,
-  isUnchanged,
-  ITSELF,
-  readMetadata,
-} from '@coffer/workloads/files/metadata.ts';
+import { ITSELF, readMetadata } from '@coffer/workloads/files/metadata.ts';
 import { isCacheFolder, isCacheTag } from '@coffer/workloads/files/selection.ts';
 import { FileThreads } from '@coffer/workloads/files/file-threads.ts';
 import type { SourceFolder } from '@coffer/workloads/files/source-folder.ts';
 import { RelativePath } from '../relative-path.ts';
 import { ContentStore, type FileToStore } from './file-content.ts';
 import { ListedFolder } from './listed-folder.ts';
+import { ParentFiles, type ParentFilesOptions } from './parent-files.ts';
 
-export interface FilesBackupOptions {
+export interface FilesBackupOptions extends ParentFilesOptions {
   /** The root folder of the parent point. */
   readonly parentRoot: ChunkId | undefined;
   readonly session: Session;
-  /** Of nodes of the parent point; undefined where there is none. */
-  readonly reader: NodeReader | undefined;
   readonly writeNode: WriteNode;
   readonly slabCount: number;
   /** Tells what is left out. */
   readonly isExcluded: (relative: RelativePath, isFolder: boolean) => boolean;
   readonly oneFileSystem: boolean;
-  /** When the parent point was taken, in ms since 1970. */
-  readonly parentTakenAt: number;
   /** A folder that is left out, wherever it is met: the repository itself. */
   readonly leftOut: Pick<FileStats, 'device' | 'inode'> | undefined;
-  /** True when the chunk is stored, so that content of the parent point can be used again. */
-  readonly isStored: (id: ChunkId) => boolean;
 }
 
 export interface FilesBackupResult {
@@ -126,16 +113,14 @@ class FilesBackup {
   readonly #contents: ContentStore;
   /** First draft of each file that has several names, so that it is read once. */
   readonly #linked = new Map<string, { draft: Draft; seen: FileMetadata; stored: Promise<void> }>();
-  readonly #parentTakenAtNs: bigint;
-  /** By device. */
-  readonly #clockDoubts = new Map<bigint, bigint>();
+  readonly #parent: ParentFiles;
   #bytesSource = 0;
   #fileCount = 0;
 
   constructor(run: RunContext, root: SourceFolder, options: FilesBackupOptions) {
     this.#run = run;
     this.#options = options;
-    this.#parentTakenAtNs = BigInt(Math.round(options.parentTakenAt)) * 1_000_000n;
+    this.#parent = new ParentFiles(options);
     this.#root = root;
     this.#rootDevice = statAt(root.fd, ITSELF).device;
     this.#contents = new ContentStore(run, { ...options, threads: this.#threads });
@@ -163,7 +148,7 @@ class FilesBackup {
 
   async #walkFolder(place: FolderPlace): Promise<WalkedFolder> {
     this.#run.signal.throwIfAborted();
-    const before = await this.#parentEntries(place.parent);
+    const before = await this.#entriesBefore(place.parent);
     const drafts: Draft[] = [];
     const waits = new Set<Promise<void>>();
     try {
@@ -191,12 +176,9 @@ class FilesBackup {
     return await writeFolder(entries, this.#options.writeNode);
   }
 
-  async #parentEntries(parent: ChunkId | undefined): Promise<Map<string, FileEntry>> {
-    const { reader } = this.#options;
-    if (!parent || !reader) return new Map();
+  async #entriesBefore(folder: ChunkId | undefined): Promise<ReadonlyMap<string, FileEntry>> {
     try {
-      const entries = await readFolderWhole(reader, parent);
-      return new Map(entries.map((entry) => [entry.name.toString('latin1'), entry]));
+      return await this.#parent.entries(folder);
     } catch (error) {
       // Damage of an older point must not keep us from making a whole one: all is read instead.
       this.#find('parent-unreadable', RelativePath.ROOT, { reason: reasonOf(error) });
@@ -212,6 +194,7 @@ class FilesBackup {
       const isCache = isCacheFolder(listed.folder.fd, names);
       return isCache ? all.filter(({ name }) => isCacheTag(name)) : all;
     } catch (error) {
+      if (isOutOfResources(error)) throw error;
       this.#find('folder-unreadable', relative, { reason: reasonOf(error) });
       return [];
     }
@@ -240,10 +223,9 @@ class FilesBackup {
       if (this.#options.isExcluded(relative, stats.type === 'directory')) return undefined;
       if (this.#isLeftOut(stats)) return undefined;
       const isKnown =
-        before &&
-        isUnchanged(before, stats, this.#parentTakenAtOn({ folder: folder.fd, name }, stats));
+        before && this.#parent.isUnchanged(before, { folder: folder.fd, name }, stats);
       const isTold = isKnown && !this.#mayHide(folder, before, stats);
-      if (isTold && (await this.#isReusable(before))) return this.#reuse(before, stats);
+      if (isTold && (await this.#parent.isStored(before))) return this.#reuse(before, stats);
       const metadata = this.#metadata(folder.fd, name, stats, relative);
       if (!metadata) return undefined;
       const draft: Draft = { metadata, content: undefined, folder: undefined };
@@ -254,9 +236,10 @@ class FilesBackup {
       if (metadata.type === 'file') await this.#storeContent(draft, filePlace, waits);
       return draft;
     } catch (error) {
-      if (systemErrorCode(error) === undefined) throw error;
-      const code = systemErrorCode(error) === 'ENOENT' ? 'vanished' : 'unreadable';
-      this.#find(code, relative, { reason: reasonOf(error) });
+      const code = systemErrorCode(error);
+      if (code === undefined || isOutOfResources(error)) throw error;
+      const found = code === 'ENOENT' ? 'vanished' : 'unreadable';
+      this.#find(found, relative, { reason: reasonOf(error) });
       return undefined;
     }
   }
@@ -285,13 +268,6 @@ class FilesBackup {
     return undefined;
   }
 
-  /** By the clock that stamps the files there. */
-  #parentTakenAtOn(file: NameIn, { device }: FileStats): bigint {
-    const doubtNs = this.#clockDoubts.get(device) ?? clockDoubtNs(file);
-    this.#clockDoubts.set(device, doubtNs);
-    return this.#parentTakenAtNs - doubtNs;
-  }
-
   async #walkInto(
     { draft, place, index, relative, stats, before }: FoundFolder,
     waits: Set<Promise<void>>,
@@ -318,7 +294,8 @@ class FilesBackup {
     try {
       return await listed.enter(index, stats);
     } catch (error) {
-      if (systemErrorCode(error) === undefined || systemErrorCode(error) === 'ENOENT') throw error;
+      const code = systemErrorCode(error);
+      if (code === undefined || code === 'ENOENT' || isOutOfResources(error)) throw error;
       this.#find('folder-unreadable', relative, { reason: reasonOf(error) });
       return undefined;
     }
@@ -348,18 +325,6 @@ class FilesBackup {
   /** Its content may be another one by now, and its metadata the same. */
   #mayHide(folder: SourceFolder, { name, sizeBytes }: FileEntry, { device }: FileStats): boolean {
     return sizeBytes === 0 && this.#contents.mayHide({ device, folder, name });
-  }
-
-  async #isReusable({ content }: FileEntry): Promise<boolean> {
-    const { isStored, reader } = this.#options;
-    try {
-      if (content === undefined || reader === undefined) return false;
-      return await isContentStored(reader, content, isStored);
-    } catch (error) {
-      // What is damaged is read and stored again.
-      if (isChunkError(error)) return false;
-      throw error;
-    }
   }
 
   async #storeContent(draft: Draft, place: FilePlace, waits: Set<Promise<void>>): Promise<void> {
@@ -401,7 +366,7 @@ class FilesBackup {
           const now = stats.type === 'file' && this.#metadata(fd, name, stats, relative);
           return now ? this.#toStore(draft, now, { ...place, device: stats.device }) : undefined;
         } catch (error) {
-          if (systemErrorCode(error) === undefined) throw error;
+          if (systemErrorCode(error) === undefined || isOutOfResources(error)) throw error;
           return undefined;
         }
       },

@@ -4,7 +4,7 @@
  *
  * Invariant: a folder stays open while a thread reads it.
  */
-import type { Clock } from '@coffer/base';
+import { type Clock, isSystemError } from '@coffer/base';
 import { type FileStats, namesIn, statAt } from '@coffer/base/folder-calls.ts';
 import type { FileThreads } from '@coffer/workloads/files/file-threads.ts';
 import {
@@ -99,8 +99,9 @@ export class ListedFolder {
       const folder = this.folder.enter(name, stats);
       this.#ahead.set(index, new ListedFolder(folder, this.#options, this.#inAll));
       this.#inAll.count++;
-    } catch {
+    } catch (error) {
       // Who comes to it meets the same, and tells it.
+      if (!isSystemError(error)) throw error;
     }
   }
 

@@ -16,7 +16,9 @@ export type PreparedName =
     }
   /** What is there stays; a folder is merged into it. */
   | { readonly outcome: 'keep'; readonly name: Buffer }
-  | { readonly outcome: 'refuse'; readonly reason: string };
+  | { readonly outcome: 'refuse'; readonly reason: string }
+  /** The run ends: nothing was to be there. */
+  | { readonly outcome: 'fail' };
 
 /** Both versions are kept under at most so many names. */
 const KEPT_NAMES_MAX = 1000;
@@ -48,7 +50,7 @@ export function prepareName(
         ? { outcome: 'refuse', reason: `a ${found} is in the place of a folder` }
         : { outcome: 'keep', name };
     case 'fail':
-      throw new CofferError('target-not-empty', { path: name.toString('utf8') });
+      return { outcome: 'fail' };
     case 'keep-both':
       return { outcome: 'create', name: freeName(target, name), existing: 'none' };
     case 'overwrite':

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
@@ -35,7 +36,8 @@ import { setAttribute } from '@coffer/base/libc.ts';
 import { clockDoubtNs, isUnchanged, readMetadata } from './metadata.ts';
 import { excludeBy, isCacheFolder } from './selection.ts';
 import { TargetFolder } from './target-folder.ts';
-import { setMetadataOfFile } from './target-metadata.ts';
+import { setMetadataOfFile, setMetadataOfMade } from './target-metadata.ts';
+import { temporaryName } from './temporary-name.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'coffer-files-'));
 after(() => rmSync(root, { recursive: true }));
@@ -244,4 +246,48 @@ test('another file that took the place of the first name is not linked to', () =
   );
   assert.equal(target.identityOf(second), undefined);
   target.close();
+});
+
+test('what a killed restore has left goes, and what others are at stays', () => {
+  const ended = spawnSync('true').pid;
+  const [before, after] = temporaryName().toString().split(`-${process.pid}-`) as [string, string];
+  const names = {
+    gone: `${before}-${ended}-${after}`,
+    own: temporaryName().toString(),
+    elsewhere: `.coffer-00000000-${ended}-${after}`,
+    reused: `${before}-${process.pid}-1-0-0`,
+    other: '.coffer-notes',
+  };
+  for (const name of Object.values(names)) writeFileSync(path(name), '');
+  symlinkSync('nowhere', path(`${names.gone}1`));
+  mkdirSync(path(`${names.gone}2`));
+  TargetFolder.open(Buffer.from(folder)).close();
+  const { own, elsewhere, other } = names;
+  assert.deepEqual(readdirSync(folder).sort(), [own, elsewhere, other, `${names.gone}2`].sort());
+});
+
+test('a link that somebody replaces is not set for him, and neither is what it leads to', () => {
+  writeFileSync(path('file'), '');
+  symlinkSync('file', path('link'));
+  const at = { folder: openFolder(), name: Buffer.from('link') };
+  const before = statsOf('file');
+  setMetadataOfMade(at, { ...metadataOf('link'), modifiedNs: 5n }, () =>
+    assert.fail('it can be set'),
+  );
+  assert.equal(statsOf('link').modifiedNs, 5n);
+  assert.deepEqual(statsOf('file'), before);
+  const metadata = metadataOf('link');
+  renameSync(path('file'), path('link'));
+  assert.throws(
+    () => setMetadataOfMade(at, metadata, () => {}),
+    (error) => systemErrorCode(error) === 'ESTALE',
+  );
+  symlinkSync('link', path('two'));
+  linkSync(path('two'), path('three'));
+  const shared = { ...at, name: Buffer.from('two') };
+  assert.throws(
+    () => setMetadataOfMade(shared, metadataOf('two'), () => {}),
+    (error) => systemErrorCode(error) === 'ESTALE',
+  );
+  closeSync(at.folder);
 });

@@ -7,8 +7,7 @@
  * it again by the way that knows all cases.
  */
 import { closeSync, writeSync } from 'node:fs';
-import { threadId } from 'node:worker_threads';
-import { isSystemError, reasonOf, systemErrorCode } from '@coffer/base/errors.ts';
+import { isSystemError, reasonOf } from '@coffer/base/errors.ts';
 import {
   OPEN_CREATE_NEW,
   OPEN_WRITE,
@@ -16,7 +15,9 @@ import {
   removeAt,
   renameToNew,
 } from '@coffer/base/folder-calls.ts';
+import { SystemError } from '@coffer/base/libc.ts';
 import { type OnRefused, type Property, setMetadataOfFile } from './target-metadata.ts';
+import { temporaryName } from './temporary-name.ts';
 
 /** Bytes of a file: where they are in the slab, and where they go. */
 export interface NewPiece {
@@ -53,60 +54,64 @@ export type NewFileOutcome = readonly { readonly what: Property; readonly reason
 
 const FILE_RIGHTS = 0o600;
 
-/** A file has its name when it is whole: one that a killed run leaves cut is under no name of another. */
+type NewFolder = NewFilesRequest['folders'][number];
+
+/** A file has its name when it is whole: what a killed run leaves is not taken for it. */
 export function makeNewFiles(
   slab: Buffer,
   { folders, files }: NewFilesRequest,
 ): (NewFileOutcome | undefined)[] {
-  let isRefused = false;
+  let canRename = true;
   return files.map((file) => {
-    // Where a name cannot be given to what has none yet, it is so for all of them.
-    if (isRefused) return undefined;
-    const made = makeNewFile(slab, folders[file.folder]!, file);
-    isRefused = made === 'no-renames';
-    return made === 'no-renames' ? undefined : made;
+    if (!canRename) return undefined;
+    try {
+      return makeNewFile(slab, folders[file.folder]!, file);
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      canRename = !isUnknownRename(error);
+      return undefined;
+    }
   });
 }
 
-let namesTaken = 0;
+/** Where a name that may be taken cannot be asked for, that is so for all names. */
+function isUnknownRename(error: unknown): boolean {
+  return error instanceof SystemError && error.syscall === 'renameat2' && error.code === 'EINVAL';
+}
 
-function makeNewFile(
-  slab: Buffer,
-  folder: NewFilesRequest['folders'][number],
-  { name, pieces, ...metadata }: NewFileRequest,
-): NewFileOutcome | undefined | 'no-renames' {
-  const temporary = Buffer.from(`.coffer-${process.pid}-${threadId}-${namesTaken++}`);
-  let fd: number | undefined;
-  let step: 'write' | 'name' = 'write';
+function makeNewFile(slab: Buffer, folder: NewFolder, file: NewFileRequest): NewFileOutcome {
+  const temporary = temporaryName();
+  const fd = openAt(folder.fd, temporary, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
   try {
-    fd = openAt(folder.fd, temporary, OPEN_WRITE | OPEN_CREATE_NEW, FILE_RIGHTS);
-    for (const piece of pieces) writePiece(fd, slab, piece);
-    const refused: { what: Property; reason: string }[] = [];
-    const onRefused: OnRefused = (what, error) => refused.push({ what, reason: reasonOf(error) });
-    setMetadataOfFile(fd, { ...metadata, extendedAttributes: [] }, onRefused, folder);
-    step = 'name';
-    renameToNew(temporary, Buffer.from(name, 'latin1'), folder.fd);
-    closeSync(fd);
+    const refused = fill(fd, slab, folder, file);
+    renameToNew(temporary, Buffer.from(file.name, 'latin1'), folder.fd);
     return refused;
   } catch (error) {
-    if (!isSystemError(error)) throw error;
-    if (fd !== undefined) undo(folder.fd, temporary, fd);
-    return step === 'name' && systemErrorCode(error) === 'EINVAL' ? 'no-renames' : undefined;
+    removeAt(folder.fd, temporary);
+    throw error;
   }
+}
+
+/** Closes it: on a network file system, that may be what says that there is no space. */
+function fill(
+  fd: number,
+  slab: Buffer,
+  folder: NewFolder,
+  { pieces, ...metadata }: NewFileRequest,
+): NewFileOutcome {
+  const refused: { what: Property; reason: string }[] = [];
+  try {
+    for (const piece of pieces) writePiece(fd, slab, piece);
+    const onRefused: OnRefused = (what, error) => refused.push({ what, reason: reasonOf(error) });
+    setMetadataOfFile(fd, { ...metadata, extendedAttributes: [] }, onRefused, folder);
+  } finally {
+    closeSync(fd);
+  }
+  return refused;
 }
 
 function writePiece(fd: number, slab: Buffer, { slabOffset, fileOffset, length }: NewPiece): void {
   for (let done = 0; done < length;) {
     done += writeSync(fd, slab, slabOffset + done, length - done, fileOffset + done);
-  }
-}
-
-function undo(folder: number, name: Buffer, fd: number): void {
-  try {
-    closeSync(fd);
-    removeAt(folder, name);
-  } catch (error) {
-    // Who does it again meets what is left.
-    if (!isSystemError(error)) throw error;
   }
 }

@@ -5,15 +5,7 @@
  * Invariant: a folder or file of ours that lacked the right to write has its mode back when it is
  * closed, unless it was given another one.
  */
-import {
-  accessSync,
-  chmodSync,
-  closeSync,
-  constants,
-  fchmodSync,
-  openSync,
-  statfsSync,
-} from 'node:fs';
+import { closeSync } from 'node:fs';
 import { type FileMetadata, type FileType, required, systemErrorCode } from '@coffer/base';
 import {
   type FileStats,
@@ -21,7 +13,6 @@ import {
   makeFolderAt,
   makeLinkAt,
   makeNodeAt,
-  type NameIn,
   namesIn,
   OPEN_CREATE_NEW,
   OPEN_FOLDER,
@@ -39,15 +30,26 @@ import {
 } from '@coffer/base/folder-calls.ts';
 import { removeAttributeOfFile } from '@coffer/base/libc.ts';
 import { HeldFolder } from './held-folder.ts';
+import { openJustMade } from './just-made.ts';
+import {
+  FILE_RIGHTS,
+  FOLDER_RIGHTS,
+  giveBack,
+  leave,
+  openFolder,
+  openForChange,
+  type Opened,
+} from './open-for-change.ts';
 import { ITSELF } from './metadata.ts';
 import {
   type FolderMetadata,
   INHERITED_ATTRIBUTES,
   type OnRefused,
-  setMetadataAt,
   setMetadataOfFile,
+  setMetadataOfMade,
 } from './target-metadata.ts';
 import { isNoName } from './target-name.ts';
+import { isLeftOver } from './temporary-name.ts';
 
 const NODE_TYPE_BITS: Partial<Record<FileType, number>> = {
   fifo: 0o010000,
@@ -55,15 +57,6 @@ const NODE_TYPE_BITS: Partial<Record<FileType, number>> = {
   'block-device': 0o060000,
   socket: 0o140000,
 };
-
-const FOLDER_RIGHTS = 0o700;
-const FILE_RIGHTS = 0o600;
-
-/** What is open for writing; `modeBefore` is what its owner has to get back. */
-export interface Opened {
-  readonly fd: number;
-  readonly modeBefore: number | undefined;
-}
 
 /**
  * Folders that are open at once: those from the root down to where the restore is, and those whose
@@ -111,7 +104,9 @@ export class TargetFolder {
     try {
       const opened = openFolder(named, ITSELF);
       const held = HeldFolder.root(opened.fd, { openFlags: OPEN_READ, openMax });
-      return new TargetFolder(undefined, { name: path, held, opened, isNew: false });
+      const folder = new TargetFolder(undefined, { name: path, held, opened, isNew: false });
+      folder.#removeLeftOvers();
+      return folder;
     } finally {
       closeSync(named);
     }
@@ -122,7 +117,21 @@ export class TargetFolder {
     const isNew = this.#makeUnlessThere(name);
     const opened = isNew ? this.#openNew(name) : openFolder(this.#fd, name);
     const held = this.#held.hold(name, opened.fd);
-    return new TargetFolder(this, { name, held, opened, isNew });
+    const folder = new TargetFolder(this, { name, held, opened, isNew });
+    if (!isNew) folder.#removeLeftOvers();
+    return folder;
+  }
+
+  /** Removes what restores have left that were killed while they made it. */
+  #removeLeftOvers(): void {
+    for (const name of namesIn(this.#fd).filter(isLeftOver)) {
+      try {
+        this.remove(name);
+      } catch (error) {
+        // It is in nobody's way.
+        if (systemErrorCode(error) === undefined) throw error;
+      }
+    }
   }
 
   /** False for a folder that is there. */
@@ -137,14 +146,8 @@ export class TargetFolder {
   }
 
   #openNew(name: Buffer): Opened {
-    const fd = openAt(this.#fd, name, OPEN_READ | OPEN_FOLDER);
-    const stats = statOf(fd);
-    // Whoever may write above it may have put one of his own in its place.
-    const isAsMade = isOurs(stats) && (stats.mode & 0o777) === FOLDER_RIGHTS;
-    if (!isAsMade && keepsOwners(fd)) {
-      closeSync(fd);
-      throw Object.assign(new Error('another folder took its name'), { code: 'ESTALE' });
-    }
+    const made = { folder: this.#fd, name };
+    const fd = openJustMade(made, 'directory', OPEN_READ | OPEN_FOLDER);
     // What is made in it would inherit them, too.
     for (const attribute of INHERITED_ATTRIBUTES) removeAttributeOfFile(fd, attribute);
     return { fd, modeBefore: undefined };
@@ -222,7 +225,7 @@ export class TargetFolder {
   createLink(metadata: FileMetadata, onRefused: OnRefused): void {
     const target = required(metadata.linkTarget, 'a symbolic link leads somewhere');
     makeLinkAt(this.#fd, metadata.name, target);
-    this.#setMetadataAt(metadata, onRefused);
+    this.#setMetadata(metadata, onRefused);
   }
 
   /** Makes a fifo, a socket or a device node. */
@@ -230,11 +233,11 @@ export class TargetFolder {
     const typeBits = required(NODE_TYPE_BITS[metadata.type], 'a node has a type');
     const { name, deviceNumber = 0n } = metadata;
     makeNodeAt(this.#fd, name, typeBits | FILE_RIGHTS, deviceNumber);
-    this.#setMetadataAt(metadata, onRefused);
+    this.#setMetadata(metadata, onRefused);
   }
 
-  #setMetadataAt(metadata: FileMetadata, onRefused: OnRefused): void {
-    setMetadataAt({ folder: this.#fd, name: metadata.name }, metadata, onRefused);
+  #setMetadata(metadata: FileMetadata, onRefused: OnRefused): void {
+    setMetadataOfMade({ folder: this.#fd, name: metadata.name }, metadata, onRefused);
   }
 
   /** True when a file has other names, here or elsewhere: what is written to it is written to them. */
@@ -316,94 +319,5 @@ export class TargetFolder {
     this.#held.openAbove();
     setMetadataOfFile(this.#fd, metadata, onRefused);
     this.#modeBefore = undefined;
-  }
-}
-
-/** Gives what was opened its mode back. */
-export function giveBack({ fd, modeBefore }: Opened): void {
-  if (modeBefore === undefined) return;
-  try {
-    fchmodSync(fd, modeBefore);
-  } catch {
-    // Who may not do that any more is not its owner any more.
-  }
-}
-
-function leave(opened: Opened): void {
-  giveBack(opened);
-  closeSync(opened.fd);
-}
-
-/** A folder that is there, with the right to change it where that is ours to give. */
-function openFolder(folder: number, name: Buffer): Opened {
-  const opened = openForChange({ folder, name }, FOLDER_RIGHTS, (from, opens) =>
-    openAt(from, opens, OPEN_READ | OPEN_FOLDER),
-  );
-  if (opened.modeBefore !== undefined || isWritable(opened.fd)) return opened;
-  const stats = statOf(opened.fd);
-  if (!isOurs(stats)) return opened;
-  try {
-    fchmodSync(opened.fd, stats.mode | FOLDER_RIGHTS);
-    return { fd: opened.fd, modeBefore: stats.mode };
-  } catch {
-    // What is written in it says what is wrong.
-    return opened;
-  }
-}
-
-function isWritable(fd: number): boolean {
-  try {
-    accessSync(`/proc/self/fd/${fd}`, constants.W_OK | constants.X_OK);
-    return true;
-  } catch (error) {
-    // A file system that is read-only says so when something is written.
-    return systemErrorCode(error) !== 'EACCES';
-  }
-}
-
-function isOurs({ userId }: FileStats): boolean {
-  return userId === process.geteuid?.();
-}
-
-/** ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS and overlays: what is made there is its maker's. */
-const OWNERS_KEPT: ReadonlySet<number> = new Set([
-  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0xf2f52010, 0x2fc12fc1, 0x794c7630,
-]);
-
-function keepsOwners(fd: number): boolean {
-  return OWNERS_KEPT.has(statfsSync(`/proc/self/fd/${fd}`).type >>> 0);
-}
-
-/** Opens by `open`; what its owner may not open gets these rights first, when the owner is us. */
-function openForChange(
-  { folder, name }: NameIn,
-  rights: number,
-  open: (folder: number, name: Buffer) => number,
-): Opened {
-  try {
-    return { fd: open(folder, name), modeBefore: undefined };
-  } catch (error) {
-    if (systemErrorCode(error) !== 'EACCES') throw error;
-    return openWithRights({ folder, name }, rights, error);
-  }
-}
-
-function openWithRights({ folder, name }: NameIn, rights: number, refusal: unknown): Opened {
-  const named = openAt(folder, name, OPEN_NAME);
-  try {
-    const stats = statOf(named);
-    const isChangeable = stats.type === 'file' || stats.type === 'directory';
-    if (!isOurs(stats) || !isChangeable) throw refusal;
-    const path = `/proc/self/fd/${named}`;
-    chmodSync(path, stats.mode | rights);
-    try {
-      const flags = stats.type === 'file' ? constants.O_RDWR : constants.O_DIRECTORY;
-      return { fd: openSync(path, flags), modeBefore: stats.mode };
-    } catch (error) {
-      chmodSync(path, stats.mode);
-      throw error;
-    }
-  } finally {
-    closeSync(named);
   }
 }

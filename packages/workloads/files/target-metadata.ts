@@ -3,25 +3,23 @@
  * content stays all the same, and what is missing is told.
  */
 import { chmodSync, closeSync, fchmodSync, fchownSync } from 'node:fs';
-import type { FileMetadata, FileType } from '@coffer/base';
+import type { FileMetadata } from '@coffer/base';
 import {
   type FileStats,
   type NameIn,
   OPEN_NAME,
-  openAt,
-  pathAt,
-  setModifiedAt,
   setModifiedOf,
-  setOwnerOf,
-  statAt,
+  setModifiedOfNamed,
+  setOwnerOfNamed,
   statOf,
 } from '@coffer/base/folder-calls.ts';
 import {
-  removeAttribute,
   removeAttributeOfFile,
-  setAttribute,
+  removeAttributeOfNamed,
   setAttributeOfFile,
+  setAttributeOfNamed,
 } from '@coffer/base/libc.ts';
+import { openJustMade } from './just-made.ts';
 
 /** What is restored of a folder itself. */
 export type FolderMetadata = Pick<
@@ -69,20 +67,26 @@ export function setMetadataOfFile(
   applyMetadata(changes, metadata, onRefused);
 }
 
-/** Of a link, or of what must not be opened. Fails with `ESTALE` when something else took the name. */
-export function setMetadataAt(at: NameIn, metadata: FileMetadata, onRefused: OnRefused): void {
-  const { folder, name } = at;
+/**
+ * Of a link or a node that was just made, which must not be opened. Fails with `ESTALE` when something
+ * else took the name.
+ */
+export function setMetadataOfMade(at: NameIn, metadata: FileMetadata, onRefused: OnRefused): void {
   const { type, userId, groupId, modifiedNs } = metadata;
-  const path = pathAt(folder, name);
-  const changes: Changes = {
-    setOwner: () => changeOwner(at, type, { userId, groupId }),
-    removeAttribute: (attribute) => removeAttribute(path, attribute),
-    setAttribute: (attribute, value) => setAttribute(path, attribute, value),
-    setMode: type === 'symlink' ? undefined : (mode) => changeMode(at, type, mode),
-    setTime: () => setModifiedAt(folder, name, modifiedNs),
-    stats: () => statAt(folder, name),
-  };
-  applyMetadata(changes, metadata, onRefused);
+  const fd = openJustMade(at, type, OPEN_NAME);
+  try {
+    const changes: Changes = {
+      setOwner: () => setOwnerOfNamed(fd, userId, groupId),
+      removeAttribute: (name) => removeAttributeOfNamed(fd, name),
+      setAttribute: (name, value) => setAttributeOfNamed(fd, name, value),
+      setMode: type === 'symlink' ? undefined : (mode) => chmodSync(`/proc/self/fd/${fd}`, mode),
+      setTime: () => setModifiedOfNamed(fd, modifiedNs),
+      stats: () => statOf(fd),
+    };
+    applyMetadata(changes, metadata, onRefused);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**
@@ -161,36 +165,4 @@ const COARSE_NS = 2_000_000_000n;
 function isSameTime(kept: bigint, wanted: bigint): boolean {
   const difference = kept - wanted;
   return difference < COARSE_NS && difference > -COARSE_NS;
-}
-
-/** Somebody may have put a link in the place, which chmod(2) would follow. */
-function changeMode({ folder, name }: NameIn, type: FileType, mode: number): void {
-  const fd = openAt(folder, name, OPEN_NAME);
-  try {
-    if (statOf(fd).type !== type) throw stale();
-    chmodSync(`/proc/self/fd/${fd}`, mode);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Somebody may have put a file in the place that is not theirs, to be given it. */
-function changeOwner(
-  { folder, name }: NameIn,
-  type: FileType,
-  { userId, groupId }: Pick<FileMetadata, 'userId' | 'groupId'>,
-): void {
-  const fd = openAt(folder, name, OPEN_NAME);
-  try {
-    const stats = statOf(fd);
-    const isAsMade = stats.type === type && stats.linkCount === 1;
-    if (!isAsMade || stats.userId !== process.geteuid?.()) throw stale();
-    setOwnerOf(fd, userId, groupId);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function stale(): Error {
-  return Object.assign(new Error('something else took its name'), { code: 'ESTALE' });
 }

@@ -5,12 +5,12 @@
  * Invariant: an open folder is closed when all in it is there, or when the run has ended.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type FileMetadata, type RunContext, systemErrorCode } from '@coffer/base';
+import { CofferError, type FileMetadata, type RunContext, systemErrorCode } from '@coffer/base';
 import { type FileIdentity, TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import type { FolderMetadata } from '@coffer/workloads/files/target-metadata.ts';
 import { depthFirst } from '../../depth-first.ts';
 import { RelativePath } from '../../relative-path.ts';
-import { type Conflict, prepareName } from '../conflict.ts';
+import { type Conflict, type PreparedName, prepareName } from '../conflict.ts';
 import type { FileContents, FilesSource, FolderWalk } from './files-source.ts';
 import { OpenFolder } from './open-folder.ts';
 import type { PathFindings } from './path-findings.ts';
@@ -182,7 +182,7 @@ class FilesRestore {
   }
 
   #look(entry: FileMetadata, folder: OpenFolder, relative: RelativePath): LookedUp | undefined {
-    const prepared = prepareName(folder.target, entry, this.#options.conflict);
+    const prepared = this.#prepare(folder, entry, relative);
     if (prepared.outcome === 'keep') {
       if (prepared.name !== entry.name) this.#run.named(relative, prepared.name);
       this.#run.result.bytesKept += entry.sizeBytes;
@@ -197,16 +197,26 @@ class FilesRestore {
     return { name, existing };
   }
 
+  /** Fails with `target-not-empty` where nothing was to be there. */
+  #prepare(
+    { target }: OpenFolder,
+    entry: FileMetadata,
+    relative: RelativePath,
+  ): Exclude<PreparedName, { readonly outcome: 'fail' }> {
+    const prepared = prepareName(target, entry, this.#options.conflict);
+    if (prepared.outcome !== 'fail') return prepared;
+    throw new CofferError('target-not-empty', { path: relative.subject.name });
+  }
+
   /** Undefined when something else has its place. */
   #subfolder(
     entry: FileMetadata,
     { place, relative, included }: { place: Place; relative: RelativePath; included: boolean },
   ): Place | undefined {
-    const { conflict } = this.#options;
     let name = entry.name;
     let replaces = false;
     if (place.folder.isOpen || included) {
-      const prepared = prepareName(place.folder.target, entry, conflict);
+      const prepared = this.#prepare(place.folder, entry, relative);
       if (prepared.outcome === 'refuse') {
         this.#run.findings.add('conflict', relative, { reason: prepared.reason });
         return undefined;

@@ -5,8 +5,10 @@
 import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs';
 import { CofferError, type FileMetadata, systemErrorCode } from '@coffer/base';
 import { punchHole } from '@coffer/base/libc.ts';
-import { giveBack, type TargetFolder } from '@coffer/workloads/files/target-folder.ts';
+import { giveBack } from '@coffer/workloads/files/open-for-change.ts';
+import type { TargetFolder } from '@coffer/workloads/files/target-folder.ts';
 import { isNameRefused, substituteName } from '@coffer/workloads/files/target-name.ts';
+import { temporaryName } from '@coffer/workloads/files/temporary-name.ts';
 import type { RelativePath } from '../../relative-path.ts';
 import type { OpenFolder } from './open-folder.ts';
 
@@ -118,12 +120,11 @@ function refuseTaken(folder: TargetFolder, name: Buffer): void {
 }
 
 const NAMES_TRIED_MAX = 1000;
-let namesTaken = 0;
 
-/** Names of this process, that nothing else has: what a killed run has left keeps its own. */
+/** What a run elsewhere has left keeps its own. */
 function underFreeName<T>(make: (name: Buffer) => T): { name: Buffer; made: T } {
   for (let attempt = 1; ; attempt++) {
-    const free = Buffer.from(`.coffer-${process.pid}-${namesTaken++}`);
+    const free = temporaryName();
     try {
       return { name: free, made: make(free) };
     } catch (error) {

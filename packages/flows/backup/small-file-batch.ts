@@ -1,4 +1,4 @@
-/** Small files that share a slab, so that hundreds of them are one piece of work. */
+/** Small files of a backup that share a slab, so that hundreds of them are one piece of work. */
 import { required } from '@coffer/base';
 import { type Slab, SLAB_SIZE_BYTES, type Span } from '@coffer/repository';
 import { BatchFolders } from '@coffer/workloads/files/batch-folders.ts';
@@ -18,7 +18,7 @@ export interface UnreadFile {
   readonly folder: number;
 }
 
-export class SmallFiles implements Disposable {
+export class SmallFileBatch implements Disposable {
   readonly slab: Slab;
   readonly stored = Promise.withResolvers<void>();
   /** Those that were read, and have content. */
